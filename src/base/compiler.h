@@ -1,0 +1,32 @@
+/* compiler.h - the only place for compiler extensions.
+ *
+ * Everything else in the tree is plain C11. Each macro here falls back to nothing (or to plain C) on a compiler
+ * that lacks the extension, so that it never changes what the code means. */
+#ifndef HOULE_BASE_COMPILER_H
+#define HOULE_BASE_COMPILER_H
+
+#if defined(__GNUC__) || defined(__clang__)
+#define PRINTF_LIKE(format_at, args_at) __attribute__((format(printf, format_at, args_at)))
+#define UNUSED __attribute__((unused))
+#define NOINLINE __attribute__((noinline))
+#define LIKELY(x) __builtin_expect(!!(x), 1)
+#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define PREFETCH(p) __builtin_prefetch((p), 0, 3)
+#define MUST_CHECK __attribute__((warn_unused_result))
+#else
+#define PRINTF_LIKE(format_at, args_at)
+#define UNUSED
+#define NOINLINE
+#define LIKELY(x) (x)
+#define UNLIKELY(x) (x)
+#define PREFETCH(p) ((void)(p))
+#define MUST_CHECK
+#endif
+
+/* Number of elements of an array (not of a pointer). */
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
+
+#endif

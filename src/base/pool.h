@@ -1,0 +1,31 @@
+/* pool.h - the threads of the process.
+ *
+ * A pool of n threads is n - 1 workers and the caller. pool_run() hands one function to all of them and returns when
+ * all are through; inside it, pool_barrier() lets all wait for all. Between runs the workers spin for a short while,
+ * because the next step of a model is microseconds away, and then sleep, so that an idle process costs nothing.
+ *
+ *     caller   ──run──┬── fn(0) ──barrier── … ──┬── return
+ *     worker 1 ···spin┴── fn(1) ──barrier── … ──┴──spin, sleep···
+ *
+ * One run at a time: a second caller waits for the first. */
+#ifndef HOULE_BASE_POOL_H
+#define HOULE_BASE_POOL_H
+
+#include "base/status.h"
+
+typedef struct Pool Pool;
+
+/* n_thread >= 1; 0 means pool_default_threads(). */
+Status pool_open(int n_thread, Pool **pool, Error *err);
+void pool_close(Pool *pool);
+int pool_threads(const Pool *pool);
+
+typedef void (*PoolFn)(void *arg, int thread, int n_thread);
+void pool_run(Pool *pool, PoolFn fn, void *arg);
+/* Only inside fn, by every thread of the run, the same number of times. */
+void pool_barrier(Pool *pool);
+
+/* Physical cores that this process may use: affinity, one per core, and the cgroup's CPU quota, at least 1. */
+int pool_default_threads(void);
+
+#endif

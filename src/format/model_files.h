@@ -1,0 +1,91 @@
+/* model_files.h - an opened model, whatever container it came in.
+ *
+ * A GGUF file (all its parts when it was split), a Hugging Face folder (config.json + *.safetensors, sharded or not) or
+ * a single .safetensors file become the same thing: a list of named tensors, whose bytes are mapped, and metadata.
+ * Nothing downstream knows which it was. Everything in the files is checked here: names, types, shapes, ranges.
+ * Opening reads headers only. Read-only and thread-safe once open. */
+#ifndef HOULE_FORMAT_MODEL_FILES_H
+#define HOULE_FORMAT_MODEL_FILES_H
+
+#include "format/dtype.h"
+
+#include <jansson.h>
+
+enum { TENSOR_MAX_DIMS = 8 };
+
+typedef struct Tensor {
+    const char *name;             /* as in the file */
+    DType type;
+    int n_dim;                    /* 0 = a single number */
+    size_t dims[TENSOR_MAX_DIMS]; /* row-major: the last is contiguous (GGUF's order is turned round) */
+    const uint8_t *data;          /* in the mapping */
+    size_t bytes;
+    int file;                     /* which of the files */
+    size_t offset;                /* of data in that file */
+} Tensor;
+
+typedef enum ContainerKind { CONTAINER_GGUF, CONTAINER_SAFETENSORS } ContainerKind;
+
+typedef struct ModelFiles ModelFiles;
+
+/* Opens a .gguf file, a .safetensors file or a folder. A folder that holds config.json and/or tokenizer files but no
+ * weights opens too (no tensors). */
+Status model_files_open(const char *path, ModelFiles **files, Error *err);
+void model_files_close(ModelFiles *files); /* NULL is fine */
+
+ContainerKind model_files_kind(const ModelFiles *files);
+/* The path that was opened; the folder in which the model's other files (tokenizer.json, ...) lie, or NULL. */
+const char *model_files_path(const ModelFiles *files);
+const char *model_files_folder(const ModelFiles *files);
+
+size_t model_files_tensors(const ModelFiles *files);
+const Tensor *model_files_tensor(const ModelFiles *files, size_t index);
+const Tensor *model_files_find(const ModelFiles *files, const char *name); /* NULL = not there */
+
+/* The files behind it: for messages, for reading around the page cache, for dropping pages. */
+int model_files_count(const ModelFiles *files);
+const char *model_files_file_path(const ModelFiles *files, int file);
+size_t model_files_file_bytes(const ModelFiles *files, int file);
+struct FileMap *model_files_map(const ModelFiles *files, int file);
+/* ERR_IO, naming the file, once a mapped file turned out shorter than it was. */
+Status model_files_check(const ModelFiles *files, Error *err);
+
+/* ---- GGUF metadata ------------------------------------------------------------------------------------------- */
+
+typedef enum MetaType {
+    META_U8, META_I8, META_U16, META_I16, META_U32, META_I32, META_F32, META_BOOL, META_STRING, META_ARRAY,
+    META_U64, META_I64, META_F64
+} MetaType; /* GGUF's numbers */
+
+typedef struct MetaValue {
+    const char *key;
+    MetaType type;
+    union {
+        int64_t integer; /* all integers and bool; u64 above INT64_MAX is refused on opening */
+        double real;
+        struct { const char *bytes; size_t count; } string; /* not NUL-terminated */
+        struct {
+            MetaType type;
+            size_t count;
+            const uint8_t *data;    /* first element as stored (unaligned), numbers little-endian */
+            const uint64_t *starts; /* for strings: offset from data of each element's bytes; count + 1 entries,
+                                       element i has the bytes [starts[i], starts[i + 1] - 8) */
+        } array;
+    } as;
+} MetaValue;
+
+size_t model_files_metas(const ModelFiles *files);
+const MetaValue *model_files_meta(const ModelFiles *files, size_t index);
+const MetaValue *model_files_meta_find(const ModelFiles *files, const char *key); /* NULL = not there */
+/* Element of an array as number; strings: bytes and count. false when out of range or of another kind. */
+bool meta_array_int(const MetaValue *array, size_t index, int64_t *number);
+bool meta_array_real(const MetaValue *array, size_t index, double *number);
+bool meta_array_string(const MetaValue *array, size_t index, const char **bytes, size_t *count);
+
+/* ---- Hugging Face folder ------------------------------------------------------------------------------------- */
+
+/* config.json / generation_config.json as parsed, or NULL when there is none. They belong to `files`. */
+const json_t *model_files_config(const ModelFiles *files);
+const json_t *model_files_generation_config(const ModelFiles *files);
+
+#endif
