@@ -77,4 +77,9 @@ static inline float float_of_e8m0(uint8_t e) {
     return float_of_bits(e != 0 ? (uint32_t)e << 23 : 0x00400000); /* 2^-127 is subnormal */
 }
 
+/* Half of it, exact where the whole would overflow or be rounded: E2M1 values are kept doubled. */
+static inline float half_of_e8m0(uint8_t e) {
+    return float_of_bits(e < 2 ? 0x00200000u << e : (uint32_t)(e - 1) << 23);
+}
+
 #endif

@@ -1,0 +1,224 @@
+/* simd.h - sixteen floats at a time, whatever the level this file is compiled for.
+ *
+ * The kernels that do not need a level's special instructions are written once with these, and compiled once per
+ * level (see src/meson.build: -DLEVEL=avx2 and the level's flags). VF is a vector of 16 floats, VI of 16 int32. */
+#ifndef HOULE_KERNEL_SIMD_H
+#define HOULE_KERNEL_SIMD_H
+
+#include "base/half.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+typedef float VF __attribute__((vector_size(64)));
+typedef int32_t VI __attribute__((vector_size(64)));
+
+/* The level's name at the end of every function that leaves a file: act_avx2. */
+#define KERNEL_JOIN(name, level) name##_##level
+#define KERNEL_NAME(name, level) KERNEL_JOIN(name, level)
+#define K(name) KERNEL_NAME(name, LEVEL)
+
+static inline VF vf_load(const float *p) {
+    VF v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+static inline void vf_store(float *p, VF v) {
+    memcpy(p, &v, sizeof v);
+}
+
+static inline VF vf_set(float x) {
+    return (VF){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x};
+}
+
+static inline VI vi_set(int32_t x) {
+    return (VI){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x};
+}
+
+/* The first n < 16 numbers; the rest are `fill`. */
+static inline VF vf_load_part(const float *p, int n, float fill) {
+    VF v = vf_set(fill);
+    memcpy(&v, p, (size_t)n * sizeof(float));
+    return v;
+}
+
+static inline void vf_store_part(float *p, VF v, int n) {
+    memcpy(p, &v, (size_t)n * sizeof(float));
+}
+
+/* Where the mask (of a comparison: all ones or all zeros) is set a, elsewhere b. */
+static inline VF vf_pick(VI mask, VF a, VF b) {
+    return (VF)((mask & (VI)a) | (~mask & (VI)b));
+}
+
+/* a * b + c, rounded once where the level has the instruction. */
+static inline VF vf_fma(VF a, VF b, VF c) {
+#if defined(__AVX512F__)
+    return (VF)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__FMA__)
+    __m256 x[2], y[2], z[2];
+    memcpy(x, &a, 64), memcpy(y, &b, 64), memcpy(z, &c, 64);
+    z[0] = _mm256_fmadd_ps(x[0], y[0], z[0]);
+    z[1] = _mm256_fmadd_ps(x[1], y[1], z[1]);
+    memcpy(&c, z, 64);
+    return c;
+#else
+    return a * b + c;
+#endif
+}
+
+static inline VF vf_max(VF a, VF b) {
+#if defined(__AVX512F__)
+    return (VF)_mm512_max_ps((__m512)a, (__m512)b);
+#else
+    return vf_pick(a > b, a, b);
+#endif
+}
+
+static inline VF vf_min(VF a, VF b) {
+#if defined(__AVX512F__)
+    return (VF)_mm512_min_ps((__m512)a, (__m512)b);
+#else
+    return vf_pick(a < b, a, b);
+#endif
+}
+
+static inline VF vf_abs(VF a) {
+    return (VF)((VI)a & vi_set(0x7FFFFFFF));
+}
+
+static inline VF vf_of_vi(VI a) {
+    return __builtin_convertvector(a, VF);
+}
+
+/* Sums and maxima over the lanes, by halves: a fixed shape. */
+static inline float vf_sum(VF v) {
+    float x[16];
+    memcpy(x, &v, sizeof x);
+    for (int width = 8; width > 0; width /= 2)
+        for (int i = 0; i < width; i++)
+            x[i] += x[i + width];
+    return x[0];
+}
+
+static inline float vf_top(VF v) {
+    float x[16];
+    memcpy(x, &v, sizeof x);
+    for (int width = 8; width > 0; width /= 2)
+        for (int i = 0; i < width; i++)
+            x[i] = x[i] > x[i + width] ? x[i] : x[i + width];
+    return x[0];
+}
+
+static inline VF vf_round(VF x) { /* to nearest, ties to even, for |x| < 2^22 */
+    const VF magic = vf_set(0x1.8p23f);
+    return (x + magic) - magic;
+}
+
+/* e^x by 2^n * e^r with |r| <= ln 2 / 2 and a polynomial for e^r (coefficients: Taylor, adjusted by Remez); within
+ * 2 units in the last place. Below -87.3 the result is 0, above 88.7 infinity. */
+static inline VF vf_exp(VF x) {
+    const VF n = vf_round(x * vf_set(1.44269504f));
+    VF r = vf_fma(n, vf_set(-0.693359375f), x);
+    r = vf_fma(n, vf_set(2.12194440e-4f), r);
+    VF p = vf_set(1.9875691500e-4f);
+    p = vf_fma(p, r, vf_set(1.3981999507e-3f));
+    p = vf_fma(p, r, vf_set(8.3334519073e-3f));
+    p = vf_fma(p, r, vf_set(4.1665795894e-2f));
+    p = vf_fma(p, r, vf_set(1.6666665459e-1f));
+    p = vf_fma(p, r, vf_set(5.0000001201e-1f));
+    p = vf_fma(p, r * r, r + vf_set(1.0f));
+    /* 2^n in two halves, so that n = 128 and n = -126 do not leave the range of exponents on the way */
+    const VI whole = __builtin_convertvector(n, VI);
+    const VI half = whole >> 1;
+    const VF up = (VF)((half + vi_set(127)) << 23), down = (VF)((whole - half + vi_set(127)) << 23);
+    VF y = p * up * down;
+    y = vf_pick(x < vf_set(-87.3f), vf_set(0), y);
+    y = vf_pick(x > vf_set(88.72f), vf_set(INFINITY), y);
+    return vf_pick(x == x, y, x); /* a NaN stays one */
+}
+
+static inline VF vf_sigmoid(VF x) {
+    return vf_set(1.0f) / (vf_set(1.0f) + vf_exp(-x));
+}
+
+/* tanh x = 1 - 2 / (e^2x + 1); for small |x| the odd polynomial, where that loses digits. */
+static inline VF vf_tanh(VF x) {
+    const VF a = vf_abs(x);
+    const VF e = vf_exp(a + a);
+    const VF large = vf_set(1.0f) - vf_set(2.0f) / (e + vf_set(1.0f));
+    const VF z = x * x;
+    VF p = vf_set(-5.70498872745e-3f);
+    p = vf_fma(p, z, vf_set(2.06390887954e-2f));
+    p = vf_fma(p, z, vf_set(-5.37397155531e-2f));
+    p = vf_fma(p, z, vf_set(1.33314422036e-1f));
+    p = vf_fma(p, z, vf_set(-3.33332819422e-1f));
+    const VF small = vf_fma(p * z, x, x);
+    const VI sign = (VI)x & vi_set((int32_t)0x80000000u);
+    const VF signed_large = (VF)((VI)large | sign);
+    const VF y = vf_pick(a < vf_set(0.625f), small, signed_large);
+    return vf_pick(x == x, y, x);
+}
+
+/* Sixteen halves to floats and back. */
+static inline VF vf_load_f16(const uint16_t *p) {
+#if defined(__AVX512F__)
+    __m256i h;
+    memcpy(&h, p, sizeof h);
+    return (VF)_mm512_cvtph_ps(h);
+#elif defined(__F16C__)
+    __m128i h[2];
+    memcpy(h, p, sizeof h);
+    const __m256 f[2] = {_mm256_cvtph_ps(h[0]), _mm256_cvtph_ps(h[1])};
+    VF v;
+    memcpy(&v, f, sizeof v);
+    return v;
+#else
+    float f[16];
+    for (int i = 0; i < 16; i++)
+        f[i] = float_of_f16(p[i]);
+    return vf_load(f);
+#endif
+}
+
+static inline void vf_store_f16(uint16_t *p, VF v) {
+#if defined(__AVX512F__)
+    const __m256i h = _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    memcpy(p, &h, sizeof h);
+#elif defined(__F16C__)
+    __m256 f[2];
+    memcpy(f, &v, sizeof f);
+    const __m128i h[2] = {_mm256_cvtps_ph(f[0], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
+                          _mm256_cvtps_ph(f[1], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+    memcpy(p, h, sizeof h);
+#else
+    float f[16];
+    vf_store(f, v);
+    for (int i = 0; i < 16; i++)
+        p[i] = f16_of_float(f[i]);
+#endif
+}
+
+static inline VF vf_load_bf16(const uint16_t *p) {
+    uint16_t h[16];
+    memcpy(h, p, sizeof h);
+    typedef uint16_t V16 __attribute__((vector_size(32)));
+    V16 v;
+    memcpy(&v, h, sizeof v);
+    return (VF)(__builtin_convertvector(v, VI) << 16);
+}
+
+static inline VF vf_load_i8(const int8_t *p) {
+    typedef int8_t V8 __attribute__((vector_size(16)));
+    V8 v;
+    memcpy(&v, p, sizeof v);
+    return __builtin_convertvector(__builtin_convertvector(v, VI), VF);
+}
+
+#endif

@@ -1,0 +1,99 @@
+/* form.c - the table of forms, the plain and scaled floats, and decoding to float for all of them. */
+#include "op/form.h"
+
+#include "base/half.h"
+#include "op/form_ggml.h"
+#include "op/form_split.h"
+
+#include <string.h>
+
+static const FormInfo form_infos_float[FORM_COUNT] = {
+    [FORM_F32] = {"F32", CLASS_FLOAT, 0, false, 0, 1, NULL, NULL},
+    [FORM_F16] = {"F16", CLASS_FLOAT, 0, false, 0, 1, NULL, NULL},
+    [FORM_BF16] = {"BF16", CLASS_FLOAT, 0, false, 0, 1, NULL, NULL},
+    [FORM_F32_T] = {"F32 transposed", CLASS_FLOAT, 0, false, 0, 1, NULL, NULL},
+    [FORM_F16_T] = {"F16 transposed", CLASS_FLOAT, 0, false, 0, 1, NULL, NULL},
+    [FORM_BF16_T] = {"BF16 transposed", CLASS_FLOAT, 0, false, 0, 1, NULL, NULL},
+    [FORM_GPTQ_ORDER] = {"GPTQ ordered", CLASS_FLOAT, 0, false, 0, 8, NULL, NULL},
+    [FORM_F8_BLOCK] = {"F8_E4M3", CLASS_SCALED, 0, false, 0, 1, NULL, NULL},
+    [FORM_F8_E8M0] = {"F8_E4M3 E8M0", CLASS_SCALED, 0, false, 0, 1, NULL, NULL},
+    [FORM_F8_BLOCK_T] = {"F8_E4M3 transposed", CLASS_SCALED, 0, false, 0, 1, NULL, NULL},
+    [FORM_F8_E8M0_T] = {"F8_E4M3 E8M0 transposed", CLASS_SCALED, 0, false, 0, 1, NULL, NULL},
+};
+
+const FormInfo *form_info(Form form) {
+    if (form_infos_float[form].name != NULL)
+        return &form_infos_float[form];
+    if (form_infos_ggml[form].name != NULL)
+        return &form_infos_ggml[form];
+    return &form_infos_split[form];
+}
+
+float form_scale_at(const Matrix *m, size_t row, size_t col) {
+    const uint8_t *p = m->scales + row * m->scale_row_bytes;
+    uint16_t half;
+    float f;
+    switch ((ScaleType)m->scale_type) {
+    case SCALE_F32: memcpy(&f, p + 4 * col, 4); return f;
+    case SCALE_F16: memcpy(&half, p + 2 * col, 2); return float_of_f16(half);
+    case SCALE_BF16: memcpy(&half, p + 2 * col, 2); return float_of_bf16(half);
+    case SCALE_E8M0: return float_of_e8m0(p[col]);
+    case SCALE_E4M3: return float_of_f8e4m3(p[col]);
+    }
+    return 0;
+}
+
+static float float_at(Form form, const uint8_t *p, size_t i) {
+    uint16_t half;
+    float f;
+    switch (form) {
+    case FORM_F32: case FORM_F32_T: memcpy(&f, p + 4 * i, 4); return f;
+    case FORM_F16: case FORM_F16_T: memcpy(&half, p + 2 * i, 2); return float_of_f16(half);
+    case FORM_BF16: case FORM_BF16_T: memcpy(&half, p + 2 * i, 2); return float_of_bf16(half);
+    default: return float_of_f8e4m3(p[i]);
+    }
+}
+
+static void decode_float(const Matrix *m, int row, int col, int n, float *out) {
+    const Form form = m->form;
+    const bool transposed = form == FORM_F32_T || form == FORM_F16_T || form == FORM_BF16_T ||
+                            form == FORM_F8_BLOCK_T || form == FORM_F8_E8M0_T;
+    for (int i = 0; i < n; i++) {
+        const uint8_t *line = m->data + (size_t)(transposed ? col + i : row) * m->row_bytes;
+        out[i] = float_at(form, line, (size_t)(transposed ? row : col + i));
+    }
+    if (form_infos_float[form].kind != CLASS_SCALED)
+        return;
+    const size_t tensor_row = (size_t)(row + m->row_offset);
+    for (int i = 0; i < n; i++) {
+        const size_t down = tensor_row / m->block_rows, along = (size_t)(col + i) / m->block_cols;
+        /* A transposed tensor has its blocks transposed too. */
+        out[i] *= transposed ? form_scale_at(m, along, down) : form_scale_at(m, down, along);
+    }
+}
+
+void form_decode_row(const Matrix *m, int row, int col, int n, float *out) {
+    const FormInfo *info = form_info(m->form);
+    if (m->form == FORM_GPTQ_ORDER) {
+        form_gptq_decode_ordered(m, row, col, n, out);
+    } else if (info->kind == CLASS_BLOCK) {
+        for (int i = 0; i < n; i += 32) {
+            Block32 b;
+            info->block(m, row, col + i, &b);
+            for (int j = 0; j < 32 && i + j < n; j++)
+                out[i + j] = info->has_min ? b.d[j / 16] * (float)b.q[j] + b.m[j / 16] : b.d[j / 16] * (float)b.q[j];
+        }
+    } else if (info->kind == CLASS_SUPER) {
+        for (int done = 0; done < n;) {
+            Super256 s;
+            const int first = (col + done) % 256;
+            info->super(m, row, col + done - first, &s);
+            for (int j = first; j < 256 && done < n; j++, done++) {
+                const float scaled = s.d * (float)s.sc[j / 16] * (float)s.q[j];
+                out[done] = info->has_min ? scaled - s.dm * (float)s.mn[j / 16] : scaled;
+            }
+        }
+    } else {
+        decode_float(m, row, col, n, out);
+    }
+}
