@@ -3,6 +3,7 @@
 #define HOULE_BASE_PROGRESS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 typedef struct Progress {

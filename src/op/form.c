@@ -58,17 +58,17 @@ static void decode_float(const Matrix *m, int row, int col, int n, float *out) {
     const Form form = m->form;
     const bool transposed = form == FORM_F32_T || form == FORM_F16_T || form == FORM_BF16_T ||
                             form == FORM_F8_BLOCK_T || form == FORM_F8_E8M0_T;
+    const size_t place = (size_t)row * (size_t)(m->row_step != 0 ? m->row_step : 1);
     for (int i = 0; i < n; i++) {
         const uint8_t *line = m->data + (size_t)(transposed ? col + i : row) * m->row_bytes;
-        out[i] = float_at(form, line, (size_t)(transposed ? row : col + i));
+        out[i] = float_at(form, line, transposed ? place : (size_t)(col + i));
     }
     if (form_infos_float[form].kind != CLASS_SCALED)
         return;
-    const size_t tensor_row = (size_t)(row + m->row_offset);
     for (int i = 0; i < n; i++) {
-        const size_t down = tensor_row / m->block_rows, along = (size_t)(col + i) / m->block_cols;
-        /* A transposed tensor has its blocks transposed too. */
-        out[i] *= transposed ? form_scale_at(m, along, down) : form_scale_at(m, down, along);
+        const int stored_row = (transposed ? col + i : row) + m->scale_row0;
+        const int stored_col = (transposed ? row : col + i) + m->scale_col0;
+        out[i] *= form_scale_at(m, (size_t)(stored_row / m->block_rows), (size_t)(stored_col / m->block_cols));
     }
 }
 

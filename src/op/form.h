@@ -55,7 +55,8 @@ typedef struct Matrix {
     uint8_t bits;           /* INT_PACKED, GPTQ, AWQ: 4 or 8 */
     uint8_t zero_plus;      /* GPTQ: what is added to a stored zero point: 1 in the first version, 0 in the second */
     uint16_t block_rows, block_cols; /* SCALED: shape of a scale's block; packed forms: block_cols = group */
-    int row_offset;         /* SCALED: where row 0 stands in the tensor (scales are found by whole-tensor rows) */
+    int row_step;           /* _T forms: inputs' numbers between one row and the next; 0 = 1 */
+    int scale_row0, scale_col0; /* where data[0] stands in the whole tensor: scales of blocks are found by that */
 } Matrix;
 
 typedef enum ScaleType { SCALE_F32, SCALE_F16, SCALE_BF16, SCALE_E8M0, SCALE_E4M3 } ScaleType;

@@ -63,7 +63,7 @@ static void block_int_packed(const Matrix *m, int row, int col, Block32 *out) {
     const int group = col / m->block_cols;
     int zero = half;
     if (m->zeros != NULL) {
-        const int tensor_row = row + m->row_offset;
+        const int tensor_row = row + m->scale_row0;
         const uint32_t word = load32(m->zeros + (size_t)(tensor_row / per_word) * m->zero_row_bytes + (size_t)group * 4);
         zero = (int)(word >> (tensor_row % per_word * bits) & mask);
     }

@@ -1,0 +1,199 @@
+/* gguf_config.c - a GGUF file's keys as the configuration that the published config.json would have been.
+ *
+ * Two tables: keys that mean the same for all architectures, and what an architecture implies without saying so in its
+ * file (constants of the converter's reader). Sources: the GGUF specification and the key lists in llama.cpp's
+ * converter; reference values in tests/golden/gguf/families. */
+#include "format/gguf_names.h"
+
+#include "base/mem.h"
+#include "base/text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Keys under "<architecture>." */
+static const struct { const char *gguf, *config; } keys[] = {
+    {"block_count", "num_hidden_layers"},
+    {"context_length", "max_position_embeddings"},
+    {"embedding_length", "hidden_size"},
+    {"feed_forward_length", "intermediate_size"},
+    {"attention.head_count", "num_attention_heads"},
+    {"attention.head_count_kv", "num_key_value_heads"},
+    {"attention.key_length", "head_dim"},
+    {"attention.value_length", "v_head_dim"},
+    {"attention.layer_norm_rms_epsilon", "rms_norm_eps"},
+    {"attention.layer_norm_epsilon", "layer_norm_eps"},
+    {"attention.sliding_window", "sliding_window"},
+    {"attention.scale", "attention_multiplier"},
+    {"attn_logit_softcapping", "attn_logit_softcapping"},
+    {"final_logit_softcapping", "final_logit_softcapping"},
+    {"rope.freq_base", "rope_theta"},
+    {"vocab_size", "vocab_size"},
+    {"expert_count", "num_experts"},
+    {"expert_used_count", "num_experts_per_tok"},
+    {"expert_feed_forward_length", "moe_intermediate_size"},
+    {"expert_shared_count", "n_shared_experts"},
+    {"expert_shared_feed_forward_length", "shared_expert_intermediate_size"},
+    {"expert_weights_scale", "routed_scaling_factor"},
+    {"expert_weights_norm", "norm_topk_prob"},
+    {"expert_group_count", "n_group"},
+    {"expert_group_used_count", "topk_group"},
+    {"leading_dense_block_count", "first_k_dense_replace"},
+};
+
+/* What an architecture name stands for: the model_type, and constants of it that files leave out, as JSON. */
+typedef struct ArchRow {
+    const char *arch, *model_type, *implied;
+} ArchRow;
+static const ArchRow archs[] = {
+#include "format/gguf_archs.inc"
+};
+
+bool gguf_architecture(const ModelFiles *files, char arch[64]) {
+    const MetaValue *v = model_files_kind(files) == CONTAINER_GGUF ? model_files_meta_find(files, "general.architecture") : NULL;
+    if (v == NULL || v->type != META_STRING || v->as.string.count >= 64)
+        return false;
+    memcpy(arch, v->as.string.bytes, v->as.string.count);
+    arch[v->as.string.count] = '\0';
+    return true;
+}
+
+static json_t *array_json(const MetaValue *v) {
+    json_t *list = json_array();
+    for (size_t i = 0; list != NULL && i < v->as.array.count; i++) {
+        int64_t n;
+        double d;
+        json_t *item = NULL;
+        if (meta_array_int(v, i, &n))
+            item = v->as.array.type == META_BOOL ? json_boolean(n != 0) : json_integer(n);
+        else if (meta_array_real(v, i, &d))
+            item = json_real(d);
+        if (item == NULL || json_array_append_new(list, item) != 0) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
+static json_t *value_json(const MetaValue *v) {
+    switch (v->type) {
+    case META_BOOL: return json_boolean(v->as.integer != 0);
+    case META_F32: case META_F64: return json_real(v->as.real);
+    case META_STRING: return json_stringn(v->as.string.bytes, v->as.string.count);
+    case META_ARRAY: return v->as.array.type == META_STRING || v->as.array.type == META_ARRAY ? NULL : array_json(v);
+    default: return json_integer(v->as.integer);
+    }
+}
+
+static const MetaValue *meta_of(const ModelFiles *files, const char *arch, const char *key) {
+    char name[192];
+    snprintf(name, sizeof name, "%s.%s", arch, key);
+    return model_files_meta_find(files, name);
+}
+
+static bool set(json_t *object, const char *key, json_t *value) {
+    return value != NULL && json_object_set_new(object, key, value) == 0;
+}
+
+static bool copy_key(const ModelFiles *files, const char *arch, const char *from, json_t *to, const char *as) {
+    const MetaValue *v = meta_of(files, arch, from);
+    json_t *value = v != NULL ? value_json(v) : NULL;
+    return value == NULL || set(to, as, value);
+}
+
+/* A small tensor of rotary factors as a list. */
+static bool copy_factors(const ModelFiles *files, const char *tensor, json_t *to, const char *as) {
+    const Tensor *t = model_files_find(files, tensor);
+    if (t == NULL || t->type != DT_F32 || t->bytes > 1 << 16)
+        return true;
+    json_t *list = json_array();
+    for (size_t i = 0; list != NULL && i < t->bytes / 4; i++) {
+        float f;
+        memcpy(&f, t->data + 4 * i, 4);
+        if (json_array_append_new(list, json_real((double)f)) != 0) {
+            json_decref(list);
+            list = NULL;
+        }
+    }
+    return set(to, as, list);
+}
+
+/* rope.scaling.* and the factor tensors as rope_parameters. */
+static bool copy_rope(const ModelFiles *files, const char *arch, json_t *config) {
+    json_t *rope = json_object();
+    if (rope == NULL)
+        return false;
+    const MetaValue *type = meta_of(files, arch, "rope.scaling.type");
+    bool done = true;
+    char word[32] = "default";
+    if (type != NULL && type->type == META_STRING && type->as.string.count < sizeof word) {
+        memcpy(word, type->as.string.bytes, type->as.string.count);
+        word[type->as.string.count] = '\0';
+    }
+    if (strcmp(word, "none") == 0)
+        strcpy(word, "default");
+    if (model_files_find(files, "rope_freqs.weight") != NULL)
+        strcpy(word, "factors");
+    if (model_files_find(files, "rope_factors_long.weight") != NULL)
+        strcpy(word, "longrope");
+    done = done && set(rope, "rope_type", json_string(word));
+    done = done && copy_factors(files, "rope_freqs.weight", rope, "factors");
+    done = done && copy_factors(files, "rope_factors_long.weight", rope, "long_factor");
+    done = done && copy_factors(files, "rope_factors_short.weight", rope, "short_factor");
+    static const struct { const char *gguf, *config; } parts[] = {
+        {"rope.freq_base", "rope_theta"},
+        {"rope.scaling.factor", "factor"},
+        {"rope.scaling.original_context_length", "original_max_position_embeddings"},
+        {"rope.scaling.attn_factor", "attention_factor"},
+        {"rope.scaling.yarn_beta_fast", "beta_fast"},
+        {"rope.scaling.yarn_beta_slow", "beta_slow"},
+        {"rope.scaling.yarn_log_multiplier", "yarn_log_multiplier"},
+        {"rope.dimension_sections", "mrope_section"},
+    };
+    for (size_t i = 0; done && i < COUNT(parts); i++)
+        done = copy_key(files, arch, parts[i].gguf, rope, parts[i].config);
+    const MetaValue *dim = meta_of(files, arch, "rope.dimension_count");
+    if (done && dim != NULL && dim->type != META_ARRAY)
+        done = set(config, "rotary_dim", json_integer(dim->as.integer));
+    return done ? json_object_set_new(config, "rope_parameters", rope) == 0 : (json_decref(rope), false);
+}
+
+static size_t vocabulary(const ModelFiles *files) {
+    const MetaValue *tokens = model_files_meta_find(files, "tokenizer.ggml.tokens");
+    const Tensor *table = model_files_find(files, "token_embd.weight");
+    return table != NULL && table->n_dim == 2 ? table->dims[0] : tokens != NULL && tokens->type == META_ARRAY ? tokens->as.array.count : 0;
+}
+
+static bool fill(const ModelFiles *files, const char *arch, const ArchRow *row, json_t *config) {
+    bool done = set(config, "model_type", json_string(row != NULL ? row->model_type : arch));
+    done = done && set(config, "gguf_architecture", json_string(arch));
+    for (size_t i = 0; done && i < COUNT(keys); i++)
+        done = copy_key(files, arch, keys[i].gguf, config, keys[i].config);
+    done = done && copy_rope(files, arch, config);
+    if (done && vocabulary(files) > 0)
+        done = set(config, "vocab_size", json_integer((json_int_t)vocabulary(files)));
+    if (done && row != NULL && row->implied != NULL) {
+        json_t *implied = json_loads(row->implied, 0, NULL);
+        done = implied != NULL && json_object_update_missing(config, implied) == 0;
+        json_decref(implied);
+    }
+    return done;
+}
+
+Status gguf_config(const ModelFiles *files, json_t **out, Error *err) {
+    *out = NULL;
+    char arch[64];
+    FAIL_IF(!gguf_architecture(files, arch), ERR_FORMAT, "%s: general.architecture is missing", model_files_path(files));
+    const ArchRow *row = NULL;
+    for (size_t i = 0; i < COUNT(archs) && row == NULL; i++)
+        if (strcmp(archs[i].arch, arch) == 0)
+            row = &archs[i];
+    json_t *config = json_object();
+    if (config == NULL || !fill(files, arch, row, config)) {
+        json_decref(config);
+        return error_set(err, ERR_MEMORY, "%s: no memory for its configuration", model_files_path(files));
+    }
+    *out = config;
+    return OK;
+}

@@ -1,0 +1,70 @@
+/* gguf_names.c - the tensor names of GGUF files, as llama.cpp's converter writes them.
+ *
+ * One table for all architectures, then rows that hold for some only; those come first. `*` stands for ".weight" or
+ * ".bias", which go through unchanged. Names in layers are given without "model.layers.N." and "blk.N.". */
+#include "format/gguf_names.h"
+
+#include "base/text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef struct NameRow {
+    const char *archs; /* " gemma3 gemma2 ", or NULL = all */
+    const char *canonical, *gguf;
+} NameRow;
+
+static const NameRow layer_rows[] = {
+#include "format/gguf_layer_names.inc"
+};
+
+static const NameRow outer_rows[] = {
+    {NULL, "model.embed_tokens*", "token_embd*"},
+    {NULL, "model.norm*", "output_norm*"},
+    {NULL, "lm_head*", "output*"},
+};
+
+static bool arch_listed(const char *archs, const char *arch) {
+    if (archs == NULL)
+        return true;
+    char word[72];
+    snprintf(word, sizeof word, " %s ", arch);
+    return strstr(archs, word) != NULL;
+}
+
+/* Matches `pattern` (with an optional trailing *) against the name; gives what stands for the *. */
+static bool matches(const char *pattern, const char *name, const char **rest) {
+    const char *star = strchr(pattern, '*');
+    if (star == NULL) {
+        *rest = "";
+        return strcmp(pattern, name) == 0;
+    }
+    const size_t length = (size_t)(star - pattern);
+    *rest = name + length;
+    return strncmp(pattern, name, length) == 0 && (strcmp(*rest, ".weight") == 0 || strcmp(*rest, ".bias") == 0);
+}
+
+static bool look_up(const NameRow *rows, size_t n, const char *arch, const char *name, const char *prefix,
+                    char out[GGUF_NAME_BYTES]) {
+    for (size_t i = 0; i < n; i++) {
+        const char *rest;
+        if (!arch_listed(rows[i].archs, arch) || !matches(rows[i].canonical, name, &rest))
+            continue;
+        const size_t kept = strcspn(rows[i].gguf, "*");
+        const int bytes = snprintf(out, GGUF_NAME_BYTES, "%s%.*s%s", prefix, (int)kept, rows[i].gguf, rest);
+        return bytes > 0 && bytes < GGUF_NAME_BYTES;
+    }
+    return false;
+}
+
+bool gguf_tensor_name(const char *arch, const char *canonical, char name[GGUF_NAME_BYTES]) {
+    static const char layers[] = "model.layers.";
+    if (!starts_with(canonical, layers))
+        return look_up(outer_rows, COUNT(outer_rows), arch, canonical, "", name);
+    const char *number = canonical + strlen(layers), *dot = strchr(number, '.');
+    if (dot == NULL || dot - number > 6)
+        return false;
+    char prefix[24];
+    snprintf(prefix, sizeof prefix, "blk.%.*s.", (int)(dot - number), number);
+    return look_up(layer_rows, COUNT(layer_rows), arch, dot + 1, prefix, name);
+}

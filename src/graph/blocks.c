@@ -1,0 +1,256 @@
+/* blocks.c - the blocks that most families are made of, as compositions of the builder's operations. */
+#include "graph/graph_parts.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- attention --------------------------------------------------------------------------------------------------------- */
+
+Attn attn_of(Graph *g, const Cfg *c) {
+    const int heads = cfg_need(c, "num_attention_heads");
+    const int head_dim = cfg_int(c, "head_dim", cfg_need(c, "hidden_size") / heads);
+    Attn a = {.heads = heads, .kv_heads = cfg_int(c, "num_key_value_heads", heads), .head_dim = head_dim,
+              .qkv_bias = cfg_bool(c, "attention_bias", false)};
+    if (a.kv_heads < 1 || head_dim < 1 || heads % a.kv_heads != 0) {
+        graph_fail(g, "config.json: %d heads of width %d, %d key/value heads", heads, head_dim, a.kv_heads);
+        a.kv_heads = a.heads = a.head_dim = 1;
+    }
+    a.out_bias = a.qkv_bias;
+    a.rope = rope_of(g, c, head_dim, NULL);
+    a.rope.interleaved = cfg_bool(c, "rope_interleaved", false);
+    return a;
+}
+
+static Val position_of(Graph *g, Val x, const Attn *a, int heads) {
+    return a->rope.dim > 0 ? rope(g, x, a->rope, (RopeAt){.heads = heads}) : x;
+}
+
+static Val normed(Graph *g, Val x, const char *name, const Attn *a) {
+    return name == NULL ? x : a->norm_whole ? norm(g, x, name) : norm_heads(g, x, name, a->head_dim);
+}
+
+static Val placed(Graph *g, Val x, const char *norm_name, const Attn *a, int heads) {
+    if (a->norm_late)
+        return normed(g, position_of(g, x, a, heads), norm_name, a);
+    return position_of(g, normed(g, x, norm_name, a), a, heads);
+}
+
+Val attention(Graph *g, Val x, Attn a) {
+    const int width = width_of(g, x), value_dim = a.value_dim != 0 ? a.value_dim : a.head_dim;
+    const int qw = a.heads * a.head_dim * (a.gate_in_q ? 2 : 1), kw = a.kv_heads * a.head_dim, vw = a.kv_heads * value_dim;
+    push(g, "%s", a.scope != NULL ? a.scope : "self_attn");
+    Val q, k, v, gate = NO_VAL;
+    if (a.qkv != NULL) {
+        const int whole = qw + kw + vw;
+        q = linear_part(g, x, a.qkv, whole, 0, qw, a.qkv_bias, SPLIT_ROWS);
+        k = linear_part(g, x, a.qkv, whole, qw, kw, a.qkv_bias, SPLIT_ROWS);
+        v = linear_part(g, x, a.qkv, whole, qw + kw, vw, a.qkv_bias, SPLIT_ROWS);
+    } else {
+        q = linear(g, x, "q_proj", qw, a.qkv_bias, SPLIT_ROWS);
+        k = linear(g, x, "k_proj", kw, a.qkv_bias, SPLIT_ROWS);
+        v = linear(g, x, "v_proj", vw, a.qkv_bias, SPLIT_ROWS);
+    }
+    if (a.gate_in_q) { /* each head has its query and then its gate */
+        gate = slice_heads(g, q, a.heads, a.head_dim, a.head_dim);
+        q = slice_heads(g, q, a.heads, 0, a.head_dim);
+    } else if (a.gate != NULL) {
+        gate = linear(g, x, a.gate, a.gate_width != 0 ? a.gate_width : a.heads, false, SPLIT_ROWS);
+    }
+    q = placed(g, q, a.q_norm, &a, a.heads);
+    k = placed(g, k, a.k_norm, &a, a.kv_heads);
+    if (a.temp_scale != 0)
+        q = scale_by_position(g, q, a.temp_scale, a.temp_floor, a.temp_plus);
+    const State keys = state_rows(g, "key", (RowState){.heads = a.kv_heads, .width = a.head_dim, .window = a.window});
+    const State values = state_rows(g, "value", (RowState){.heads = a.kv_heads, .width = value_dim, .window = a.window});
+    store(g, k, keys);
+    store(g, v, values);
+    Val y = attend(g, q, (Attend){.heads = a.heads, .kv_heads = a.kv_heads, .key_width = a.head_dim,
+                                  .value_width = value_dim, .scale = a.scale, .softcap = a.softcap,
+                                  .window = a.window, .chunk = a.chunk, .sinks = a.sinks, .keys = keys,
+                                  .values = values, .chosen = NO_VAL});
+    if (gate != NO_VAL)
+        y = mul(g, y, act(g, gate, ACT_SIGMOID));
+    y = linear(g, y, a.out != NULL ? a.out : "o_proj", width, a.out_bias, SPLIT_COLS);
+    pop(g);
+    return y;
+}
+
+/* ---- feed-forward ------------------------------------------------------------------------------------------------------- */
+
+static Act act_of(Graph *g, const char *name) {
+    static const struct { const char *name; Act act; } known[] = {
+        {"silu", ACT_SILU}, {"swish", ACT_SILU}, {"gelu", ACT_GELU_ERF}, {"gelu_pytorch_tanh", ACT_GELU_TANH},
+        {"gelu_tanh", ACT_GELU_TANH}, {"gelu_new", ACT_GELU_TANH}, {"relu", ACT_RELU}, {"relu2", ACT_RELU2},
+        {"sigmoid", ACT_SIGMOID}, {"tanh", ACT_TANH},
+    };
+    for (size_t i = 0; i < COUNT(known); i++)
+        if (strcmp(known[i].name, name) == 0)
+            return known[i].act;
+    graph_fail(g, "activation '%s' is not known", name);
+    return ACT_NONE;
+}
+
+Ffn ffn_of(Graph *g, const Cfg *c) {
+    return (Ffn){.dim = cfg_need(c, "intermediate_size"), .act = act_of(g, cfg_str(c, "hidden_act", "silu")),
+                 .bias = cfg_bool(c, "mlp_bias", false)};
+}
+
+static Val ffn_inside(Graph *g, Val x, const Ffn *f) {
+    const char *up = f->up != NULL ? f->up : "up_proj", *gate = f->gate != NULL ? f->gate : "gate_proj";
+    Val h;
+    if (f->no_gate) {
+        h = act(g, linear(g, x, up, f->dim, f->bias, SPLIT_ROWS), f->act);
+    } else {
+        const Glu unit = {.act = f->act, .limit = f->limit, .oai = f->oai};
+        if (f->fused != NULL)
+            h = glu(g, linear_part(g, x, f->fused, 2 * f->dim, 0, f->dim, f->bias, SPLIT_ROWS),
+                    linear_part(g, x, f->fused, 2 * f->dim, f->dim, f->dim, f->bias, SPLIT_ROWS), unit);
+        else
+            h = glu(g, linear(g, x, gate, f->dim, f->bias, SPLIT_ROWS), linear(g, x, up, f->dim, f->bias, SPLIT_ROWS), unit);
+    }
+    return linear(g, h, f->down != NULL ? f->down : "down_proj", width_of(g, x), f->bias, SPLIT_COLS);
+}
+
+Val ffn(Graph *g, Val x, Ffn spec) {
+    push(g, "%s", spec.scope != NULL ? spec.scope : "mlp");
+    const Val y = ffn_inside(g, x, &spec);
+    pop(g);
+    return y;
+}
+
+/* ---- experts -------------------------------------------------------------------------------------------------------------- */
+
+/* How published files name the experts of a layer: a tensor per expert, or stacked with gate and up fused or not. The
+ * rows of a fused tensor are gate first, or alternate where the family says so. */
+typedef struct ExpertNames { const char *gate, *up, *down; } ExpertNames;
+static const ExpertNames expert_names[] = {
+    {"gate_proj", "up_proj", "down_proj"},
+    {"w1", "w3", "w2"},
+};
+
+static int expert_weight(Graph *g, const Moe *m, int which, int rows, int cols) {
+    const ExpertNames *names = &expert_names[m->expert_w ? 1 : 0];
+    const char *name = which == 0 ? names->gate : which == 1 ? names->up : names->down;
+    const char *scope = m->experts_scope != NULL ? m->experts_scope : "experts";
+    char text[96];
+    WeightDecl decl = {.role = WEIGHT_EXPERTS, .rows = rows, .cols = cols, .count = m->experts, .split = SPLIT_EXPERTS};
+    snprintf(text, sizeof text, "%s.%s", scope, name);
+    decl.name = graph_scoped(g, text, ".weight");
+    int n = 0;
+    snprintf(text, sizeof text, "%s.%%d.%s.weight", scope, name);
+    decl.layout[n++] = (ExpertLayout){.each = graph_scoped(g, text, "")};
+    const bool pair = which < 2 && !m->no_gate;
+    snprintf(text, sizeof text, "%s.%s", scope, pair ? "gate_up_proj" : name);
+    const char *stacked = graph_scoped(g, text, "");
+    decl.layout[n++] = (ExpertLayout){.stacked = stacked, .part = pair ? which : 0, .parts = pair ? 2 : 1,
+                                      .interleaved = pair && m->interleaved, .transposed = m->transposed};
+    return graph_weight(g, decl);
+}
+
+/* Biases: [E, rows] stacked beside the matrices, fused in the same way. */
+static int expert_bias(Graph *g, const Moe *m, int which, int rows) {
+    const char *scope = m->experts_scope != NULL ? m->experts_scope : "experts";
+    char text[96];
+    snprintf(text, sizeof text, "%s.%s_bias", scope, which == 2 ? "down_proj" : "gate_up_proj");
+    WeightDecl decl = {.name = graph_scoped(g, text, ""), .role = WEIGHT_VECTOR, .rows = m->experts, .cols = rows,
+                       .count = 1, .split = SPLIT_EXPERTS};
+    if (which < 2)
+        decl.layout[0] = (ExpertLayout){.stacked = decl.name, .part = which, .parts = 2, .interleaved = m->interleaved};
+    return graph_weight(g, decl);
+}
+
+static Val experts(Graph *g, Val x, Val route, const Moe *m) {
+    const int width = width_of(g, x);
+    Op *up = graph_op(g, OP_EXPERTS_UP, x, route, 0);
+    if (up == NULL)
+        return NO_VAL;
+    up->u.experts.no_gate = m->no_gate;
+    up->u.experts.glu = m->glu;
+    up->u.experts.act = m->act;
+    up->u.experts.scale_input = m->scale_input;
+    up->u.experts.used = m->used;
+    up->u.experts.experts = m->experts;
+    const int at = g->n_op - 1; /* ops may move when others are added */
+    const int weights[6] = {m->no_gate ? -1 : expert_weight(g, m, 0, m->dim, width), expert_weight(g, m, 1, m->dim, width),
+                            m->bias && !m->no_gate ? expert_bias(g, m, 0, m->dim) : -1,
+                            m->bias ? expert_bias(g, m, 1, m->dim) : -1, -1, -1};
+    memcpy(g->ops[at].weight, weights, sizeof weights);
+    const Val h = graph_value(g, m->dim, ROWS_SLOTS, m->used);
+    if (!graph_ok(g))
+        return NO_VAL;
+    g->ops[at].out = h;
+    Op *down = graph_op(g, OP_EXPERTS_DOWN, h, route, width);
+    if (down == NULL)
+        return NO_VAL;
+    down->u.experts = g->ops[at].u.experts;
+    const Val y = down->out;
+    const int down_at = g->n_op - 1;
+    const int w = expert_weight(g, m, 2, width, m->dim), b = m->bias ? expert_bias(g, m, 2, width) : -1;
+    g->ops[down_at].weight[0] = w;
+    g->ops[down_at].weight[1] = b;
+    Op *sum = graph_op(g, OP_COMBINE, y, route, width);
+    if (sum == NULL)
+        return NO_VAL;
+    sum->in[2] = x; /* what identity experts give back */
+    sum->u.experts = g->ops[at].u.experts;
+    sum->u.experts.experts = m->experts;
+    g->values[sum->out].rows = ROWS_ALL;
+    g->values[sum->out].per_row = 1;
+    return sum->out;
+}
+
+Val moe(Graph *g, Val x, Moe m) {
+    if (graph_ok(g) && (m.experts < 1 || m.used < 1 || m.used > m.experts + m.zero_experts || m.dim < 1 || m.experts + m.zero_experts > 4096))
+        graph_fail(g, "%d of %d experts of width %d", m.used, m.experts, m.dim);
+    if (m.groups > 1 && (m.experts % m.groups != 0 || m.groups_used < 1 || m.groups_used > m.groups))
+        graph_fail(g, "%d of %d groups of %d experts", m.groups_used, m.groups, m.experts);
+    if (m.scale == 0)
+        m.scale = 1;
+    if (m.glu.act == ACT_NONE)
+        m.glu.act = ACT_SILU;
+    push(g, "%s", m.scope != NULL ? m.scope : "mlp");
+    const int all = m.experts + m.zero_experts;
+    const Val seen = m.has_router_input ? m.router_input : x;
+    const Val scores = linear_exact(g, seen, m.router != NULL ? m.router : "gate", all, m.router_bias);
+    Op *op = graph_op(g, OP_ROUTE, scores, NO_VAL, 2 * m.used);
+    Val route = NO_VAL;
+    if (op != NULL) {
+        op->u.route = (OpRoute){.experts = m.experts, .used = m.used, .groups = m.groups, .groups_used = m.groups_used,
+                                .zero_experts = m.zero_experts, .group_by_top2 = m.group_by_top2,
+                                .renormalise = m.renormalise, .renormalise_eps = m.renormalise_eps, .scale = m.scale,
+                                .score = m.score};
+        route = op->out;
+        const int at = g->n_op - 1;
+        if (m.correction != NULL)
+            g->ops[at].weight[0] = graph_weight(g, (WeightDecl){.name = graph_scoped(g, m.correction, ""),
+                                                                .role = WEIGHT_VECTOR, .rows = 1, .cols = all});
+        if (m.expert_scale != NULL)
+            g->ops[at].weight[1] = graph_weight(g, (WeightDecl){.name = graph_scoped(g, m.expert_scale, ""),
+                                                                .role = WEIGHT_VECTOR, .rows = 1, .cols = all});
+        if (m.hash_table != NULL)
+            g->ops[at].weight[2] = graph_weight(g, (WeightDecl){.name = graph_scoped(g, m.hash_table, ""),
+                                                                .role = WEIGHT_VECTOR, .rows = g->vocab_rows, .cols = m.used});
+    }
+    Val inside = x;
+    if (m.latent_in != NULL)
+        inside = linear(g, x, m.latent_in, m.latent_dim, false, SPLIT_NONE);
+    Val y = experts(g, inside, route, &m);
+    if (m.latent_out != NULL)
+        y = linear(g, y, m.latent_out, width_of(g, x), false, SPLIT_NONE);
+    if (m.shared_dim > 0) {
+        Ffn f = m.shared_ffn;
+        f.dim = m.shared_dim;
+        if (f.act == ACT_NONE && !f.no_gate) {
+            f.act = m.glu.act;
+            f.limit = m.glu.limit;
+        }
+        f.scope = m.shared != NULL ? m.shared : "shared_experts";
+        Val s = ffn(g, x, f);
+        if (m.shared_gate != NULL)
+            s = mul(g, s, act(g, linear_exact(g, x, m.shared_gate, 1, false), ACT_SIGMOID));
+        y = add(g, y, s);
+    }
+    pop(g);
+    return y;
+}

@@ -1,0 +1,315 @@
+/* cache.c - see cache.h. */
+#include "graph/cache.h"
+
+#include <string.h>
+
+enum { MAX_GROUPS = 16, NO_PAGE = -1 };
+
+typedef struct Group {
+    int stride, window;
+    int pages;
+    int32_t *free; /* a stack of free page numbers */
+    int n_free;
+} Group;
+
+typedef struct Place { /* of a state */
+    int group;         /* -1: a memory */
+    uint8_t *slab;
+    size_t entry_bytes, head_bytes, page_bytes;
+    CacheType type;
+} Place;
+
+struct Cache {
+    const Graph *graph;
+    Group groups[MAX_GROUPS];
+    int n_group;
+    Place *places;
+    uint8_t *slab;
+    Sequence **sequences;
+    int n_sequence;
+    Arena arena;
+};
+
+struct Sequence {
+    Cache *cache;
+    int index;
+    int tokens;
+    int64_t declared;
+    int32_t *tables[MAX_GROUPS];
+    int n_page[MAX_GROUPS]; /* length of the table: pages for entries 0 .. 64 n_page - 1 (some given back) */
+    int first_page[MAX_GROUPS];
+};
+
+static int group_of(Group *groups, int *n_group, const RowState *rows) {
+    for (int i = 0; i < *n_group; i++)
+        if (groups[i].stride == rows->stride && groups[i].window == rows->window)
+            return i;
+    if (*n_group == MAX_GROUPS)
+        return -1;
+    groups[*n_group] = (Group){.stride = rows->stride, .window = rows->window};
+    return (*n_group)++;
+}
+
+/* Entries kept at the most for `tokens` tokens. A window keeps what it sees, what one step adds (a prompt's cut is at
+ * most STEP tokens), and the page it is in the middle of. */
+enum { WINDOW_SLACK = 2048 };
+
+static int64_t group_pages(const Group *g, int64_t tokens, int sequences) {
+    int64_t entries = (tokens + g->stride - 1) / g->stride;
+    if (g->window > 0) {
+        const int64_t most = (int64_t)sequences * ((g->window + WINDOW_SLACK) / g->stride + 2 * CACHE_BLOCK);
+        entries = MIN(entries, most);
+    }
+    return (entries + CACHE_BLOCK - 1) / CACHE_BLOCK + sequences;
+}
+
+static CacheType type_of(const StateDecl *d, CacheType type) {
+    return d->rows.exact ? CACHE_F32 : type;
+}
+
+static size_t page_bytes_of(const StateDecl *d, CacheType type) {
+    return (size_t)d->rows.heads * CACHE_BLOCK * cache_entry_bytes(type_of(d, type), d->rows.width);
+}
+
+static size_t rounded(size_t bytes) {
+    return (bytes + 63) & ~(size_t)63;
+}
+
+size_t cache_bytes(const Graph *graph, CacheType type, int64_t tokens, int sequences) {
+    Group groups[MAX_GROUPS];
+    int n_group = 0;
+    size_t bytes = 0;
+    for (int s = 0; s < graph->n_state; s++) {
+        const StateDecl *d = &graph->states[s];
+        if (d->floats > 0) {
+            bytes += rounded((size_t)d->floats * sizeof(float)) * (size_t)sequences;
+            continue;
+        }
+        const int g = group_of(groups, &n_group, &d->rows);
+        if (g >= 0)
+            bytes += rounded((size_t)group_pages(&groups[g], tokens, sequences) * page_bytes_of(d, type));
+    }
+    return bytes;
+}
+
+Status cache_open(const Graph *graph, CacheType type, int64_t tokens, int sequences, Cache **out, Error *err) {
+    *out = NULL;
+    FAIL_IF(tokens < 1 || tokens > INT32_MAX || sequences < 1, ERR_ARGUMENT, "a cache for %lld tokens in %d sequences",
+            (long long)tokens, sequences);
+    Cache *c = mem_zalloc(sizeof *c, MEM_CACHE);
+    FAIL_IF(c == NULL, ERR_MEMORY, "no memory for the cache");
+    arena_init(&c->arena, MEM_CACHE);
+    c->graph = graph;
+    c->n_sequence = sequences;
+    c->places = arena_array(&c->arena, (size_t)graph->n_state + 1, sizeof *c->places);
+    c->sequences = arena_array(&c->arena, (size_t)sequences, sizeof(Sequence *));
+    const size_t bytes = cache_bytes(graph, type, tokens, sequences);
+    c->slab = mem_alloc_aligned(bytes + 64, MEM_CACHE);
+    bool done = c->places != NULL && c->sequences != NULL && c->slab != NULL;
+    uint8_t *at = c->slab;
+    for (int s = 0; done && s < graph->n_state; s++) {
+        const StateDecl *d = &graph->states[s];
+        Place *p = &c->places[s];
+        p->slab = at;
+        if (d->floats > 0) {
+            p->group = -1;
+            p->page_bytes = rounded((size_t)d->floats * sizeof(float));
+            at += p->page_bytes * (size_t)sequences;
+            continue;
+        }
+        p->group = group_of(c->groups, &c->n_group, &d->rows);
+        if (p->group < 0) {
+            cache_close(c);
+            return error_set(err, ERR_UNSUPPORTED, "more than %d kinds of caches in one model", MAX_GROUPS);
+        }
+        p->type = type_of(d, type);
+        p->entry_bytes = cache_entry_bytes(p->type, d->rows.width);
+        p->head_bytes = p->entry_bytes * CACHE_BLOCK;
+        p->page_bytes = page_bytes_of(d, type);
+        at += rounded((size_t)group_pages(&c->groups[p->group], tokens, sequences) * p->page_bytes);
+    }
+    for (int g = 0; done && g < c->n_group; g++) {
+        Group *group = &c->groups[g];
+        group->pages = (int)group_pages(group, tokens, sequences);
+        group->free = arena_array(&c->arena, (size_t)group->pages, sizeof *group->free);
+        done = group->free != NULL;
+        for (int p = group->pages - 1; done && p >= 0; p--)
+            group->free[group->n_free++] = p;
+    }
+    if (!done) {
+        cache_close(c);
+        char size[16];
+        return error_set(err, ERR_MEMORY, "no memory for a cache of %s; a smaller --ctx needs less", format_bytes(bytes, size));
+    }
+    *out = c;
+    return OK;
+}
+
+void cache_close(Cache *c) {
+    if (c == NULL)
+        return;
+    for (int i = 0; c->sequences != NULL && i < c->n_sequence; i++)
+        sequence_close(c->sequences[i]);
+    mem_free(c->slab);
+    arena_free(&c->arena);
+    mem_free(c);
+}
+
+static void clear_memories(Sequence *s) {
+    const Cache *c = s->cache;
+    for (int i = 0; i < c->graph->n_state; i++)
+        if (c->places[i].group < 0)
+            memset(c->places[i].slab + c->places[i].page_bytes * (size_t)s->index, 0, c->places[i].page_bytes);
+}
+
+Status sequence_open(Cache *c, int64_t declared, Sequence **out, Error *err) {
+    *out = NULL;
+    int index = 0;
+    while (index < c->n_sequence && c->sequences[index] != NULL)
+        index++;
+    FAIL_IF(index == c->n_sequence, ERR_MEMORY, "all %d sequences of the cache are in use", c->n_sequence);
+    Sequence *s = mem_zalloc(sizeof *s, MEM_CACHE);
+    FAIL_IF(s == NULL, ERR_MEMORY, "no memory for a sequence");
+    s->cache = c;
+    s->index = index;
+    s->declared = declared;
+    for (int g = 0; g < c->n_group; g++) {
+        /* Long enough for any sequence: a table never moves, so that steps can read it without locks. */
+        const int64_t most = declared / c->groups[g].stride / CACHE_BLOCK + 2;
+        s->tables[g] = mem_array((size_t)most, sizeof(int32_t), MEM_CACHE);
+        if (s->tables[g] == NULL) {
+            sequence_close(s);
+            return error_set(err, ERR_MEMORY, "no memory for a sequence of %lld tokens", (long long)declared);
+        }
+    }
+    c->sequences[index] = s;
+    clear_memories(s);
+    *out = s;
+    return OK;
+}
+
+static void give_back(Sequence *s, int g, int from, int to) {
+    Group *group = &s->cache->groups[g];
+    for (int p = from; p < to; p++)
+        if (s->tables[g][p] != NO_PAGE) {
+            group->free[group->n_free++] = s->tables[g][p];
+            s->tables[g][p] = NO_PAGE;
+        }
+}
+
+void sequence_close(Sequence *s) {
+    if (s == NULL)
+        return;
+    for (int g = 0; g < s->cache->n_group; g++) {
+        if (s->tables[g] != NULL)
+            give_back(s, g, s->first_page[g], s->n_page[g]);
+        mem_free(s->tables[g]);
+    }
+    if (s->cache->sequences[s->index] == s)
+        s->cache->sequences[s->index] = NULL;
+    mem_free(s);
+}
+
+int sequence_tokens(const Sequence *s) {
+    return s->tokens;
+}
+
+int64_t sequence_declared(const Sequence *s) {
+    return s->declared;
+}
+
+static int pages_for(const Group *g, int64_t tokens) {
+    const int64_t entries = (tokens + g->stride - 1) / g->stride;
+    return (int)((entries + CACHE_BLOCK - 1) / CACHE_BLOCK);
+}
+
+Status sequence_reserve(Sequence *s, int n, Error *err) {
+    Cache *c = s->cache;
+    const int64_t tokens = (int64_t)s->tokens + n;
+    FAIL_IF(tokens > s->declared, ERR_LIMIT,
+            "%lld tokens do not fit the context of %lld; a larger --ctx makes room", (long long)tokens,
+            (long long)s->declared);
+    for (int g = 0; g < c->n_group; g++) {
+        const int more = pages_for(&c->groups[g], tokens) - s->n_page[g];
+        FAIL_IF(more > c->groups[g].n_free, ERR_LIMIT, "the cache has no room for %d more tokens", n);
+    }
+    for (int g = 0; g < c->n_group; g++) {
+        const int wanted = pages_for(&c->groups[g], tokens);
+        while (s->n_page[g] < wanted)
+            s->tables[g][s->n_page[g]++] = c->groups[g].free[--c->groups[g].n_free];
+    }
+    return OK;
+}
+
+void sequence_advance(Sequence *s, int n) {
+    s->tokens += n;
+    for (int g = 0; g < s->cache->n_group; g++) {
+        const Group *group = &s->cache->groups[g];
+        if (group->window == 0)
+            continue;
+        const int oldest = (s->tokens - group->window) / group->stride; /* first entry that a next token can see */
+        const int keep = oldest > 0 ? oldest / CACHE_BLOCK : 0;
+        if (keep > s->first_page[g]) {
+            give_back(s, g, s->first_page[g], keep);
+            s->first_page[g] = keep;
+        }
+    }
+}
+
+bool sequence_cut(Sequence *s, int tokens) {
+    Cache *c = s->cache;
+    if (tokens == s->tokens)
+        return true;
+    if (tokens > s->tokens || tokens < 0)
+        return false;
+    for (int i = 0; tokens > 0 && i < c->graph->n_state; i++) {
+        const int g = c->places[i].group;
+        if (g < 0)
+            return false;
+        const Group *group = &c->groups[g];
+        /* Every entry that the next token sees must still be there, and an entry over several tokens whole. */
+        if (tokens % group->stride != 0)
+            return false;
+        const int oldest = group->window > 0 ? (tokens - group->window) / group->stride : 0;
+        if (oldest > 0 ? oldest / CACHE_BLOCK < s->first_page[g] : s->first_page[g] > 0)
+            return false;
+    }
+    for (int g = 0; g < c->n_group; g++) {
+        const int keep = pages_for(&c->groups[g], tokens);
+        give_back(s, g, MAX(keep, s->first_page[g]), s->n_page[g]);
+        s->n_page[g] = MIN(keep, s->n_page[g]);
+        if (tokens == 0)
+            s->first_page[g] = 0;
+    }
+    s->tokens = tokens;
+    if (tokens == 0)
+        clear_memories(s);
+    return true;
+}
+
+const Cache *sequence_cache(const Sequence *s) {
+    return s->cache;
+}
+
+CacheType cache_type_of(const Cache *c, State state) {
+    return c->places[state].type;
+}
+
+uint8_t *sequence_page(const Sequence *s, State state, int entry) {
+    const Place *p = &s->cache->places[state];
+    const int32_t page = s->tables[p->group][entry / CACHE_BLOCK];
+    return page == NO_PAGE ? NULL : p->slab + (size_t)page * p->page_bytes;
+}
+
+float *sequence_memory(const Sequence *s, State state) {
+    const Place *p = &s->cache->places[state];
+    return (float *)(void *)(p->slab + p->page_bytes * (size_t)s->index);
+}
+
+size_t cache_head_bytes(const Cache *c, State state) {
+    return c->places[state].head_bytes;
+}
+
+size_t cache_stride_bytes(const Cache *c, State state) {
+    return c->places[state].entry_bytes;
+}

@@ -1,0 +1,295 @@
+/* cfg.c - see cfg.h and cfg_parts.h. */
+#include "graph/cfg_parts.h"
+
+#include "base/arena.h"
+
+#include <limits.h>
+#include <math.h>
+#include <string.h>
+
+enum { MAX_READ = 1024 };
+
+struct Cfg {
+    json_t *whole, *text; /* text is whole, or its part for the language model */
+    bool gguf;
+    Error err;                /* first complaint */
+    const char *read[MAX_READ]; /* names that were asked for, in the arena */
+    int n_read;
+    Arena arena;
+};
+
+/* Names of one and the same thing in configurations of different makers and years. */
+static const char *const aliases[][6] = {
+    {"num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_routed_experts"},
+    {"num_experts_per_tok", "moe_topk", "moe_k", "num_experts_per_token", "top_k_experts"},
+    {"n_shared_experts", "num_shared_experts", "num_shared_expert", "moe_num_shared_experts"},
+    {"moe_intermediate_size", "expert_ffn_hidden_size", "moe_ffn_hidden_size"},
+    {"rms_norm_eps", "norm_eps", "layer_norm_eps", "layernorm_epsilon", "layer_norm_epsilon"},
+    {"num_hidden_layers", "n_layers", "num_layers", "n_layer"},
+    {"num_attention_heads", "n_head", "n_heads"},
+    {"num_key_value_heads", "num_kv_heads", "n_head_kv"},
+    {"hidden_act", "hidden_activation", "mlp_hidden_act"},
+    {"dtype", "torch_dtype"},
+    {"n_group", "num_expert_groups", "num_expert_group"},
+    {"topk_group", "topk_expert_groups"},
+    {"norm_topk_prob", "route_norm", "moe_renormalize"},
+    {"routed_scaling_factor", "router_scaling_factor", "route_scale"},
+    {"first_k_dense_replace", "num_dense_layers"},
+    {"sliding_window", "attention_window"},
+};
+
+/* What can stand in a configuration without changing what the text model computes. */
+static const char *const harmless[] = {
+    "_name_or_path", "architectures", "attention_dropout", "auto_map", "bos_token_id", "chunk_size_feed_forward",
+    "classifier_dropout", "decoder_start_token_id", "dtype", "embd_pdrop", "embedding_dropout", "eos_token_id", "ep_size",
+    "hidden_dropout", "hidden_dropout_prob", "id2label", "initializer_range", "initializer_cutoff_factor", "is_decoder",
+    "is_encoder_decoder", "keep_past", "label2id", "language", "max_window_layers", "model_type", "moe_router_bias_update",
+    "output_attentions", "output_hidden_states", "output_router_logits", "pad_token_id", "pretraining_tp",
+    "problem_type", "resid_pdrop", "return_dict", "router_aux_loss_coef", "router_jitter_noise", "router_z_loss_coef",
+    "seq_aux", "aux_loss_alpha", "sep_token_id", "tie_word_embeddings", "tokenizer_class", "torch_dtype",
+    "transformers_version", "unk_token_id", "use_cache", "use_return_dict", "vision_config", "audio_config",
+    "text_config", "llm_config", "image_token_id", "video_token_id", "image_token_index", "boi_token_index",
+    "eoi_token_index", "vision_start_token_id", "vision_end_token_id", "mm_tokens_per_image", "projector_hidden_act",
+    "multimodal_projector_bias", "spatial_merge_size", "vision_feature_layer", "audio_token_id", "boi_token_id",
+    "eoi_token_id", "boa_token_id", "eoa_token_index", "_attn_implementation", "attn_implementation",
+    "quantization_config", "compression_config", "unsloth_version", "mamba_ssm_dtype", "max_position_embeddings",
+    "model_max_length", "head_dim_original", "cross_attention_hidden_size", "add_cross_attention", "prefix", "pruned_heads",
+};
+
+Status cfg_open(const json_t *config, bool gguf, Cfg **out, Error *err) {
+    *out = NULL;
+    FAIL_IF(!json_is_object(config), ERR_FORMAT, "config.json: an object is expected");
+    Cfg *c = mem_zalloc(sizeof *c, MEM_GRAPH);
+    FAIL_IF(c == NULL, ERR_MEMORY, "no memory for the configuration");
+    c->whole = json_incref((json_t *)config);
+    c->text = c->whole;
+    c->gguf = gguf;
+    arena_init(&c->arena, MEM_GRAPH);
+    static const char *const parts[] = {"text_config", "llm_config", "language_config", "thinker_config"};
+    for (size_t i = 0; i < COUNT(parts); i++) {
+        json_t *part = json_object_get(c->text, parts[i]);
+        if (json_is_object(part) && json_object_size(part) > 0) {
+            c->text = part;
+            i = (size_t)-1; /* a thinker holds a text_config of its own */
+        }
+    }
+    *out = c;
+    return OK;
+}
+
+void cfg_close(Cfg *c) {
+    if (c == NULL)
+        return;
+    json_decref(c->whole);
+    arena_free(&c->arena);
+    mem_free(c);
+}
+
+bool cfg_is_gguf(const Cfg *c) {
+    return c->gguf;
+}
+
+void cfg_refuse(const Cfg *c, const char *format, ...) {
+    Error *err = &((Cfg *)c)->err;
+    char text[256];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    error_set(err, ERR_UNSUPPORTED, "%s", text);
+}
+
+static void note_read(const Cfg *cfg, const char *key) {
+    Cfg *c = (Cfg *)cfg; /* reading leaves a trace, but changes nothing that a reader could see */
+    for (int i = 0; i < c->n_read; i++)
+        if (strcmp(c->read[i], key) == 0)
+            return;
+    const char *copy = c->n_read < MAX_READ ? arena_strdup(&c->arena, key) : NULL;
+    if (copy != NULL) /* without memory a key is reported as unread: a warning too many */
+        c->read[c->n_read++] = copy;
+}
+
+/* "a.b.c" inside an object; NULL when absent or null. */
+static json_t *get_path(json_t *object, const char *path) {
+    while (object != NULL) {
+        const char *dot = strchr(path, '.');
+        char part[96];
+        const size_t length = dot != NULL ? (size_t)(dot - path) : strlen(path);
+        if (length >= sizeof part)
+            return NULL;
+        memcpy(part, path, length);
+        part[length] = '\0';
+        object = json_object_get(object, part);
+        if (dot == NULL)
+            break;
+        path = dot + 1;
+    }
+    return json_is_null(object) ? NULL : object;
+}
+
+static const char *const *alias_group(const char *key) {
+    for (size_t i = 0; i < COUNT(aliases); i++)
+        for (int j = 0; j < 6 && aliases[i][j] != NULL; j++)
+            if (strcmp(aliases[i][j], key) == 0)
+                return aliases[i];
+    return NULL;
+}
+
+static json_t *get(const Cfg *c, const char *key) {
+    note_read(c, key);
+    const char *const *group = alias_group(key);
+    json_t *value = get_path(c->text, key);
+    for (int j = 0; value == NULL && group != NULL && j < 6 && group[j] != NULL; j++) {
+        note_read(c, group[j]);
+        value = get_path(c->text, group[j]);
+    }
+    /* Composite configurations keep some keys outside (tie_word_embeddings, quantization_config). */
+    if (value == NULL && c->text != c->whole)
+        value = get_path(c->whole, key);
+    return value;
+}
+
+static int int_of(const Cfg *c, const char *key, const json_t *value, int otherwise) {
+    if (value == NULL)
+        return otherwise;
+    if (json_is_boolean(value))
+        return json_is_true(value);
+    if (json_is_integer(value)) {
+        const json_int_t n = json_integer_value(value);
+        if (n >= INT_MIN && n <= INT_MAX)
+            return (int)n;
+    } else if (json_is_real(value)) {
+        const double d = json_real_value(value);
+        if (d == floor(d) && fabs(d) <= INT_MAX)
+            return (int)d;
+    }
+    cfg_refuse(c, "config.json: %s is not a whole number in range", key);
+    return otherwise;
+}
+
+static float real_of(const Cfg *c, const char *key, const json_t *value, float otherwise) {
+    if (value == NULL)
+        return otherwise;
+    if (!json_is_number(value)) {
+        cfg_refuse(c, "config.json: %s is not a number", key);
+        return otherwise;
+    }
+    return (float)json_number_value(value);
+}
+
+bool cfg_has(const Cfg *c, const char *key) {
+    return get(c, key) != NULL;
+}
+
+int cfg_int(const Cfg *c, const char *key, int otherwise) {
+    return int_of(c, key, get(c, key), otherwise);
+}
+
+int cfg_need(const Cfg *c, const char *key) {
+    const json_t *value = get(c, key);
+    if (value == NULL)
+        cfg_refuse(c, "config.json: %s is missing", key);
+    const int n = int_of(c, key, value, 1);
+    if (n < 1)
+        cfg_refuse(c, "config.json: %s is %d, at least 1 is expected", key, n);
+    return n < 1 ? 1 : n;
+}
+
+float cfg_real(const Cfg *c, const char *key, float otherwise) {
+    return real_of(c, key, get(c, key), otherwise);
+}
+
+bool cfg_bool(const Cfg *c, const char *key, bool otherwise) {
+    const json_t *value = get(c, key);
+    return value == NULL ? otherwise : json_is_boolean(value) ? json_is_true(value) : int_of(c, key, value, 0) != 0;
+}
+
+const char *cfg_str(const Cfg *c, const char *key, const char *otherwise) {
+    const json_t *value = get(c, key);
+    return json_is_string(value) ? json_string_value(value) : otherwise;
+}
+
+int cfg_list_length(const Cfg *c, const char *key) {
+    const json_t *value = get(c, key);
+    return value == NULL ? 0 : json_is_array(value) ? (int)json_array_size(value) : -1;
+}
+
+static const json_t *element(const Cfg *c, const char *key, int i) {
+    const json_t *value = get(c, key);
+    if (!json_is_array(value))
+        return value;
+    value = json_array_get(value, (size_t)i);
+    return json_is_null(value) ? NULL : value;
+}
+
+int cfg_int_at(const Cfg *c, const char *key, int i, int otherwise) {
+    return int_of(c, key, element(c, key, i), otherwise);
+}
+
+float cfg_real_at(const Cfg *c, const char *key, int i, float otherwise) {
+    return real_of(c, key, element(c, key, i), otherwise);
+}
+
+const char *cfg_str_at(const Cfg *c, const char *key, int i, const char *otherwise) {
+    const json_t *value = element(c, key, i);
+    return json_is_string(value) ? json_string_value(value) : otherwise;
+}
+
+bool cfg_list_has(const Cfg *c, const char *key, int i) {
+    const json_t *value = get(c, key);
+    for (size_t at = 0; json_is_array(value) && at < json_array_size(value); at++)
+        if (json_integer_value(json_array_get(value, at)) == i && json_is_integer(json_array_get(value, at)))
+            return true;
+    return false;
+}
+
+bool layer_is(const Cfg *c, int i, const char *type) {
+    return strcmp(cfg_str_at(c, "layer_types", i, ""), type) == 0;
+}
+
+const char *cfg_model_type(const Cfg *c) {
+    const char *type = json_string_value(json_object_get(c->text, "model_type"));
+    return type != NULL ? type : "";
+}
+
+const char *cfg_outer_type(const Cfg *c) {
+    const char *type = json_string_value(json_object_get(c->whole, "model_type"));
+    return type != NULL ? type : "";
+}
+
+Status cfg_refused(const Cfg *c, Error *err) {
+    FAIL_IF(c->err.status != OK, c->err.status, "%s", c->err.text);
+    return OK;
+}
+
+/* Read by itself, as an object of which something was read, or as part of an object that was read. */
+static bool was_read(const Cfg *c, const char *key) {
+    const size_t length = strlen(key);
+    for (int i = 0; i < c->n_read; i++)
+        if (strncmp(c->read[i], key, length) == 0 && (c->read[i][length] == '\0' || c->read[i][length] == '.'))
+            return true;
+    for (size_t i = 0; i < COUNT(harmless); i++)
+        if (strcmp(harmless[i], key) == 0)
+            return true;
+    return false;
+}
+
+/* False, zero, empty and null mean "off" for every switch that has been published. */
+static bool is_off(const json_t *value) {
+    return json_is_null(value) || json_is_false(value) || (json_is_integer(value) && json_integer_value(value) == 0) ||
+           (json_is_array(value) && json_array_size(value) == 0) ||
+           (json_is_object(value) && json_object_size(value) == 0);
+}
+
+Status cfg_unread(const Cfg *c, Text *list, Error *err) {
+    const char *key;
+    json_t *value;
+    json_object_foreach(c->text, key, value) {
+        if (was_read(c, key) || is_off(value))
+            continue;
+        if (list->count > 0)
+            text_append_str(list, ", ");
+        text_append_printable(list, key, strlen(key));
+    }
+    return text_check(list, err);
+}

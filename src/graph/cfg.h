@@ -1,0 +1,42 @@
+/* cfg.h - the configuration of a model, as its family reads it.
+ *
+ * One view of config.json (old and new spellings, text_config folded in) and of GGUF's keys (translated by a table to
+ * the same names). Every key that is read is remembered, so that those nobody read can be reported. A missing needed
+ * key or a value of the wrong kind is recorded; the description goes on with a harmless value and building then fails. */
+#ifndef HOULE_GRAPH_CFG_H
+#define HOULE_GRAPH_CFG_H
+
+#include "base/status.h"
+
+#include <stdbool.h>
+
+typedef struct Cfg Cfg;
+
+/* The value of a key, or the default when it is absent or null. Dots go into objects: "rope_parameters.factor". */
+int cfg_int(const Cfg *c, const char *key, int otherwise);
+float cfg_real(const Cfg *c, const char *key, float otherwise);
+bool cfg_bool(const Cfg *c, const char *key, bool otherwise);
+const char *cfg_str(const Cfg *c, const char *key, const char *otherwise);
+bool cfg_has(const Cfg *c, const char *key); /* present and not null */
+
+/* The same, but the key must be there. */
+int cfg_need(const Cfg *c, const char *key);
+
+/* Lists: element i of a list of numbers or words; a single value counts as a list of it for every i. */
+int cfg_list_length(const Cfg *c, const char *key); /* 0 when absent, -1 when it is a single value */
+int cfg_int_at(const Cfg *c, const char *key, int i, int otherwise);
+float cfg_real_at(const Cfg *c, const char *key, int i, float otherwise);
+const char *cfg_str_at(const Cfg *c, const char *key, int i, const char *otherwise);
+/* True when the list of whole numbers holds i. */
+bool cfg_list_has(const Cfg *c, const char *key, int i);
+
+/* True when layer_types[i] is `type`. */
+bool layer_is(const Cfg *c, int i, const char *type);
+
+/* The configuration came from a GGUF file (whose rows or constants may be arranged otherwise). */
+bool cfg_is_gguf(const Cfg *c);
+
+/* Records that the configuration asks for what the description cannot give. The first complaint is kept. */
+void cfg_refuse(const Cfg *c, const char *format, ...) PRINTF_LIKE(2, 3);
+
+#endif

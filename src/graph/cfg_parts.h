@@ -1,0 +1,25 @@
+/* cfg_parts.h - making a configuration, and asking what was read of it; families see cfg.h only. */
+#ifndef HOULE_GRAPH_CFG_PARTS_H
+#define HOULE_GRAPH_CFG_PARTS_H
+
+#include "base/text.h"
+#include "graph/cfg.h"
+
+#include <jansson.h>
+
+/* Takes a reference to the JSON object. Composite models: keys of text_config (or llm_config, ...) come first, those
+ * of the whole after. `aliases` of old spellings are a table in cfg.c. */
+Status cfg_open(const json_t *config, bool gguf, Cfg **cfg, Error *err);
+void cfg_close(Cfg *cfg);
+
+/* model_type of the text part, and of the whole. */
+const char *cfg_model_type(const Cfg *cfg);
+const char *cfg_outer_type(const Cfg *cfg);
+
+/* ERR_FORMAT / ERR_UNSUPPORTED with the first complaint, if there was one. */
+Status cfg_refused(const Cfg *cfg, Error *err);
+
+/* The keys that nobody read and that are not known to be without effect on the result, separated by ", ". */
+Status cfg_unread(const Cfg *cfg, Text *list, Error *err);
+
+#endif

@@ -1,0 +1,264 @@
+/* graph.h - describing a network: the one header that a model family includes.
+ *
+ * A network is a list of operations on values. A value is [rows, width] floats; rows are the tokens of a step, however
+ * many those are. Weights are declared where they are used, under the names of the published safetensors files, with
+ * a scope stack for the prefix ("model.layers.3.self_attn."). State that outlives a step (caches) is declared too.
+ * Loading, planning, running, inspecting are passes over the list; see docs/architecture.md.
+ *
+ * Nothing here returns an error: the first mistake is kept in the graph and stops the building, so that descriptions
+ * read like formulas.
+ *
+ * Shape letters: T tokens, D width of the model, H query heads, K key/value heads, d head width, F hidden width of a
+ * feed-forward block, E experts, V vocabulary. */
+#ifndef HOULE_GRAPH_H
+#define HOULE_GRAPH_H
+
+#include "graph/cfg.h"
+#include "op/op_row.h"
+
+typedef struct Graph Graph;
+typedef int Val; /* a value; NO_VAL where there is none */
+enum { NO_VAL = -1 };
+
+/* How a weight is shared out when a model is split over ranks. */
+typedef enum Split { SPLIT_NONE, SPLIT_ROWS, SPLIT_COLS, SPLIT_EXPERTS } Split;
+
+/* ---- scopes -------------------------------------------------------------------------------------------------------- */
+
+void push(Graph *g, const char *format, ...) PRINTF_LIKE(2, 3); /* adds "name." to the prefix */
+void pop(Graph *g);
+const Cfg *graph_cfg(const Graph *g);
+int width_of(const Graph *g, Val x);
+/* Whether the model's files hold a tensor of this name (under the scope): for optional parts that no key tells of. */
+bool has_tensor(const Graph *g, const char *name);
+
+/* ---- defaults for the whole network ---------------------------------------------------------------------------------- */
+
+typedef enum NormKind { NORM_RMS, NORM_LAYER, NORM_L2 } NormKind;
+
+/* How norm() behaves from here on. plus_one: weights are stored as (factor - 1). Initially RMS, eps from rms_norm_eps. */
+void norm_style(Graph *g, NormKind kind, float eps, bool plus_one);
+float norm_eps(const Graph *g);
+
+/* ---- simple operations ----------------------------------------------------------------------------------------------- */
+
+Val add(Graph *g, Val a, Val b);
+Val mul(Graph *g, Val a, Val b); /* b may be narrower by a whole factor: each number of b then serves a run of a */
+Val scale(Graph *g, Val x, float factor);
+Val affine(Graph *g, Val x, float factor, float plus);
+Val act(Graph *g, Val x, Act kind);
+Val softcap(Graph *g, Val x, float cap);
+Val softmax(Graph *g, Val x, int group); /* over each run of `group` numbers */
+Val slice(Graph *g, Val x, int begin, int width); /* a view */
+Val concat(Graph *g, Val a, Val b);
+/* For each of `groups` runs of x: numbers [begin, begin + width) of the run; result [T, groups * width]. */
+Val slice_heads(Graph *g, Val x, int groups, int begin, int width);
+/* Interleaves by runs: for each of `groups`: a's part, then b's. A b of one part's width is repeated for all. */
+Val concat_heads(Graph *g, Val a, Val b, int groups);
+Val repeat_heads(Graph *g, Val x, int groups, int times); /* run i of x becomes runs i*times .. i*times+times-1 */
+/* x * weight or x + weight, a vector of weights as wide as x (or as a run of it) */
+Val mul_weight(Graph *g, Val x, const char *name);
+Val add_weight(Graph *g, Val x, const char *name);
+
+/* Normalised by norm_style(); weight "name.weight" as wide as x. */
+Val norm(Graph *g, Val x, const char *name);
+/* Each run of `width` numbers is normalised by itself, all with the same weights of that width. */
+Val norm_heads(Graph *g, Val x, const char *name, int width);
+/* Each of `groups` runs by itself, with weights as wide as the whole. */
+Val norm_groups(Graph *g, Val x, const char *name, int groups);
+/* Without weights. */
+Val norm_plain(Graph *g, Val x, int width, NormKind kind, float eps);
+
+typedef struct Glu {
+    Act act;
+    float limit;  /* clamps gate from above and up to +-limit; 0 = none */
+    bool oai;     /* gpt-oss's form, with alpha 1.702 and the limit */
+} Glu;
+Val glu(Graph *g, Val gate, Val up, Glu spec);
+
+/* y = x W^T (+ bias); weight "name.weight" [out, in], bias "name.bias" [out]. */
+Val linear(Graph *g, Val x, const char *name, int out, bool bias, Split split);
+/* Computed in float whatever the precision: routers, small projections whose errors would be decisive. */
+Val linear_exact(Graph *g, Val x, const char *name, int out, bool bias);
+/* A linear whose tensor holds more: rows [begin, begin + out) of "name.weight" with `whole` rows. */
+Val linear_part(Graph *g, Val x, const char *name, int whole, int begin, int out, bool bias, Split split);
+/* Block-diagonal: run h of x [T, groups * in] times its own matrix [out, in]; weight "name.weight" [groups * out, in],
+ * or the part [begin, begin + out) of each group's `whole` rows. */
+typedef struct Grouped {
+    int groups, out;
+    int whole, begin;  /* 0, 0: all rows */
+    bool transposed;   /* each group's part stands for its transpose: [in, out] is stored */
+} Grouped;
+Val linear_grouped(Graph *g, Val x, const char *name, Grouped spec, Split split);
+
+/* ---- beginning and end --------------------------------------------------------------------------------------------------- */
+
+Val embed(Graph *g, const char *name, int vocab, int width);
+/* Keeps only the rows whose logits are wanted. */
+Val wanted_rows(Graph *g, Val x);
+/* The value that is the result: logits [rows wanted, V]. */
+void set_output(Graph *g, Val logits);
+/* Marks the value after layer i, for inspection: what `--hidden` writes. */
+void mark_hidden(Graph *g, Val x, int layer);
+
+typedef Val (*BlockFn)(Graph *g, const Cfg *c, Val x, int layer);
+/* The usual decoder: model.embed_tokens, num_hidden_layers blocks under model.layers.N, model.norm, lm_head (or the
+ * embedding when tied). */
+typedef struct Decoder {
+    float embed_scale;   /* 0 = none */
+    float logit_scale;   /* 0 = none; multiplies the logits */
+    float softcap;       /* of the logits; 0 = none */
+    const char *norm;    /* NULL = "norm" */
+    const char *prefix;  /* NULL = "model" */
+} Decoder;
+void decoder(Graph *g, const Cfg *c, BlockFn block, Decoder spec);
+
+/* ---- rotary positions ---------------------------------------------------------------------------------------------------- */
+
+typedef struct Rope {
+    int dim;             /* how many numbers of a head are rotated, from its start; 0 = none */
+    bool interleaved;    /* pairs (2i, 2i + 1) instead of (i, i + dim/2) */
+    const float *freqs;  /* [dim/2] radians per position, owned by the graph */
+    float magnitude;     /* cosines and sines are multiplied by it; 0 = 1 */
+    /* Scalings that depend on the length which a sequence is declared to reach (its context). */
+    const float *freqs_long; /* used once that is over long_after; NULL = none */
+    int long_after;
+    float dynamic;       /* dynamic NTK: factor; 0 = none. theta and long_after belong to it. */
+    float theta;
+} Rope;
+
+/* The usual keys: rope_theta, rope_scaling / rope_parameters with every published rope_type. `layer_type` picks one of
+ * rope_parameters that has an object per layer type; NULL otherwise. dim = head_dim * partial_rotary_factor. */
+Rope rope_of(Graph *g, const Cfg *c, int head_dim, const char *layer_type);
+/* Plain rotation: freqs theta^(-2i/dim). */
+Rope rope_plain(Graph *g, int dim, float theta);
+/* Rotates numbers [begin, begin + rope.dim) of each of `heads` runs. inverse turns back. */
+typedef struct RopeAt { int heads, begin; bool inverse; int stride; } RopeAt; /* stride > 1: position = entry * stride */
+Val rope(Graph *g, Val x, Rope spec, RopeAt at);
+
+/* ---- attention ----------------------------------------------------------------------------------------------------------- */
+
+/* What a cache keeps per token. A state is declared once and may be read by later layers (`share`). */
+typedef int State;
+enum { NO_STATE = -1 };
+/* heads runs of `width` numbers per entry; one entry for `stride` tokens; only the last `window` tokens matter
+ * (0 = all). exact: kept as float whatever the cache type. */
+typedef struct RowState { int heads, width, stride, window; bool exact; } RowState;
+State state_rows(Graph *g, const char *name, RowState spec);
+/* `floats` numbers per sequence, initially zero: recurrent layers. */
+State state_memory(Graph *g, const char *name, int floats);
+
+/* Writes x (its heads * width) into the state, at the token's entry. */
+void store(Graph *g, Val x, State state);
+
+typedef struct Attend {
+    int heads, kv_heads;
+    int key_width, value_width; /* of a head */
+    float scale;                /* of the products; 0 = 1 / sqrt(key_width) */
+    float softcap;
+    int window;                 /* sees the last `window` tokens, itself included; 0 = all */
+    int chunk;                  /* sees back to the last multiple of `chunk` only; 0 = all (Llama 4) */
+    const char *sinks;          /* weight [heads]: a logit that takes part in the softmax and has no value */
+    State keys, values;         /* values may be the keys: the first value_width numbers of each entry */
+    Val chosen;                 /* NO_VAL or what choose_entries() gave; use NO_VAL explicitly (0 is a value) */
+} Attend;
+/* query [T, heads * key_width] -> [T, heads * value_width] */
+Val attend(Graph *g, Val query, Attend spec);
+
+/* Attention as most families have it; zero means off. Names are the published ones. */
+typedef struct Attn {
+    int heads, kv_heads, head_dim;
+    int value_dim;            /* 0 = head_dim */
+    Rope rope;                /* dim 0: no positions */
+    float scale, softcap;
+    int window, chunk;
+    bool qkv_bias, out_bias;
+    const char *qkv;          /* fused projection of that name: rows of q, then k, then v */
+    const char *q_norm, *k_norm; /* names; NULL = none */
+    bool norm_whole;          /* over all heads together instead of each by itself */
+    bool norm_late;           /* after the rotation instead of before */
+    const char *sinks;
+    const char *gate;         /* projection to one number per head (or per output): output *= sigmoid of it */
+    int gate_width;           /* 0 = heads */
+    bool gate_in_q;           /* q_proj gives query and gate for each head */
+    float temp_scale;         /* query *= 1 + temp_scale * log(1 + floor((pos + temp_plus) / temp_floor)) */
+    int temp_floor, temp_plus;
+    const char *out;          /* NULL = "o_proj" */
+    const char *scope;        /* NULL = "self_attn" */
+} Attn;
+Attn attn_of(Graph *g, const Cfg *c); /* the usual keys, to be amended */
+Val attention(Graph *g, Val x, Attn spec);
+
+/* x *= 1 + temp_scale * log(1 + floor((position + plus) / floor_at)): Llama 4's and Ministral 3's long-context scaling */
+Val scale_by_position(Graph *g, Val x, float temp_scale, int floor_at, int plus);
+
+/* ---- feed-forward -------------------------------------------------------------------------------------------------------- */
+
+typedef struct Ffn {
+    int dim;
+    Act act;
+    float limit;
+    bool oai;                  /* as in Glu */
+    bool bias;
+    bool no_gate;              /* down(act(up x)) */
+    const char *gate, *up, *down; /* NULL = gate_proj, up_proj, down_proj */
+    const char *fused;         /* one tensor with the rows of gate, then of up */
+    const char *scope;         /* NULL = "mlp" */
+} Ffn;
+Ffn ffn_of(Graph *g, const Cfg *c);
+Val ffn(Graph *g, Val x, Ffn spec);
+
+typedef enum Score {
+    SCORE_SOFTMAX,       /* softmax over all experts, then choose */
+    SCORE_SIGMOID,
+    SCORE_SOFTMAX_TOPK,  /* choose by raw score, softmax over the chosen */
+    SCORE_SQRT_SOFTPLUS,
+} Score;
+
+typedef struct Moe {
+    int experts, used, dim;
+    int shared_dim;            /* width of the shared expert; 0 = none */
+    int groups, groups_used;   /* group-limited choice: 0 = off */
+    bool group_by_top2;        /* a group's score is the sum of its two best (with correction), else its best */
+    Score score;
+    Glu glu;
+    bool no_gate;              /* experts have up and down only */
+    Act act;                   /* with no_gate */
+    bool renormalise;          /* chosen weights are divided by their sum */
+    float renormalise_eps;     /* added to that sum */
+    float scale;               /* of the routed sum; 0 = 1 */
+    bool scale_input;          /* weights multiply the experts' input instead of their output (Llama 4) */
+    const char *router;        /* NULL = "gate" */
+    bool router_bias;
+    const char *correction;    /* name of a vector added to the scores for choosing only */
+    const char *expert_scale;  /* name of a vector: each chosen weight is multiplied by its expert's */
+    bool bias;                 /* experts have biases */
+    const char *experts_scope; /* NULL = "experts" */
+    bool expert_w;             /* experts' tensors are called w1 (gate), w3 (up), w2 (down) */
+    bool interleaved;          /* fused gate_up_proj: rows alternate, gate first */
+    bool transposed;           /* stacked tensors are [E, in, out] */
+    const char *shared;        /* NULL = "shared_experts" */
+    const char *shared_gate;   /* linear to one number; sigmoid of it multiplies the shared expert */
+    Ffn shared_ffn;            /* names and activation of the shared expert; dim is shared_dim */
+    int zero_experts;          /* further router outputs that stand for the identity (LongCat) */
+    const char *hash_table;    /* tensor [V, used] of experts by token id instead of a choice (DeepSeek V4) */
+    Val router_input;          /* NO_VAL = x; else what the router (only) sees. Set with has_router_input. */
+    bool has_router_input;
+    const char *latent_in, *latent_out; /* projections around the experts; NULL = none */
+    int latent_dim;
+    const char *scope;         /* NULL = "mlp" */
+} Moe;
+Val moe(Graph *g, Val x, Moe spec);
+
+/* ---- families -------------------------------------------------------------------------------------------------------------- */
+
+typedef struct Family {
+    const char *name;           /* model_type of config.json, or the name GGUF's architecture maps to */
+    void (*build)(Graph *g, const Cfg *c);
+    const char *reply_format;   /* row of the reply parsers' table; NULL = plain */
+    const char *since;          /* first version of houle that runs it */
+    const char *golden;         /* reference folder that proves it */
+    const char *covers;         /* published models, for people */
+} Family;
+
+#endif

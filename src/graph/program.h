@@ -1,0 +1,62 @@
+/* program.h - a description made ready to run: steps of kernels over planned memory.
+ *
+ * A program is made once per model, precision and CPU level, and runs steps of any number of tokens from any number of
+ * sequences: prompts, single tokens and both mixed are the same walk. A step takes a few phases per layer; threads meet
+ * at a barrier after each. Phases of row operations are done by every thread for itself when there are few rows, which
+ * costs less than a barrier. */
+#ifndef HOULE_GRAPH_PROGRAM_H
+#define HOULE_GRAPH_PROGRAM_H
+
+#include "base/pool.h"
+#include "graph/cache.h"
+#include "graph/weights.h"
+
+typedef struct Program Program;
+
+typedef struct ProgramSpec {
+    Precision precision;
+    const Kernels *kernels;
+    int max_rows;   /* tokens in one step */
+    int max_wanted; /* rows of logits in one step */
+    int max_context; /* entries that attention may span, for its scratch */
+    int n_thread;
+    bool keep_hidden; /* values marked by mark_hidden() stay until the end of the step */
+} ProgramSpec;
+
+/* Makes the plan; allocates the scratch. Graph and weights must outlive the program. */
+Status program_open(const Graph *graph, const Weights *weights, ProgramSpec spec, Program **program, Error *err);
+void program_close(Program *program);
+/* Bytes of scratch for such a spec: what program_open allocates. */
+Status program_bytes(const Graph *graph, ProgramSpec spec, size_t *bytes, Error *err);
+
+/* The tokens of one sequence in a step: rows row0 .. row0 + n_row - 1, following what the sequence has. */
+typedef struct Run {
+    Sequence *sequence;
+    int row0, n_row;
+} Run;
+
+typedef struct Batch {
+    int n_row;
+    const int32_t *tokens;
+    int n_run;
+    const Run *runs;       /* cover all rows, in order */
+    int n_wanted;
+    const int32_t *wanted; /* ascending rows whose logits are wanted */
+    /* Asked now and then: true stops the step, which then fails with ERR_CANCELLED. May be NULL. */
+    bool (*stop)(void *user);
+    void *user;
+} Batch;
+
+/* Runs a step; the sequences must have room (sequence_reserve) and are advanced by the caller afterwards. Logits
+ * [n_wanted, V] stay valid until the next step. */
+Status program_run(Program *program, Pool *pool, const Batch *batch, Error *err);
+const float *program_logits(const Program *program);
+/* With keep_hidden: the value after a layer (0: before the first), rows of *width numbers; NULL when it was not marked. */
+const float *program_hidden(const Program *program, int layer, int *width);
+/* What entered the output matrix, [n_wanted, width]; only with keep_hidden. */
+const float *program_last_hidden(const Program *program, int *width);
+
+/* The program in words, one line per step: for inspection. */
+Status program_print(const Program *program, Text *text, Error *err);
+
+#endif

@@ -1,0 +1,169 @@
+/* program_parts.h - what lowering (lower.c), planning (plan.c) and running (run*.c) share. */
+#ifndef HOULE_GRAPH_PROGRAM_PARTS_H
+#define HOULE_GRAPH_PROGRAM_PARTS_H
+
+#include "graph/program.h"
+
+#include <stdatomic.h>
+
+/* A piece of scratch: a value, or a value converted for multiplying. */
+typedef struct Buffer {
+    size_t row_bytes;     /* of one token: all its slots */
+    int per_row;          /* slots of a token */
+    RowKind rows;
+    bool by_rows;         /* made by row operations: each thread's own while there are few rows */
+    int first, last;      /* steps between which it is needed */
+    size_t offset;        /* bytes per token before it, in its region */
+} Buffer;
+
+/* Where an operand is: a buffer, and how far inside a row. */
+typedef struct Ref {
+    int buffer;  /* -1: none */
+    size_t offset; /* bytes */
+    int width;   /* numbers */
+} Ref;
+
+typedef struct RowOp RowOp;
+typedef struct Step Step;
+
+/* What a thread has while a step of tokens runs. */
+typedef struct Ctx {
+    Program *program;
+    const Batch *batch;
+    const Kernels *kernels;
+    Pool *pool;
+    int thread, n_thread;
+    uint8_t *own;      /* this thread's region for few rows */
+    uint8_t *scratch;  /* this thread's, for kernels */
+    bool own_all, own_wanted; /* few rows: row operations on this kind go to `own` */
+} Ctx;
+
+typedef void (*RowFn)(const Ctx *ctx, const RowOp *op, int row);
+
+struct RowOp {
+    RowFn run;
+    const Op *op;
+    Ref in[3], out;
+    const float *vector[3];
+    const Matrix *table;
+    ActForm form;      /* conversions: in -> out, `parts` runs of each slot, out.width numbers each */
+    int parts;
+};
+
+/* One matrix of a linear step. */
+typedef struct LinearPart {
+    int weight;        /* index; matrix `group` of it for each group */
+    int groups;
+    Ref acts;          /* converted input */
+    size_t act_bytes;  /* from one group's row to the next group's */
+    Precision precision;
+    Ref out;
+    const float *bias;
+    int out_width;     /* of one group */
+    int pair;          /* index of the part that is `up` to this `gate`, or -1; a pair gives act(gate) * up */
+    bool is_up;        /* done with its gate */
+    Glu glu;
+    int first_unit, units;
+} LinearPart;
+
+typedef enum StepKind { STEP_ROWS, STEP_LINEAR, STEP_STORE, STEP_ATTEND, STEP_EXPERTS_UP, STEP_EXPERTS_DOWN } StepKind;
+
+struct Step {
+    StepKind kind;
+    RowKind rows;
+    int layer;
+    const char *name;
+    /* STEP_ROWS, STEP_STORE */
+    RowOp *row_ops;
+    int n_row_op;
+    /* STEP_LINEAR */
+    LinearPart *parts;
+    int n_part, n_unit;
+    /* the others */
+    const Op *op;
+    Ref in, in2, out;
+    const float *vector[3];
+    ActForm form;
+    size_t act_bytes;
+    Precision precision;
+};
+
+enum {
+    FEW_ROWS = 2,     /* up to here each thread does all row operations itself */
+    LINEAR_UNIT = 64, /* outputs that a thread takes at once */
+};
+
+struct Program {
+    const Graph *graph;
+    const Weights *weights; /* NULL: only planned */
+    ProgramSpec spec;
+    Arena arena;
+    Step *steps;
+    int n_step;
+    Buffer *buffers;
+    int n_buffer;
+    int *buffer_of_value;
+    int *buffer_of_rope;    /* angles of each rotation: dim/2 cosines, then dim/2 sines */
+
+    size_t all_bytes, wanted_bytes; /* per token, of both regions */
+    size_t scratch_bytes;   /* of one thread */
+    size_t own_bytes;       /* of one thread */
+    uint8_t *memory;
+    size_t memory_bytes;
+    uint8_t *all, *wanted;
+    Ctx *threads;
+    atomic_int *next_unit;  /* per step */
+    atomic_bool stopped;
+    const Batch *batch;
+};
+
+Status lower(Program *program, Error *err);
+Status plan(Program *program, Error *err);
+
+/* The numbers of an operand in a row (slot) of its buffer. */
+static inline uint8_t *ref_at(const Ctx *ctx, Ref ref, int row) {
+    const Program *p = ctx->program;
+    const Buffer *b = &p->buffers[ref.buffer];
+    const bool wanted = b->rows == ROWS_WANTED;
+    const bool own = b->by_rows && (wanted ? ctx->own_wanted : ctx->own_all);
+    uint8_t *region;
+    size_t rows;
+    if (own) {
+        region = ctx->own + (wanted ? p->all_bytes * FEW_ROWS : 0);
+        rows = FEW_ROWS;
+    } else {
+        region = wanted ? p->wanted : p->all;
+        rows = (size_t)(wanted ? p->spec.max_wanted : p->spec.max_rows);
+    }
+    return region + b->offset * rows + (size_t)row * b->row_bytes + ref.offset;
+}
+
+static inline float *ref_floats(const Ctx *ctx, Ref ref, int row) {
+    return (float *)(void *)ref_at(ctx, ref, row);
+}
+
+int rows_of_kind(const Batch *batch, RowKind rows);
+RowFn row_fn_of(OpKind kind);
+
+/* From one slot of a buffer to the next: of a token or of the next token. */
+static inline size_t slot_bytes(const Program *p, Ref ref) {
+    return p->buffers[ref.buffer].row_bytes / (size_t)p->buffers[ref.buffer].per_row;
+}
+
+/* Units of work of a step, and one unit. */
+void run_linear(const Ctx *ctx, const Step *step, int unit);
+void row_store(const Ctx *ctx, const RowOp *op, int row);
+int attend_units(const Ctx *ctx, const Step *step);
+void run_attend(const Ctx *ctx, const Step *step, int unit);
+size_t attend_bytes(const Program *p, const Op *op);
+/* Experts: each thread sorts the slots by expert for itself first. */
+void experts_begin(const Ctx *ctx, const Step *step);
+int experts_units(const Ctx *ctx, const Step *step);
+void run_experts(const Ctx *ctx, const Step *step, int unit);
+size_t experts_bytes(const Program *p, const Op *op);
+size_t linear_bytes(const Program *p);
+
+void row_convert(const Ctx *ctx, const RowOp *op, int row);
+void row_angles(const Ctx *ctx, const RowOp *op, int row);
+
+#endif

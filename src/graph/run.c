@@ -1,0 +1,231 @@
+/* run.c - running a program: threads walk its steps, taking units of work and meeting at barriers. */
+#include "graph/program_parts.h"
+
+#include "base/clock.h"
+
+#include <string.h>
+
+int rows_of_kind(const Batch *batch, RowKind rows) {
+    return rows == ROWS_WANTED ? batch->n_wanted : batch->n_row;
+}
+
+/* ---- making a program -------------------------------------------------------------------------------------------------- */
+
+static size_t rounded(size_t bytes) {
+    return (bytes + 4095) & ~(size_t)4095;
+}
+
+static void size_up(Program *p) {
+    const ProgramSpec *spec = &p->spec;
+    p->scratch_bytes = linear_bytes(p);
+    for (int i = 0; i < p->n_step; i++) {
+        const Step *s = &p->steps[i];
+        if (s->kind == STEP_ATTEND)
+            p->scratch_bytes = MAX(p->scratch_bytes, attend_bytes(p, s->op));
+        if (s->kind == STEP_EXPERTS_UP || s->kind == STEP_EXPERTS_DOWN)
+            p->scratch_bytes = MAX(p->scratch_bytes, experts_bytes(p, s->op));
+    }
+    p->scratch_bytes = rounded(p->scratch_bytes);
+    p->own_bytes = rounded((p->all_bytes + p->wanted_bytes) * FEW_ROWS);
+    p->memory_bytes = rounded(p->all_bytes * (size_t)spec->max_rows) + rounded(p->wanted_bytes * (size_t)spec->max_wanted) +
+                      (p->scratch_bytes + p->own_bytes) * (size_t)spec->n_thread;
+}
+
+static Status program_plan(const Graph *graph, const Weights *weights, ProgramSpec spec, Program **out, Error *err) {
+    *out = NULL;
+    FAIL_IF(spec.max_rows < 1 || spec.max_wanted < 1 || spec.n_thread < 1, ERR_ARGUMENT, "a program for no rows");
+    Program *p = mem_zalloc(sizeof *p, MEM_GRAPH);
+    FAIL_IF(p == NULL, ERR_MEMORY, "no memory for the program");
+    arena_init(&p->arena, MEM_GRAPH);
+    p->graph = graph;
+    p->weights = weights;
+    p->spec = spec;
+    Status status = lower(p, err);
+    if (status == OK)
+        status = plan(p, err);
+    if (status != OK) {
+        program_close(p);
+        return status;
+    }
+    size_up(p);
+    *out = p;
+    return OK;
+}
+
+Status program_open(const Graph *graph, const Weights *weights, ProgramSpec spec, Program **out, Error *err) {
+    Program *p;
+    TRY(program_plan(graph, weights, spec, &p, err));
+    *out = NULL;
+    p->memory = mem_alloc_aligned(p->memory_bytes, MEM_SCRATCH);
+    p->next_unit = mem_array((size_t)p->n_step + 1, sizeof *p->next_unit, MEM_GRAPH);
+    p->threads = mem_array((size_t)spec.n_thread, sizeof *p->threads, MEM_GRAPH);
+    if (p->memory == NULL || p->next_unit == NULL || p->threads == NULL) {
+        char size[16];
+        error_set(err, ERR_MEMORY, "no memory for %s of scratch", format_bytes(p->memory_bytes, size));
+        program_close(p);
+        return ERR_MEMORY;
+    }
+    uint8_t *at = p->memory;
+    p->all = at;
+    at += rounded(p->all_bytes * (size_t)spec.max_rows);
+    p->wanted = at;
+    at += rounded(p->wanted_bytes * (size_t)spec.max_wanted);
+    for (int i = 0; i < spec.n_thread; i++) {
+        p->threads[i] = (Ctx){.program = p, .kernels = spec.kernels, .thread = i, .scratch = at, .own = at + p->scratch_bytes};
+        at += p->scratch_bytes + p->own_bytes;
+    }
+    *out = p;
+    return OK;
+}
+
+Status program_bytes(const Graph *graph, ProgramSpec spec, size_t *bytes, Error *err) {
+    Program *p;
+    TRY(program_plan(graph, NULL, spec, &p, err));
+    *bytes = p->memory_bytes;
+    program_close(p);
+    return OK;
+}
+
+void program_close(Program *p) {
+    if (p == NULL)
+        return;
+    for (int i = 0; i < p->n_step; i++)
+        mem_free(p->steps[i].row_ops);
+    mem_free(p->steps);
+    mem_free(p->buffers);
+    mem_free(p->memory);
+    mem_free(p->next_unit);
+    mem_free(p->threads);
+    arena_free(&p->arena);
+    mem_free(p);
+}
+
+/* ---- running ------------------------------------------------------------------------------------------------------------- */
+
+/* Rows in runs of this many per take: fine enough to share out, coarse enough to be worth the counter. */
+enum { ROWS_PER_UNIT = 4 };
+
+static void run_rows(const Ctx *ctx, const Step *step, int begin, int end) {
+    for (int row = begin; row < end; row++)
+        for (int i = 0; i < step->n_row_op; i++)
+            step->row_ops[i].run(ctx, &step->row_ops[i], row);
+}
+
+static int units_of(const Ctx *ctx, const Step *step) {
+    switch (step->kind) {
+    case STEP_LINEAR: return step->n_unit;
+    case STEP_ATTEND: return attend_units(ctx, step);
+    case STEP_EXPERTS_UP: case STEP_EXPERTS_DOWN: return experts_units(ctx, step);
+    default: return (rows_of_kind(ctx->batch, step->rows) + ROWS_PER_UNIT - 1) / ROWS_PER_UNIT;
+    }
+}
+
+static void run_unit(const Ctx *ctx, const Step *step, int unit) {
+    switch (step->kind) {
+    case STEP_LINEAR: run_linear(ctx, step, unit); break;
+    case STEP_ATTEND: run_attend(ctx, step, unit); break;
+    case STEP_EXPERTS_UP: case STEP_EXPERTS_DOWN: run_experts(ctx, step, unit); break;
+    default: {
+        const int rows = rows_of_kind(ctx->batch, step->rows);
+        const int begin = unit * ROWS_PER_UNIT;
+        run_rows(ctx, step, begin, MIN(begin + ROWS_PER_UNIT, rows));
+    }
+    }
+}
+
+static void thread_main(void *arg, int thread, int n_thread) {
+    Program *p = arg;
+    Ctx *ctx = &p->threads[thread];
+    ctx->batch = p->batch;
+    ctx->n_thread = n_thread;
+    ctx->own_all = p->batch->n_row <= FEW_ROWS;
+    ctx->own_wanted = p->batch->n_wanted <= FEW_ROWS;
+    for (int i = 0; i < p->n_step; i++) {
+        const Step *step = &p->steps[i];
+        const int rows = rows_of_kind(ctx->batch, step->rows);
+        if (step->kind == STEP_ROWS && (step->rows == ROWS_WANTED ? ctx->own_wanted : ctx->own_all)) {
+            run_rows(ctx, step, 0, rows);
+            continue;
+        }
+        if (rows > 0) {
+            if (step->kind == STEP_EXPERTS_UP || step->kind == STEP_EXPERTS_DOWN)
+                experts_begin(ctx, step);
+            const int units = units_of(ctx, step);
+            for (;;) {
+                const int unit = atomic_fetch_add_explicit(&p->next_unit[i], 1, memory_order_relaxed);
+                if (unit >= units)
+                    break;
+                run_unit(ctx, step, unit);
+            }
+        }
+        if (thread == 0 && ctx->batch->stop != NULL && ctx->batch->stop(ctx->batch->user))
+            atomic_store(&p->stopped, true);
+        pool_barrier(ctx->pool);
+        if (atomic_load_explicit(&p->stopped, memory_order_relaxed))
+            return; /* set before the barrier: all threads see it at the same place */
+    }
+}
+
+Status program_run(Program *p, Pool *pool, const Batch *batch, Error *err) {
+    FAIL_IF(batch->n_row < 1 || batch->n_row > p->spec.max_rows || batch->n_wanted > p->spec.max_wanted, ERR_INTERNAL,
+            "a step of %d rows, %d wanted, in a program for %d and %d", batch->n_row, batch->n_wanted, p->spec.max_rows,
+            p->spec.max_wanted);
+    FAIL_IF(pool_threads(pool) > p->spec.n_thread, ERR_INTERNAL, "a program for %d threads runs on %d", p->spec.n_thread,
+            pool_threads(pool));
+    for (int i = 0; i < batch->n_row; i++)
+        FAIL_IF(batch->tokens[i] < 0 || batch->tokens[i] >= p->graph->vocab_rows, ERR_ARGUMENT,
+                "token %d is outside the vocabulary of %d", batch->tokens[i], p->graph->vocab_rows);
+    p->batch = batch;
+    atomic_store(&p->stopped, false);
+    for (int i = 0; i < p->n_step; i++)
+        atomic_store_explicit(&p->next_unit[i], 0, memory_order_relaxed);
+    for (int i = 0; i < p->spec.n_thread; i++)
+        p->threads[i].pool = pool;
+    pool_run(pool, thread_main, p);
+    FAIL_IF(atomic_load(&p->stopped), ERR_CANCELLED, "stopped");
+    return weights_check(p->weights, err);
+}
+
+static const float *whole_value(const Program *p, Val v, int *width) {
+    if (v == NO_VAL)
+        return NULL;
+    const Value *value = &p->graph->values[v];
+    const Val base = value->base != NO_VAL ? value->base : v;
+    const Ref ref = {.buffer = p->buffer_of_value[base], .offset = (size_t)value->offset * sizeof(float)};
+    *width = value->width;
+    return ref_floats(&p->threads[0], ref, 0);
+}
+
+const float *program_logits(const Program *p) {
+    int width;
+    return whole_value(p, p->graph->output, &width);
+}
+
+const float *program_hidden(const Program *p, int layer, int *width) {
+    return whole_value(p, layer <= p->graph->n_layer ? p->graph->hidden[layer] : NO_VAL, width);
+}
+
+const float *program_last_hidden(const Program *p, int *width) {
+    return whole_value(p, p->graph->last_hidden, width);
+}
+
+Status program_print(const Program *p, Text *text, Error *err) {
+    static const char *const kinds[] = {"rows", "linear", "store", "attend", "experts up", "experts down"};
+    for (int i = 0; i < p->n_step; i++) {
+        const Step *s = &p->steps[i];
+        text_append_format(text, "%5d  %-13s", i, kinds[s->kind]);
+        if (s->layer >= 0)
+            text_append_format(text, " layer %-4d", s->layer);
+        else
+            text_append_format(text, " %-10s", "");
+        if (s->kind == STEP_ROWS || s->kind == STEP_STORE)
+            text_append_format(text, " %d operations", s->n_row_op);
+        for (int j = 0; s->kind == STEP_LINEAR && j < s->n_part; j++) {
+            const WeightDecl *d = &p->graph->weights[s->parts[j].weight];
+            const char *form = p->weights != NULL ? form_info(weight_acquire(p->weights, s->parts[j].weight, 0)->form)->name : "";
+            text_append_format(text, "%s %s [%d x %d] %s", j > 0 ? "," : "", d->name, d->count * d->rows, d->cols, form);
+        }
+        text_append_char(text, '\n');
+    }
+    return text_check(text, err);
+}

@@ -1,0 +1,166 @@
+/* run_experts.c - the experts of a layer: each expert's matrices are applied to all rows that chose it.
+ *
+ * A slot is one choice of one token. Slots are sorted by expert; a unit is 64 outputs of one expert for all its slots,
+ * so that an expert's weights are read once per step. */
+#include "graph/program_parts.h"
+
+#include <string.h>
+
+enum { BLOCK_ROWS = 96 };
+
+/* In a thread's scratch: slots sorted by expert, and where each expert's begin. */
+typedef struct Sorted {
+    int32_t *slots; /* [T * used] */
+    int32_t *rows;  /* the token of each of them */
+    int32_t *begin; /* [experts + 1] */
+    int32_t *active; /* experts with slots, and how many there are before it */
+    int32_t *n_active;
+    float *gate, *up; /* [BLOCK_ROWS][64] */
+    uint8_t *kernel;
+} Sorted;
+
+static size_t sorted_bytes(const Program *p, const Op *op, Sorted *at, uint8_t *base) {
+    const size_t slots = (size_t)p->spec.max_rows * (size_t)op->u.experts.used, experts = (size_t)op->u.experts.experts;
+    size_t used = 0;
+    Sorted none;
+    Sorted *s = at != NULL ? at : &none;
+#define PIECE(field, bytes)                                                                                            \
+    do {                                                                                                               \
+        s->field = (void *)(base + used);                                                                              \
+        used += ((bytes) + 63) & ~(size_t)63;                                                                          \
+    } while (0)
+    PIECE(kernel, LINEAR_SCRATCH_BYTES);
+    PIECE(gate, BLOCK_ROWS * LINEAR_UNIT * sizeof(float));
+    PIECE(up, BLOCK_ROWS * LINEAR_UNIT * sizeof(float));
+    PIECE(slots, slots * sizeof(int32_t));
+    PIECE(rows, slots * sizeof(int32_t));
+    PIECE(begin, (experts + 1) * sizeof(int32_t));
+    PIECE(active, experts * sizeof(int32_t));
+    PIECE(n_active, sizeof(int32_t));
+#undef PIECE
+    return used;
+}
+
+size_t experts_bytes(const Program *p, const Op *op) {
+    static uint8_t nowhere[1];
+    return sorted_bytes(p, op, NULL, nowhere);
+}
+
+void experts_begin(const Ctx *ctx, const Step *step) {
+    const int used = step->op->u.experts.used, experts = step->op->u.experts.experts, rows = ctx->batch->n_row;
+    Sorted s;
+    sorted_bytes(ctx->program, step->op, &s, ctx->scratch);
+    memset(s.begin, 0, ((size_t)experts + 1) * sizeof *s.begin);
+    for (int r = 0; r < rows; r++) {
+        const int32_t *chosen = (const int32_t *)(const void *)ref_at(ctx, step->in2, r);
+        for (int k = 0; k < used; k++)
+            if (chosen[k] < experts) /* those beyond are identities, without weights */
+                s.begin[chosen[k] + 1]++;
+    }
+    *s.n_active = 0;
+    int32_t total = 0;
+    for (int e = 0; e < experts; e++) {
+        if (s.begin[e + 1] > 0)
+            s.active[(*s.n_active)++] = e;
+        total += s.begin[e + 1];
+        s.begin[e + 1] = total;
+    }
+    s.begin[0] = total;
+    for (int r = rows - 1; r >= 0; r--) { /* from the back: begin[e + 1] moves down to where expert e begins */
+        const int32_t *chosen = (const int32_t *)(const void *)ref_at(ctx, step->in2, r);
+        for (int k = used - 1; k >= 0; k--) {
+            if (chosen[k] >= experts)
+                continue;
+            const int32_t at = --s.begin[chosen[k] + 1];
+            s.slots[at] = r * used + k;
+            s.rows[at] = r;
+        }
+    }
+    /* Now begin[e + 1] is the first slot of expert e, which ends where the next active one begins; begin[0] is the end
+     * of the last. */
+}
+
+int experts_units(const Ctx *ctx, const Step *step) {
+    Sorted s;
+    sorted_bytes(ctx->program, step->op, &s, ctx->scratch);
+    return *s.n_active * ((step->out.width + LINEAR_UNIT - 1) / LINEAR_UNIT);
+}
+
+static float weight_of_slot(const Ctx *ctx, const Step *step, int slot) {
+    const int used = step->op->u.experts.used;
+    return ref_floats(ctx, step->in2, slot / used)[used + slot % used];
+}
+
+/* h = act(gate x) * (up x), or act(up x), for the slots [from, to) of an expert. */
+static void experts_up(const Ctx *ctx, const Step *step, Sorted *s, int e, int from, int to, int begin, int end) {
+    const Op *op = step->op;
+    const Weights *w = ctx->program->weights;
+    const size_t out_slot = slot_bytes(ctx->program, step->out);
+    const int n = end - begin, dim = step->out.width;
+    LinearJob job = {.begin = begin, .end = end, .acts = ref_at(ctx, step->in, 0),
+                     .act_bytes = slot_bytes(ctx->program, step->in), .out_stride = LINEAR_UNIT, .scratch = s->kernel};
+    for (int at = from; at < to; at += BLOCK_ROWS) {
+        job.act_rows = s->rows + at;
+        job.n_row = MIN(BLOCK_ROWS, to - at);
+        for (int which = op->u.experts.no_gate ? 1 : 0; which < 2; which++) {
+            float *y = which == 0 ? s->gate : s->up;
+            job.out = y - begin;
+            job.m = weight_acquire(w, op->weight[which], e);
+            ctx->kernels->linear[step->precision](&job);
+            weight_release(w, op->weight[which], e);
+            const float *bias = step->vector[which];
+            for (int r = 0; r < job.n_row; r++) {
+                if (op->u.experts.scale_input) /* the product is linear in its input */
+                    ctx->kernels->affine(y + r * LINEAR_UNIT, y + r * LINEAR_UNIT, n, weight_of_slot(ctx, step, s->slots[at + r]), 0);
+                if (bias != NULL)
+                    ctx->kernels->add(y + r * LINEAR_UNIT, y + r * LINEAR_UNIT, bias + (size_t)e * (size_t)dim + begin, n);
+            }
+        }
+        for (int r = 0; r < job.n_row; r++) {
+            float *h = (float *)(void *)(ref_at(ctx, step->out, 0) + (size_t)s->slots[at + r] * out_slot) + begin;
+            const float *g = s->gate + r * LINEAR_UNIT, *u = s->up + r * LINEAR_UNIT;
+            if (op->u.experts.no_gate)
+                ctx->kernels->act(h, u, n, op->u.experts.act);
+            else if (op->u.experts.glu.oai)
+                ctx->kernels->glu_oai(h, g, u, n, 1.702f, op->u.experts.glu.limit);
+            else
+                ctx->kernels->glu(h, g, u, n, op->u.experts.glu.act, op->u.experts.glu.limit);
+        }
+    }
+}
+
+static void experts_down(const Ctx *ctx, const Step *step, Sorted *s, int e, int from, int to, int begin, int end) {
+    const Weights *w = ctx->program->weights;
+    const size_t out_slot = slot_bytes(ctx->program, step->out);
+    LinearJob job = {.begin = begin, .end = end, .acts = ref_at(ctx, step->in, 0),
+                     .act_bytes = slot_bytes(ctx->program, step->in), .out_stride = LINEAR_UNIT, .scratch = s->kernel};
+    job.m = weight_acquire(w, step->op->weight[0], e);
+    for (int at = from; at < to; at += BLOCK_ROWS) {
+        job.act_rows = s->slots + at;
+        job.n_row = MIN(BLOCK_ROWS, to - at);
+        job.out = s->gate - begin;
+        ctx->kernels->linear[step->precision](&job);
+        for (int r = 0; r < job.n_row; r++) {
+            float *y = (float *)(void *)(ref_at(ctx, step->out, 0) + (size_t)s->slots[at + r] * out_slot) + begin;
+            memcpy(y, s->gate + r * LINEAR_UNIT, (size_t)(end - begin) * sizeof *y);
+            if (step->vector[0] != NULL)
+                ctx->kernels->add(y, y, step->vector[0] + (size_t)e * (size_t)step->out.width + begin, end - begin);
+        }
+    }
+    weight_release(w, step->op->weight[0], e);
+}
+
+void run_experts(const Ctx *ctx, const Step *step, int unit) {
+    Sorted s;
+    sorted_bytes(ctx->program, step->op, &s, ctx->scratch);
+    const int per_expert = (step->out.width + LINEAR_UNIT - 1) / LINEAR_UNIT;
+    const int e = s.active[unit / per_expert];
+    const int begin = unit % per_expert * LINEAR_UNIT, end = MIN(begin + LINEAR_UNIT, step->out.width);
+    const int next = unit / per_expert + 1;
+    const int from = s.begin[e + 1];
+    int to = next < *s.n_active ? s.begin[s.active[next] + 1] : s.begin[0];
+    if (step->kind == STEP_EXPERTS_UP)
+        experts_up(ctx, step, &s, e, from, to, begin, end);
+    else
+        experts_down(ctx, step, &s, e, from, to, begin, end);
+}

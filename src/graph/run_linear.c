@@ -1,0 +1,85 @@
+/* run_linear.c - one unit of a linear step: up to 64 outputs of one matrix, for all rows. */
+#include "graph/program_parts.h"
+
+#include <string.h>
+
+/* A gated unit is computed in blocks of rows, so that both halves stay in the cache. */
+enum { PAIR_ROWS = 96 };
+
+size_t linear_bytes(const Program *p) {
+    (void)p;
+    return LINEAR_SCRATCH_BYTES + 2 * (size_t)PAIR_ROWS * LINEAR_UNIT * sizeof(float);
+}
+
+static void add_bias(const Kernels *k, float *y, const float *bias, int n) {
+    if (bias != NULL)
+        k->add(y, y, bias, n);
+}
+
+static LinearJob job_of(const Ctx *ctx, const LinearPart *part, const Matrix *m, int group, int begin, int end) {
+    return (LinearJob){
+        .m = m,
+        .begin = begin,
+        .end = end,
+        .acts = ref_at(ctx, part->acts, 0) + (size_t)group * part->act_bytes,
+        .act_bytes = slot_bytes(ctx->program, part->acts),
+        .scratch = ctx->scratch,
+    };
+}
+
+static void run_single(const Ctx *ctx, const LinearPart *part, int rows, int group, int begin, int end) {
+    const Weights *w = ctx->program->weights;
+    LinearJob job = job_of(ctx, part, weight_acquire(w, part->weight, group), group, begin, end);
+    job.n_row = rows;
+    job.out = ref_floats(ctx, part->out, 0) + (size_t)group * (size_t)part->out_width;
+    job.out_stride = slot_bytes(ctx->program, part->out) / sizeof(float);
+    ctx->kernels->linear[part->precision](&job);
+    weight_release(w, part->weight, group);
+    for (int r = 0; part->bias != NULL && r < rows; r++)
+        add_bias(ctx->kernels, job.out + (size_t)r * job.out_stride + begin,
+                 part->bias + (size_t)group * (size_t)part->out_width + begin, end - begin);
+}
+
+static void run_pair(const Ctx *ctx, const LinearPart *gate, const LinearPart *up, int rows, int begin, int end) {
+    const Weights *w = ctx->program->weights;
+    float *g = (float *)(void *)(ctx->scratch + LINEAR_SCRATCH_BYTES), *u = g + PAIR_ROWS * LINEAR_UNIT;
+    LinearJob gate_job = job_of(ctx, gate, weight_acquire(w, gate->weight, 0), 0, begin, end);
+    LinearJob up_job = job_of(ctx, up, weight_acquire(w, up->weight, 0), 0, begin, end);
+    gate_job.out_stride = up_job.out_stride = LINEAR_UNIT;
+    const int n = end - begin;
+    for (int r0 = 0; r0 < rows; r0 += PAIR_ROWS) {
+        gate_job.n_row = up_job.n_row = MIN(PAIR_ROWS, rows - r0);
+        gate_job.out = g - begin; /* the kernels write at outputs `begin` and on */
+        up_job.out = u - begin;
+        ctx->kernels->linear[gate->precision](&gate_job);
+        ctx->kernels->linear[up->precision](&up_job);
+        for (int r = 0; r < gate_job.n_row; r++) {
+            float *gr = g + r * LINEAR_UNIT, *ur = u + r * LINEAR_UNIT;
+            add_bias(ctx->kernels, gr, gate->bias != NULL ? gate->bias + begin : NULL, n);
+            add_bias(ctx->kernels, ur, up->bias != NULL ? up->bias + begin : NULL, n);
+            float *y = ref_floats(ctx, gate->out, r0 + r) + begin;
+            if (gate->glu.oai)
+                ctx->kernels->glu_oai(y, gr, ur, n, 1.702f, gate->glu.limit);
+            else
+                ctx->kernels->glu(y, gr, ur, n, gate->glu.act, gate->glu.limit);
+        }
+        gate_job.acts += (size_t)PAIR_ROWS * gate_job.act_bytes;
+        up_job.acts += (size_t)PAIR_ROWS * up_job.act_bytes;
+    }
+    weight_release(w, gate->weight, 0);
+    weight_release(w, up->weight, 0);
+}
+
+void run_linear(const Ctx *ctx, const Step *step, int unit) {
+    const LinearPart *part = step->parts;
+    while (unit >= part->first_unit + part->units)
+        part++;
+    const int per_group = part->units / part->groups;
+    const int at = unit - part->first_unit, group = at / per_group;
+    const int begin = at % per_group * LINEAR_UNIT, end = MIN(begin + LINEAR_UNIT, part->out_width);
+    const int rows = rows_of_kind(ctx->batch, step->rows);
+    if (part->pair >= 0)
+        run_pair(ctx, part, &step->parts[part->pair], rows, begin, end);
+    else
+        run_single(ctx, part, rows, group, begin, end);
+}
