@@ -1,6 +1,8 @@
 /* test_base.c - the ground everything stands on: text, numbers in every locale, files, maps, threads, memory. */
 #include "base/arena.h"
+#include "base/bytes.h"
 #include "base/file.h"
+#include "base/file_writer.h"
 #include "base/half.h"
 #include "base/map.h"
 #include "base/pool.h"
@@ -13,6 +15,7 @@
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <setjmp.h>
@@ -46,7 +49,9 @@ static void test_numbers_ignore_the_locale(void **state) {
         assert_false(parse_double("1,5", &d));
         Text text = {0};
         text_append_double(&text, 0.1);
-        assert_string_equal(text.bytes, "0.1");
+        text_append_char(&text, ' ');
+        text_append_float(&text, 0.1f);
+        assert_string_equal(text.bytes, "0.1 0.1");
         text_free(&text);
         char buffer[16];
         assert_string_equal(format_bytes(1610612736, buffer), "1.5 GiB");
@@ -175,6 +180,49 @@ static void test_atomic_write(void **state) {
     mem_free(path);
 }
 
+/* A file appears whole or not at all, nothing is left of one given up, and a device is not replaced by a file. */
+static void test_file_writer(void **state) {
+    (void)state;
+    char folder[] = "/tmp/houle_test_XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    char *path = path_join(folder, "file");
+    Error err = {0};
+    FileWriter *writer;
+    assert_int_equal(file_writer_open(path, &writer, &err), OK);
+    assert_int_equal(file_writer_write(writer, "ab", 2, &err), OK);
+    assert_false(file_exists(path));
+    file_writer_cancel(writer);
+    assert_int_equal(file_writer_open(path, &writer, &err), OK);
+    assert_int_equal(file_writer_write(writer, "ab", 2, &err), OK);
+    assert_int_equal(file_writer_write(writer, "cd", 2, &err), OK);
+    assert_int_equal(file_writer_commit(writer, &err), OK);
+    char *content;
+    assert_int_equal(file_read(path, 100, &content, NULL, &err), OK);
+    assert_string_equal(content, "abcd");
+    mem_free(content);
+    unlink(path);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    const int reader = open(path, O_RDONLY | O_NONBLOCK);
+    assert_int_equal(file_write_atomic(path, "pipe", 4, &err), OK);
+    char got[8];
+    assert_int_equal(read(reader, got, sizeof got), 4);
+    close(reader);
+    unlink(path);
+    assert_int_equal(rmdir(folder), 0); /* fails if a temporary file were left */
+    assert_int_equal(file_writer_open("/nowhere/at/all", &writer, &err), ERR_IO);
+    mem_free(path);
+}
+
+static void test_little_endian_bytes(void **state) {
+    (void)state;
+    uint8_t bytes[9] = {0};
+    store_u64(bytes + 1, 0x8182838485868788u);
+    assert_int_equal(bytes[1], 0x88);
+    assert_true(load_u64(bytes + 1) == 0x8182838485868788u);
+    assert_int_equal(load_u32(bytes + 1), 0x85868788u);
+    assert_int_equal(load_u16(bytes + 1), 0x8788);
+}
+
 typedef struct Sum {
     Pool *pool;
     _Atomic long total;
@@ -248,6 +296,8 @@ int main(void) {
         cmocka_unit_test(test_file_cut_short_under_a_mapping),
         cmocka_unit_test(test_paths_stay_inside),
         cmocka_unit_test(test_atomic_write),
+        cmocka_unit_test(test_file_writer),
+        cmocka_unit_test(test_little_endian_bytes),
         cmocka_unit_test(test_pool_barriers),
         cmocka_unit_test(test_memory_accounts_and_fails_on_request),
     };

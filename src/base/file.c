@@ -12,8 +12,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -212,49 +210,6 @@ Status file_read(const char *path, size_t limit, char **content, size_t *bytes, 
     *content = buffer;
     if (bytes != NULL)
         *bytes = count;
-    return OK;
-}
-
-static Status write_all(int fd, const void *content, size_t bytes) {
-    const char *at = content;
-    while (bytes > 0) {
-        const ssize_t put = write(fd, at, bytes);
-        if (put < 0 && errno == EINTR)
-            continue;
-        if (put <= 0)
-            return ERR_IO;
-        at += put;
-        bytes -= (size_t)put;
-    }
-    return OK;
-}
-
-Status file_write_atomic(const char *path, const void *content, size_t bytes, Error *err) {
-    const size_t length = strlen(path);
-    char *temporary = mem_alloc(length + 8, MEM_FORMAT);
-    FAIL_IF(temporary == NULL, ERR_MEMORY, "%s: no memory to write it", path);
-    memcpy(temporary, path, length);
-    memcpy(temporary + length, ".XXXXXX", 8);
-    const int fd = mkostemp(temporary, O_CLOEXEC);
-    if (fd < 0) {
-        const int why = errno;
-        mem_free(temporary);
-        return error_set(err, ERR_IO, "%s: cannot be written: %s", path, strerror(why));
-    }
-    bool done = write_all(fd, content, bytes) == OK && fchmod(fd, 0644) == 0 && fsync(fd) == 0;
-    int why = errno;
-    if (close(fd) != 0 && done) {
-        done = false;
-        why = errno;
-    }
-    if (done && rename(temporary, path) != 0) {
-        done = false;
-        why = errno;
-    }
-    if (!done)
-        unlink(temporary);
-    mem_free(temporary);
-    FAIL_IF(!done, ERR_IO, "%s: cannot be written: %s", path, strerror(why));
     return OK;
 }
 

@@ -90,19 +90,28 @@ static void point_of_c_locale(char *digits) {
     }
 }
 
-bool text_append_double(Text *text, double number) {
+/* The fewest digits that read back as the same number; both sides use the process's locale. */
+static bool append_shortest(Text *text, double number, bool is_float) {
     if (isnan(number))
         return text_append_str(text, "nan");
     if (isinf(number))
         return text_append_str(text, number < 0 ? "-inf" : "inf");
     char digits[40];
-    for (int precision = 15; precision <= 17; precision++) {
+    for (int precision = is_float ? 6 : 15; precision <= (is_float ? 9 : 17); precision++) {
         snprintf(digits, sizeof digits, "%.*g", precision, number);
-        if (strtod(digits, NULL) == number) /* both sides use the process's locale */
+        if (is_float ? strtof(digits, NULL) == (float)number : strtod(digits, NULL) == number)
             break;
     }
     point_of_c_locale(digits);
     return text_append_str(text, digits);
+}
+
+bool text_append_double(Text *text, double number) {
+    return append_shortest(text, number, false);
+}
+
+bool text_append_float(Text *text, float number) {
+    return append_shortest(text, (double)number, true);
 }
 
 char *text_take(Text *text) {

@@ -25,6 +25,8 @@ bool text_append_format(Text *text, const char *format, ...) PRINTF_LIKE(2, 3);
 bool text_append_code_point(Text *text, uint32_t code_point);
 /* The shortest decimal that reads back as the same double, with '.' in every locale ("0.1", "1e+30", "nan"). */
 bool text_append_double(Text *text, double number);
+/* Likewise for a float: 0.1f is written "0.1". */
+bool text_append_float(Text *text, float number);
 /* Gives the bytes (NUL-terminated, free with mem_free) away and empties the Text; NULL when an append had failed. */
 char *text_take(Text *text);
 /* ERR_MEMORY when an append had failed. */

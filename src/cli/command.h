@@ -46,6 +46,9 @@ typedef struct Command {
     int (*run)(int n_argument, char **arguments, Error *err);
 } Command;
 
+/* The commands, one file each. */
+extern const Command command_inspect;
+
 /* Parses argv (after the command's name) and runs the command; prints the Error if one is set. */
 int command_run(const Command *command, int argc, char **argv);
 void command_print_help(const Command *command);

@@ -11,6 +11,7 @@
 #endif
 
 static const Command *const commands[] = {
+    &command_inspect,
     NULL,
 };
 

@@ -25,24 +25,27 @@ typedef enum DType {
 } DType;
 
 typedef struct DTypeInfo {
-    const char *name;     /* "Q4_K", "BF16" */
-    uint16_t block_length; /* numbers in a block */
+    const char *name;        /* "Q4_K", "BF16" */
+    const char *safetensors; /* its name in safetensors' headers; NULL = cannot be stored there */
+    uint16_t block_length;   /* numbers in a block */
     uint16_t block_bytes;
-    int16_t ggml_id;      /* -1 = not in GGUF */
-    bool quantised;       /* needs dequantise_row to become float */
+    int16_t ggml_id;         /* -1 = not in GGUF */
+    bool quantised;          /* one of ggml's blocks: numbers share scales */
 } DTypeInfo;
 
 const DTypeInfo *dtype_info(DType type);
 static inline const char *dtype_name(DType type) { return dtype_info(type)->name; }
 /* false when no type has that GGUF number or that safetensors name. */
 bool dtype_of_ggml(uint32_t ggml_id, DType *type);
-bool dtype_of_safetensors(const char *name, DType *type);
+bool dtype_of_safetensors(const char *name, size_t length, DType *type);
 
-/* Bytes of a row of `columns` numbers; 0 when columns is no multiple of the block length or the product overflows. */
+/* Bytes of a row of `columns` numbers; 0 when columns is 0 or no multiple of the block length, or the product
+ * overflows. */
 size_t dtype_row_bytes(DType type, size_t columns);
 
 /* The definition of every form: `columns` numbers (a multiple of the block length) as float32, bit for bit what ggml's
- * reference gives. Integers and F64 are converted to the nearest float. Never fails: any bits are a number. */
+ * reference gives. Integers and F64 are converted to the nearest float. `row` may have any alignment. Never fails: any
+ * bits are a number (or a NaN). */
 void dequantise_row(DType type, const void *row, float *out, size_t columns);
 
 #endif

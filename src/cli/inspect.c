@@ -1,0 +1,445 @@
+/* inspect.c - houle inspect: what is in a model's files, for people (text) and for programs (JSON).
+ *
+ * Everything printed comes from files of strangers: strings are shown quoted, control characters made visible, and
+ * long ones cut unless --full. Each part of the report is a function for text and one for JSON. */
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/progress.h"
+#include "base/text.h"
+#include "cli/command.h"
+#include "format/json_write.h"
+#include "format/model_files.h"
+#include "format/safetensors_writer.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static struct {
+    bool tensors, json, full;
+    const char *dump;
+} want;
+
+enum {
+    SHOWN_ELEMENTS = 16,   /* of an array in JSON, without --full */
+    SHOWN_BYTES = 96,      /* of a value on a line */
+    DUMP_PIECE = 64 * 256, /* numbers; a multiple of every block length */
+};
+
+/* What the tensors of one type amount to. */
+typedef struct TypeTotal {
+    size_t tensors, numbers, bytes;
+} TypeTotal;
+
+static void add_up(const ModelFiles *files, TypeTotal totals[DT_COUNT], TypeTotal *all) {
+    for (size_t i = 0; i < model_files_tensors(files); i++) {
+        const Tensor *t = model_files_tensor(files, i);
+        TypeTotal *const sums[] = {&totals[t->type], all};
+        for (size_t s = 0; s < COUNT(sums); s++) {
+            sums[s]->tensors++;
+            sums[s]->numbers += tensor_numbers(t);
+            sums[s]->bytes += t->bytes;
+        }
+    }
+}
+
+static size_t file_bytes(const ModelFiles *files) {
+    size_t bytes = 0;
+    for (int i = 0; i < model_files_count(files); i++)
+        bytes += model_files_file_bytes(files, i);
+    return bytes;
+}
+
+static const char *container_word(const ModelFiles *files) {
+    return model_files_kind(files) == CONTAINER_GGUF ? "gguf" : "safetensors";
+}
+
+/* ---- JSON ------------------------------------------------------------------------------------------------------ */
+
+static void write_meta_number(JsonWriter *w, const MetaValue *value) {
+    if (value->type == META_BOOL)
+        json_write_bool(w, value->as.integer != 0);
+    else if (value->type == META_F32)
+        json_write_float(w, (float)value->as.real);
+    else if (value->type == META_F64)
+        json_write_double(w, value->as.real);
+    else if (value->type == META_U64)
+        json_write_natural(w, value->as.natural);
+    else
+        json_write_int(w, value->as.integer);
+}
+
+static void write_meta_elements(JsonWriter *w, const MetaValue *array, size_t count) {
+    json_write_open(w, '[');
+    for (size_t i = 0; i < count; i++) {
+        MetaValue element;
+        const char *bytes;
+        size_t length;
+        if (meta_array_string(array, i, &bytes, &length)) {
+            json_write_bytes(w, bytes, length);
+        } else if (meta_array_element(array, i, &element)) {
+            write_meta_number(w, &element);
+        }
+    }
+    json_write_close(w, ']');
+}
+
+static void write_meta_value(JsonWriter *w, const MetaValue *value, size_t max_elements) {
+    if (value->type == META_STRING)
+        json_write_bytes(w, value->as.string.bytes, value->as.string.count);
+    else if (value->type == META_ARRAY)
+        write_meta_elements(w, value, MIN(value->as.array.count, max_elements));
+    else
+        write_meta_number(w, value);
+}
+
+static void write_metadata(JsonWriter *w, const ModelFiles *files) {
+    json_write_key(w, "metadata");
+    json_write_open(w, '{');
+    for (size_t i = 0; i < model_files_metas(files); i++) {
+        const MetaValue *value = model_files_meta(files, i);
+        json_write_key(w, value->key);
+        json_write_open(w, '{');
+        json_write_key(w, "type");
+        json_write_string(w, meta_type_name(value->type));
+        if (value->type == META_ARRAY) {
+            json_write_key(w, "of");
+            json_write_string(w, meta_type_name(value->as.array.type));
+            json_write_key(w, "count");
+            json_write_natural(w, value->as.array.count);
+        }
+        json_write_key(w, "value");
+        write_meta_value(w, value, want.full ? SIZE_MAX : SHOWN_ELEMENTS);
+        json_write_close(w, '}');
+    }
+    json_write_close(w, '}');
+}
+
+static void write_files(JsonWriter *w, const ModelFiles *files) {
+    json_write_key(w, "files");
+    json_write_open(w, '[');
+    for (int i = 0; i < model_files_count(files); i++) {
+        json_write_open(w, '{');
+        json_write_key(w, "path");
+        json_write_string(w, model_files_file_path(files, i));
+        json_write_key(w, "bytes");
+        json_write_natural(w, model_files_file_bytes(files, i));
+        json_write_close(w, '}');
+    }
+    json_write_close(w, ']');
+}
+
+static void write_total(JsonWriter *w, const TypeTotal *total) {
+    json_write_key(w, "tensors");
+    json_write_natural(w, total->tensors);
+    json_write_key(w, "parameters");
+    json_write_natural(w, total->numbers);
+    json_write_key(w, "bytes");
+    json_write_natural(w, total->bytes);
+}
+
+static void write_totals(JsonWriter *w, const ModelFiles *files) {
+    TypeTotal totals[DT_COUNT] = {{0}}, all = {0};
+    add_up(files, totals, &all);
+    json_write_key(w, "total");
+    json_write_open(w, '{');
+    write_total(w, &all);
+    json_write_close(w, '}');
+    json_write_key(w, "types");
+    json_write_open(w, '[');
+    for (int type = 0; type < DT_COUNT; type++) {
+        if (totals[type].tensors == 0)
+            continue;
+        json_write_open(w, '{');
+        json_write_key(w, "type");
+        json_write_string(w, dtype_name((DType)type));
+        write_total(w, &totals[type]);
+        json_write_close(w, '}');
+    }
+    json_write_close(w, ']');
+}
+
+static void write_tensors(JsonWriter *w, const ModelFiles *files) {
+    json_write_key(w, "tensors");
+    json_write_open(w, '[');
+    for (size_t i = 0; i < model_files_tensors(files); i++) {
+        const Tensor *t = model_files_tensor(files, i);
+        json_write_open(w, '{');
+        json_write_key(w, "name");
+        json_write_string(w, t->name);
+        json_write_key(w, "type");
+        json_write_string(w, dtype_name(t->type));
+        json_write_key(w, "shape");
+        json_write_open(w, '[');
+        for (int d = 0; d < t->n_dim; d++)
+            json_write_natural(w, t->dims[d]);
+        json_write_close(w, ']');
+        json_write_key(w, "bytes");
+        json_write_natural(w, t->bytes);
+        json_write_key(w, "file");
+        json_write_int(w, t->file);
+        json_write_key(w, "offset");
+        json_write_natural(w, t->offset);
+        json_write_close(w, '}');
+    }
+    json_write_close(w, ']');
+}
+
+static void write_report(JsonWriter *w, const ModelFiles *files) {
+    json_write_open(w, '{');
+    json_write_key(w, "path");
+    json_write_string(w, model_files_path(files));
+    json_write_key(w, "container");
+    json_write_string(w, container_word(files));
+    json_write_key(w, "version");
+    if (model_files_version(files) > 0)
+        json_write_int(w, model_files_version(files));
+    else
+        json_write_string(w, NULL);
+    write_files(w, files);
+    write_totals(w, files);
+    write_metadata(w, files);
+    json_write_key(w, "config");
+    json_write_value(w, model_files_config(files));
+    json_write_key(w, "generation_config");
+    json_write_value(w, model_files_generation_config(files));
+    write_tensors(w, files);
+    json_write_close(w, '}');
+}
+
+static Status print_json(const ModelFiles *files, Error *err) {
+    Text out = {0};
+    JsonWriter w = {.out = &out};
+    write_report(&w, files);
+    text_append_char(&out, '\n');
+    const Status status = text_check(&out, err);
+    if (status == OK)
+        fwrite(out.bytes, 1, out.count, stdout);
+    text_free(&out);
+    return status;
+}
+
+/* ---- text ------------------------------------------------------------------------------------------------------ */
+
+/* Appends what strangers wrote, harmless for a terminal; cut to SHOWN_BYTES unless --full. */
+static void append_shown(Text *line, const char *bytes, size_t count) {
+    if (want.full || count <= SHOWN_BYTES) {
+        text_append_printable(line, bytes, count);
+    } else {
+        text_append_printable(line, bytes, utf8_complete_prefix(bytes, SHOWN_BYTES));
+        text_append_str(line, " ...");
+    }
+}
+
+/* Prints the collected lines and starts anew. */
+static Status flush_text(Text *text, Error *err) {
+    const Status status = text_check(text, err);
+    if (status == OK && text->count > 0)
+        fwrite(text->bytes, 1, text->count, stdout);
+    text_clear(text);
+    return status;
+}
+
+static Status print_summary(const ModelFiles *files, Error *err) {
+    TypeTotal totals[DT_COUNT] = {{0}}, all = {0};
+    add_up(files, totals, &all);
+    Text out = {0};
+    char size[16];
+    const int n = model_files_count(files);
+    text_append_str(&out, "model       ");
+    text_append_printable(&out, model_files_path(files), strlen(model_files_path(files)));
+    text_append_format(&out, "\ncontainer   %s", container_word(files));
+    if (model_files_version(files) > 0)
+        text_append_format(&out, " version %d", model_files_version(files));
+    text_append_format(&out, "\nfiles       %d, %s\n", n, format_bytes(file_bytes(files), size));
+    text_append_format(&out, "tensors     %zu\nparameters  %zu\n", all.tensors, all.numbers);
+    for (int type = 0; type < DT_COUNT; type++) {
+        const TypeTotal *t = &totals[type];
+        if (t->tensors > 0)
+            text_append_format(&out, "  %-9s %6zu %s  %15zu parameters  %10s\n", dtype_name((DType)type), t->tensors,
+                               t->tensors == 1 ? "tensor " : "tensors", t->numbers, format_bytes(t->bytes, size));
+    }
+    const Status status = flush_text(&out, err);
+    text_free(&out);
+    return status;
+}
+
+/* "  key = value", the value as JSON. */
+static void append_line(Text *out, const char *key, const Text *json) {
+    text_append_str(out, "  ");
+    text_append_printable(out, key, strlen(key));
+    text_append_str(out, " = ");
+    append_shown(out, json->bytes, json->count);
+    text_append_char(out, '\n');
+}
+
+static Status print_metadata(const ModelFiles *files, Error *err) {
+    Text out = {0}, json = {0};
+    if (model_files_metas(files) > 0)
+        text_append_format(&out, "metadata    %zu\n", model_files_metas(files));
+    for (size_t i = 0; i < model_files_metas(files); i++) {
+        const MetaValue *value = model_files_meta(files, i);
+        JsonWriter w = {.out = &json};
+        text_clear(&json);
+        write_meta_value(&w, value, want.full ? SIZE_MAX : SHOWN_ELEMENTS);
+        if (value->type == META_ARRAY)
+            text_append_format(&json, " (%zu of %s)", value->as.array.count, meta_type_name(value->as.array.type));
+        if (text_check(&json, err) != OK)
+            break;
+        append_line(&out, value->key, &json);
+    }
+    Status status = text_check(&json, err);
+    if (status == OK)
+        status = flush_text(&out, err);
+    text_free(&json);
+    text_free(&out);
+    return status;
+}
+
+/* The settings of a folder's config.json, one line for each key of the outer object. */
+static Status print_config(const char *title, const json_t *config, Error *err) {
+    if (config == NULL)
+        return OK;
+    Text out = {0}, json = {0};
+    text_append_format(&out, "%s\n", title);
+    json_t *const iterated = (json_t *)(uintptr_t)config; /* jansson's iterators take no const, and change nothing */
+    for (void *at = json_object_iter(iterated); at != NULL; at = json_object_iter_next(iterated, at)) {
+        JsonWriter w = {.out = &json};
+        text_clear(&json);
+        json_write_value(&w, json_object_iter_value(at));
+        if (text_check(&json, err) != OK)
+            break;
+        append_line(&out, json_object_iter_key(at), &json);
+    }
+    Status status = text_check(&json, err);
+    if (status == OK)
+        status = flush_text(&out, err);
+    text_free(&json);
+    text_free(&out);
+    return status;
+}
+
+static Status print_tensors(const ModelFiles *files, Error *err) {
+    Text out = {0};
+    Status status = OK;
+    const bool many = model_files_count(files) > 1;
+    printf("%-9s %10s  %s%-12s  shape, name\n", "type", "bytes", many ? "file  " : "", "offset");
+    for (size_t i = 0; i < model_files_tensors(files) && status == OK; i++) {
+        const Tensor *t = model_files_tensor(files, i);
+        text_append_format(&out, "%-9s %10zu  ", dtype_name(t->type), t->bytes);
+        if (many)
+            text_append_format(&out, "%4d  ", t->file);
+        text_append_format(&out, "%-12zu  [", t->offset);
+        for (int d = 0; d < t->n_dim; d++)
+            text_append_format(&out, "%s%zu", d > 0 ? ", " : "", t->dims[d]);
+        text_append_str(&out, "] ");
+        text_append_printable(&out, t->name, strlen(t->name));
+        text_append_char(&out, '\n');
+        status = flush_text(&out, err);
+    }
+    text_free(&out);
+    return status;
+}
+
+static Status print_text(const ModelFiles *files, Error *err) {
+    TRY(print_summary(files, err));
+    TRY(print_metadata(files, err));
+    TRY(print_config("config", model_files_config(files), err));
+    TRY(print_config("generation_config", model_files_generation_config(files), err));
+    return want.tensors ? print_tensors(files, err) : OK;
+}
+
+/* ---- dump ------------------------------------------------------------------------------------------------------ */
+
+static Status dump_tensor(SafetensorsWriter *writer, const ModelFiles *files, const Tensor *t, float *piece, Error *err) {
+    const DTypeInfo *info = dtype_info(t->type);
+    const size_t numbers = tensor_numbers(t);
+    for (size_t done = 0; done < numbers;) { /* rows are whole blocks, so the tensor is one long row */
+        const size_t count = MIN(numbers - done, DUMP_PIECE);
+        dequantise_row(t->type, t->data + done / info->block_length * info->block_bytes, piece, count);
+        TRY(safetensors_writer_write(writer, piece, count * sizeof *piece, err));
+        done += count;
+    }
+    file_map_release(model_files_map(files, t->file), t->offset, t->bytes);
+    return model_files_check(files, err); /* zeros read from a file that was cut are no numbers of the model */
+}
+
+static Status dump_tensors(SafetensorsWriter *writer, const ModelFiles *files, Error *err) {
+    float *piece = mem_array(DUMP_PIECE, sizeof *piece, MEM_SCRATCH);
+    FAIL_IF(piece == NULL, ERR_MEMORY, "no memory for a piece of %d numbers", DUMP_PIECE);
+    CliProgress bar = {0};
+    const Progress progress = {.report = cli_progress, .user = &bar};
+    cli_catch_interrupt();
+    Status status = OK;
+    const size_t count = model_files_tensors(files);
+    for (size_t i = 0; i < count && status == OK; i++) {
+        if (!progress_report(&progress, "dump", i, count))
+            status = error_set(err, ERR_CANCELLED, "interrupted");
+        else
+            status = dump_tensor(writer, files, model_files_tensor(files, i), piece, err);
+    }
+    cli_progress_end(&bar);
+    mem_free(piece);
+    return status;
+}
+
+static Status dump(const ModelFiles *files, const char *path, Error *err) {
+    const size_t count = model_files_tensors(files);
+    SafetensorsEntry *entries = mem_array(MAX(count, 1), sizeof *entries, MEM_FORMAT);
+    FAIL_IF(entries == NULL, ERR_MEMORY, "%s: no memory for its header", path);
+    for (size_t i = 0; i < count; i++) {
+        const Tensor *t = model_files_tensor(files, i);
+        entries[i] = (SafetensorsEntry){.name = t->name, .type = DT_F32, .n_dim = t->n_dim, .dims = t->dims};
+    }
+    SafetensorsWriter *writer;
+    Status status = safetensors_writer_open(path, entries, count, NULL, 0, &writer, err);
+    mem_free(entries);
+    TRY(status);
+    status = dump_tensors(writer, files, err);
+    if (status != OK) {
+        safetensors_writer_cancel(writer);
+        return status;
+    }
+    return safetensors_writer_commit(writer, err);
+}
+
+/* ---- the command ------------------------------------------------------------------------------------------------- */
+
+static int run(int n_argument, char **arguments, Error *err) {
+    (void)n_argument;
+    ModelFiles *files;
+    if (model_files_open(arguments[0], &files, err) != OK)
+        return 1;
+    Status status = OK;
+    if (want.dump != NULL)
+        status = dump(files, want.dump, err);
+    if (status == OK && (want.dump == NULL || want.json || want.tensors))
+        status = want.json ? print_json(files, err) : print_text(files, err);
+    model_files_close(files);
+    return status == OK ? 0 : 1;
+}
+
+static const Option options[] = {
+    {"tensors", OPT_FLAG, &want.tensors, NULL, "also list the tensors: type, bytes, offset in the file, shape, name", NULL},
+    {"full", OPT_FLAG, &want.full, NULL, "do not cut long values of metadata", NULL},
+    {"json", OPT_FLAG, &want.json, NULL, "print everything as one JSON object (docs/json-schema.md)", NULL},
+    {"dump", OPT_STRING, &want.dump, "FILE", "write all tensors as float32 to a safetensors file, and print nothing", NULL},
+    {0},
+};
+
+const Command command_inspect = {
+    .name = "inspect",
+    .arguments = "MODEL",
+    .summary = "show what is in a model's files",
+    .text = "MODEL is a GGUF file, a safetensors file or a folder from Hugging Face. The files are checked as for running,\n"
+            "but only headers are read, and the model need not be of a known family. Exit status 1 and a message with\n"
+            "the file's name when it is damaged.\n\n"
+            "Parameters are all numbers in all tensors, scales and tables included.",
+    .example = "  houle inspect model.gguf --tensors\n"
+               "  houle inspect model.gguf --json | jq .types\n"
+               "  houle inspect model.gguf --dump float32.safetensors",
+    .options = options,
+    .min_arguments = 1,
+    .max_arguments = 1,
+    .run = run,
+};

@@ -1,0 +1,68 @@
+/* container.h - the inside of a ModelFiles, and what the readers of the containers fill it with. Inside this room. */
+#ifndef HOULE_FORMAT_CONTAINER_H
+#define HOULE_FORMAT_CONTAINER_H
+
+#include "base/arena.h"
+#include "base/file.h"
+#include "base/map.h"
+#include "format/model_files.h"
+
+/* As many files as base/file.c can guard against being cut short. */
+enum { CONTAINER_MAX_FILES = 4096 };
+
+typedef struct MetaList {
+    MetaValue *items;
+    size_t count, capacity;
+    Map by_key;
+} MetaList;
+
+struct ModelFiles {
+    ContainerKind kind;
+    int version;
+    char *path;
+    char *folder;
+    Arena arena; /* names, keys, what had to be unescaped, starts of strings */
+    FileMap **maps;
+    size_t n_map, map_capacity;
+    Tensor *tensors;
+    size_t n_tensor, tensor_capacity;
+    Map by_name;
+    MetaList metas;
+    json_t *config;
+    json_t *generation_config;
+};
+
+/* Forgets all files and what was read from them; path and folder stay. */
+void container_clear(ModelFiles *files);
+
+/* Maps a file and adds it; *file is its number. */
+Status container_add_file(ModelFiles *files, const char *path, int *file, Error *err);
+
+/* A copy that ends in NUL, after checks: not empty, at most `limit` bytes, UTF-8, no NUL within. `what` ("tensor name")
+ * is for the message. */
+Status container_copy_name(ModelFiles *files, const char *path, const char *what, const char *bytes, size_t count,
+                           size_t limit, const char **name, Error *err);
+
+/* Sets tensor->bytes from its type and shape. Fails where rows are no multiple of the type's block or a product does
+ * not fit into 63 bits. */
+Status container_size_tensor(const char *path, Tensor *tensor, Error *err);
+
+/* Adds a tensor; refuses a name that is there. */
+Status container_add_tensor(ModelFiles *files, const Tensor *tensor, Error *err);
+
+/* The tensors from number `first` on must not overlap. Without `gaps` their bytes must also cover [start, end) of the
+ * file whole. */
+Status container_check_ranges(const ModelFiles *files, size_t first, bool gaps, size_t start, size_t end, Error *err);
+
+/* metadata.c */
+
+/* Bytes of a stored number or bool; 0 for strings, arrays and what is no type. */
+size_t meta_number_bytes(MetaType type);
+/* Adds a key (checked and copied before) whose value the caller fills in; refuses one that is there. */
+Status meta_list_add(MetaList *list, const char *path, const char *key, MetaValue **value, Error *err);
+const MetaValue *meta_list_find(const MetaList *list, const char *key);
+void meta_list_free(MetaList *list);
+/* Reads a number or bool as stored into value->as. */
+void meta_decode(MetaType type, const uint8_t *at, MetaValue *value);
+
+#endif
