@@ -48,6 +48,7 @@ typedef struct Command {
 
 /* The commands, one file each. */
 extern const Command command_inspect;
+extern const Command command_logits;
 
 /* Parses argv (after the command's name) and runs the command; prints the Error if one is set. */
 int command_run(const Command *command, int argc, char **argv);

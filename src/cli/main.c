@@ -12,6 +12,7 @@
 
 static const Command *const commands[] = {
     &command_inspect,
+    &command_logits,
     NULL,
 };
 

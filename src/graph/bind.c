@@ -114,14 +114,14 @@ static bool scale_type_of(DType type, uint8_t *out) {
 }
 
 /* All dimensions but the last multiplied: rows of a tensor seen as a matrix. */
-static size_t tensor_rows(const Tensor *t) {
+static size_t flat_rows(const Tensor *t) {
     size_t rows = 1;
     for (int d = 0; d + 1 < t->n_dim; d++)
         rows *= t->dims[d];
     return rows;
 }
 
-static size_t tensor_cols(const Tensor *t) {
+static size_t flat_cols(const Tensor *t) {
     return t->n_dim > 0 ? t->dims[t->n_dim - 1] : 1;
 }
 
@@ -139,7 +139,7 @@ static Status plain_matrix(Weights *w, const char *name, const Tensor *t, size_t
     Form form;
     FAIL_IF(!form_of_dtype(t->type, &form), ERR_UNSUPPORTED, "%s: numbers of type %s cannot be multiplied", name,
             dtype_name(t->type));
-    const size_t have_rows = tensor_rows(t), have_cols = tensor_cols(t);
+    const size_t have_rows = flat_rows(t), have_cols = flat_cols(t);
     if (have_rows != rows || have_cols != cols)
         return wrong_shape(name, t, rows, cols, err);
     FAIL_IF(cols % form_info(form)->multiple != 0, ERR_FORMAT, "%s: rows of %zu numbers do not fit %s", name, cols,
@@ -160,12 +160,12 @@ static Status f8_matrix(Weights *w, const Binder *b, const char *name, const Ten
     uint8_t scale_type;
     FAIL_IF(s == NULL, ERR_FORMAT, "%s: 8-bit numbers without a scale tensor", name);
     FAIL_IF(!scale_type_of(s->type, &scale_type), ERR_UNSUPPORTED, "%s: scales of type %s", name, dtype_name(s->type));
-    const size_t have_rows = tensor_rows(t), have_cols = tensor_cols(t);
+    const size_t have_rows = flat_rows(t), have_cols = flat_cols(t);
     if (have_rows != rows || have_cols != cols)
         return wrong_shape(name, t, rows, cols, err);
     /* Scales cover the last two dimensions; a stack repeats them. Blocks are 128 x 128, 32 x 32 or whole rows. */
     const size_t stack = t->n_dim > 2 ? have_rows / t->dims[t->n_dim - 2] : 1;
-    const size_t down = tensor_rows(s) / stack, along = tensor_cols(s), one_rows = have_rows / stack;
+    const size_t down = flat_rows(s) / stack, along = flat_cols(s), one_rows = have_rows / stack;
     FAIL_IF(down == 0 || along == 0, ERR_FORMAT, "%s: its scale tensor is empty", name);
     static const size_t sides[] = {1, 16, 32, 64, 128, 256};
     size_t block_rows = down == 1 ? one_rows : 0, block_cols = along == 1 ? have_cols : 0;
@@ -202,8 +202,8 @@ static Status packed_matrix(Weights *w, const Binder *b, const char *name, const
     uint8_t scale_type;
     FAIL_IF(s == NULL || !scale_type_of(s->type, &scale_type), ERR_FORMAT, "%s: packed numbers without usable scales",
             name);
-    const size_t have_cols = tensor_cols(t), groups = tensor_cols(s);
-    if (tensor_rows(t) != rows || tensor_rows(s) != rows || groups == 0)
+    const size_t have_cols = flat_cols(t), groups = flat_cols(s);
+    if (flat_rows(t) != rows || flat_rows(s) != rows || groups == 0)
         return wrong_shape(name, t, rows, cols, err);
     *m = (Matrix){.rows = (int)rows, .cols = (int)cols, .data = t->data, .row_bytes = dtype_row_bytes(t->type, have_cols),
                   .scales = s->data, .scale_row_bytes = dtype_row_bytes(s->type, groups), .scale_type = scale_type,
@@ -226,7 +226,7 @@ static Status packed_matrix(Weights *w, const Binder *b, const char *name, const
         m->bits = (uint8_t)bits;
         m->block_cols = (uint16_t)group;
         if (z != NULL) {
-            FAIL_IF(z->type != DT_I32 || tensor_cols(z) != groups || tensor_rows(z) * 32 / bits < rows, ERR_UNSUPPORTED,
+            FAIL_IF(z->type != DT_I32 || flat_cols(z) != groups || flat_rows(z) * 32 / bits < rows, ERR_UNSUPPORTED,
                     "%s: zero points of an unknown layout", name);
             m->zeros = z->data;
             m->zero_row_bytes = groups * 4;
@@ -311,12 +311,12 @@ static Status matrix_named(Weights *w, const Binder *b, const char *name, size_t
         return f8_matrix(w, b, name, t, rows, cols, m, err);
     if (t != NULL && t->type == DT_I8 && b->arch == NULL) {
         const Tensor *s = find_beside(b, name, ".weight_scale");
-        FAIL_IF(s == NULL || !scale_type_of(s->type, &m->scale_type) || tensor_rows(t) != rows || tensor_cols(t) != cols ||
-                    tensor_rows(s) != rows || cols % 32 != 0,
+        FAIL_IF(s == NULL || !scale_type_of(s->type, &m->scale_type) || flat_rows(t) != rows || flat_cols(t) != cols ||
+                    flat_rows(s) != rows || cols % 32 != 0,
                 ERR_UNSUPPORTED, "%s: 8-bit integers without one scale per row", name);
         *m = (Matrix){.form = FORM_I8_SCALED, .rows = (int)rows, .cols = (int)cols, .data = t->data, .row_bytes = cols,
-                      .scales = s->data, .scale_row_bytes = dtype_row_bytes(s->type, tensor_cols(s)),
-                      .scale_type = m->scale_type, .block_cols = (uint16_t)MIN(cols / tensor_cols(s), 65504)};
+                      .scales = s->data, .scale_row_bytes = dtype_row_bytes(s->type, flat_cols(s)),
+                      .scale_type = m->scale_type, .block_cols = (uint16_t)MIN(cols / flat_cols(s), 65504)};
         mark(w, t);
         mark(w, s);
         return OK;
@@ -487,7 +487,7 @@ static Status bind_vector(Weights *w, const Binder *b, const WeightDecl *d, Weig
         return missing(d, err);
     const size_t parts = part->parts > 1 ? (size_t)part->parts : 1;
     const size_t whole = d->whole != 0 ? (size_t)d->whole : n * parts;
-    const size_t have = tensor_rows(t) * tensor_cols(t);
+    const size_t have = flat_rows(t) * flat_cols(t);
     if (have != whole || t->bytes != dtype_row_bytes(t->type, have))
         return wrong_shape(d->name, t, (size_t)d->rows * parts, (size_t)d->cols, err);
     weight->vector = arena_array(&w->arena, n + 16, sizeof(float)); /* kernels may read whole vectors */

@@ -27,7 +27,7 @@ typedef struct ProgramSpec {
 Status program_open(const Graph *graph, const Weights *weights, ProgramSpec spec, Program **program, Error *err);
 void program_close(Program *program);
 /* Bytes of scratch for such a spec: what program_open allocates. */
-Status program_bytes(const Graph *graph, ProgramSpec spec, size_t *bytes, Error *err);
+Status program_bytes(const Graph *graph, const Weights *weights, ProgramSpec spec, size_t *bytes, Error *err);
 
 /* The tokens of one sequence in a step: rows row0 .. row0 + n_row - 1, following what the sequence has. */
 typedef struct Run {

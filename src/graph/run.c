@@ -78,9 +78,9 @@ Status program_open(const Graph *graph, const Weights *weights, ProgramSpec spec
     return OK;
 }
 
-Status program_bytes(const Graph *graph, ProgramSpec spec, size_t *bytes, Error *err) {
+Status program_bytes(const Graph *graph, const Weights *weights, ProgramSpec spec, size_t *bytes, Error *err) {
     Program *p;
-    TRY(program_plan(graph, NULL, spec, &p, err));
+    TRY(program_plan(graph, weights, spec, &p, err));
     *bytes = p->memory_bytes;
     program_close(p);
     return OK;

@@ -4,6 +4,8 @@
  * entries at fixed places; partial results are merged in ascending order. */
 #include "graph/program_parts.h"
 
+#include "base/carve.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -31,33 +33,25 @@ typedef struct Pieces {
     void *kernel;
 } Pieces;
 
-static size_t pieces_bytes(const Attend *a, int context, Pieces *at, uint8_t *base) {
+static size_t cut_pieces(const Attend *a, int context, uint8_t *block, Pieces *p) {
     const size_t rows = ATTEND_MAX_ROWS, blocks = (size_t)context / CACHE_BLOCK + 2;
-    size_t used = 0;
-    Pieces none;
-    Pieces *p = at != NULL ? at : &none;
-#define PIECE(field, bytes)                                                                                            \
-    do {                                                                                                               \
-        p->field = (void *)(base + used);                                                                              \
-        used += ((bytes) + 63) & ~(size_t)63;                                                                          \
-    } while (0)
-    PIECE(query, rows * (size_t)a->key_width * sizeof(float));
-    PIECE(part, rows * (size_t)a->value_width * sizeof(float));
-    PIECE(total, rows * (size_t)a->value_width * sizeof(float));
-    PIECE(part_top, rows * sizeof(float));
-    PIECE(part_sum, rows * sizeof(float));
-    PIECE(top, rows * sizeof(float));
-    PIECE(sum, rows * sizeof(float));
-    PIECE(keys, blocks * sizeof(uint8_t *));
-    PIECE(values, blocks * sizeof(uint8_t *));
-    PIECE(kernel, attend_scratch_bytes(ATTEND_MAX_ROWS, a->key_width, a->value_width));
-#undef PIECE
-    return used;
+    Carve c = {.block = block};
+    p->query = carve(&c, rows * (size_t)a->key_width * sizeof(float));
+    p->part = carve(&c, rows * (size_t)a->value_width * sizeof(float));
+    p->total = carve(&c, rows * (size_t)a->value_width * sizeof(float));
+    p->part_top = carve(&c, rows * sizeof(float));
+    p->part_sum = carve(&c, rows * sizeof(float));
+    p->top = carve(&c, rows * sizeof(float));
+    p->sum = carve(&c, rows * sizeof(float));
+    p->keys = carve(&c, blocks * sizeof(uint8_t *));
+    p->values = carve(&c, blocks * sizeof(uint8_t *));
+    p->kernel = carve(&c, attend_scratch_bytes(ATTEND_MAX_ROWS, a->key_width, a->value_width));
+    return c.used;
 }
 
 size_t attend_bytes(const Program *p, const Op *op) {
-    static uint8_t nowhere[1];
-    return pieces_bytes(&op->u.attend, p->spec.max_context, NULL, nowhere);
+    Pieces pieces;
+    return cut_pieces(&op->u.attend, p->spec.max_context, NULL, &pieces);
 }
 
 static int units_of_run(const Run *run, const Attend *a, const Cut *c) {
@@ -88,7 +82,7 @@ void run_attend(const Ctx *ctx, const Step *step, int unit) {
     const int n_row = tokens * heads, kw = a->key_width, vw = a->value_width;
 
     Pieces p;
-    pieces_bytes(a, ctx->program->spec.max_context, &p, ctx->scratch);
+    cut_pieces(a, ctx->program->spec.max_context, ctx->scratch, &p);
     for (int t = 0; t < tokens; t++) {
         const float *q = ref_floats(ctx, step->in, run->row0 + token0 + t) + (size_t)head0 * (size_t)kw;
         ctx->kernels->affine(p.query + (size_t)t * (size_t)heads * (size_t)kw, q, heads * kw, a->scale, 0);

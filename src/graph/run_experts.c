@@ -4,6 +4,8 @@
  * so that an expert's weights are read once per step. */
 #include "graph/program_parts.h"
 
+#include "base/carve.h"
+
 #include <string.h>
 
 enum { BLOCK_ROWS = 96 };
@@ -19,37 +21,29 @@ typedef struct Sorted {
     uint8_t *kernel;
 } Sorted;
 
-static size_t sorted_bytes(const Program *p, const Op *op, Sorted *at, uint8_t *base) {
+static size_t cut_sorted(const Program *p, const Op *op, uint8_t *block, Sorted *s) {
     const size_t slots = (size_t)p->spec.max_rows * (size_t)op->u.experts.used, experts = (size_t)op->u.experts.experts;
-    size_t used = 0;
-    Sorted none;
-    Sorted *s = at != NULL ? at : &none;
-#define PIECE(field, bytes)                                                                                            \
-    do {                                                                                                               \
-        s->field = (void *)(base + used);                                                                              \
-        used += ((bytes) + 63) & ~(size_t)63;                                                                          \
-    } while (0)
-    PIECE(kernel, LINEAR_SCRATCH_BYTES);
-    PIECE(gate, BLOCK_ROWS * LINEAR_UNIT * sizeof(float));
-    PIECE(up, BLOCK_ROWS * LINEAR_UNIT * sizeof(float));
-    PIECE(slots, slots * sizeof(int32_t));
-    PIECE(rows, slots * sizeof(int32_t));
-    PIECE(begin, (experts + 1) * sizeof(int32_t));
-    PIECE(active, experts * sizeof(int32_t));
-    PIECE(n_active, sizeof(int32_t));
-#undef PIECE
-    return used;
+    Carve c = {.block = block};
+    s->kernel = carve(&c, LINEAR_SCRATCH_BYTES);
+    s->gate = carve(&c, BLOCK_ROWS * LINEAR_UNIT * sizeof(float));
+    s->up = carve(&c, BLOCK_ROWS * LINEAR_UNIT * sizeof(float));
+    s->slots = carve(&c, slots * sizeof(int32_t));
+    s->rows = carve(&c, slots * sizeof(int32_t));
+    s->begin = carve(&c, (experts + 1) * sizeof(int32_t));
+    s->active = carve(&c, experts * sizeof(int32_t));
+    s->n_active = carve(&c, sizeof(int32_t));
+    return c.used;
 }
 
 size_t experts_bytes(const Program *p, const Op *op) {
-    static uint8_t nowhere[1];
-    return sorted_bytes(p, op, NULL, nowhere);
+    Sorted s;
+    return cut_sorted(p, op, NULL, &s);
 }
 
 void experts_begin(const Ctx *ctx, const Step *step) {
     const int used = step->op->u.experts.used, experts = step->op->u.experts.experts, rows = ctx->batch->n_row;
     Sorted s;
-    sorted_bytes(ctx->program, step->op, &s, ctx->scratch);
+    cut_sorted(ctx->program, step->op, ctx->scratch, &s);
     memset(s.begin, 0, ((size_t)experts + 1) * sizeof *s.begin);
     for (int r = 0; r < rows; r++) {
         const int32_t *chosen = (const int32_t *)(const void *)ref_at(ctx, step->in2, r);
@@ -82,7 +76,7 @@ void experts_begin(const Ctx *ctx, const Step *step) {
 
 int experts_units(const Ctx *ctx, const Step *step) {
     Sorted s;
-    sorted_bytes(ctx->program, step->op, &s, ctx->scratch);
+    cut_sorted(ctx->program, step->op, ctx->scratch, &s);
     return *s.n_active * ((step->out.width + LINEAR_UNIT - 1) / LINEAR_UNIT);
 }
 
@@ -152,7 +146,7 @@ static void experts_down(const Ctx *ctx, const Step *step, Sorted *s, int e, int
 
 void run_experts(const Ctx *ctx, const Step *step, int unit) {
     Sorted s;
-    sorted_bytes(ctx->program, step->op, &s, ctx->scratch);
+    cut_sorted(ctx->program, step->op, ctx->scratch, &s);
     const int per_expert = (step->out.width + LINEAR_UNIT - 1) / LINEAR_UNIT;
     const int e = s.active[unit / per_expert];
     const int begin = unit % per_expert * LINEAR_UNIT, end = MIN(begin + LINEAR_UNIT, step->out.width);

@@ -26,6 +26,8 @@ const FormInfo *form_info(Form form) {
         return &form_infos_float[form];
     if (form_infos_ggml[form].name != NULL)
         return &form_infos_ggml[form];
+    if (form_infos_iq[form].name != NULL)
+        return &form_infos_iq[form];
     return &form_infos_split[form];
 }
 

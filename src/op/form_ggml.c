@@ -4,28 +4,14 @@
  * formulas in comments are w(i) in terms of the fields. All multi-byte fields are little-endian. */
 #include "op/form_ggml.h"
 
+#include "base/bytes.h"
 #include "base/half.h"
+#include "op/iq_grids.h"
 
 #include <string.h>
 
-static const int8_t iq4nl_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
-/* E2M1 times two: 0, .5, 1, 1.5, 2, 3, 4, 6 and their negatives (OCP Microscaling Formats 1.0). */
-static const int8_t e2m1_values[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
-
-int8_t e2m1_doubled(unsigned nibble) {
-    return e2m1_values[nibble & 15];
-}
-
-static uint16_t load16(const uint8_t *p) {
-    return (uint16_t)(p[0] | p[1] << 8);
-}
-
-static uint32_t load32(const uint8_t *p) {
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
 static float half_at(const uint8_t *p) {
-    return float_of_f16(load16(p));
+    return float_of_f16(load_u16(p));
 }
 
 static const uint8_t *block_at(const Matrix *m, int row, int col, int length, int bytes) {
@@ -69,7 +55,7 @@ static void block_q5_0(const Matrix *m, int row, int col, Block32 *out) {
     const uint8_t *b = block_at(m, row, col, 32, 22);
     same_scale(out, half_at(b), 0);
     nibbles(out->q, b + 6, 16, 16);
-    fifth_bits(out->q, load32(b + 2));
+    fifth_bits(out->q, load_u32(b + 2));
 }
 
 /* Q5_1: d, m, 32 fifth bits, nibbles; w = d q + m */
@@ -77,7 +63,7 @@ static void block_q5_1(const Matrix *m, int row, int col, Block32 *out) {
     const uint8_t *b = block_at(m, row, col, 32, 24);
     same_scale(out, half_at(b), half_at(b + 2));
     nibbles(out->q, b + 8, 16, 0);
-    fifth_bits(out->q, load32(b + 4));
+    fifth_bits(out->q, load_u32(b + 4));
 }
 
 /* Q8_0: d, 32 signed bytes; w = d q */
@@ -93,7 +79,7 @@ static void block_iq4_nl(const Matrix *m, int row, int col, Block32 *out) {
     same_scale(out, half_at(b), 0);
     nibbles(out->q, b + 2, 16, 0);
     for (int i = 0; i < 32; i++)
-        out->q[i] = iq4nl_values[out->q[i]];
+        out->q[i] = iq4_levels[out->q[i]];
 }
 
 /* MXFP4: exponent e, nibbles of E2M1; w = 2^(e - 127) v[q], with v doubled and the scale halved */
@@ -102,7 +88,7 @@ static void block_mxfp4(const Matrix *m, int row, int col, Block32 *out) {
     same_scale(out, half_of_e8m0(b[0]), 0);
     nibbles(out->q, b + 1, 16, 0);
     for (int i = 0; i < 32; i++)
-        out->q[i] = e2m1_values[out->q[i]];
+        out->q[i] = fp4_levels_doubled[out->q[i]];
 }
 
 /* NVFP4: 4 scales (unsigned E4M3, 0x7F reads as zero) for 16 numbers each, then 8 bytes of nibbles for each of them */
@@ -116,14 +102,14 @@ static void block_nvfp4(const Matrix *m, int row, int col, Block32 *out) {
         nibbles(out->q + 16 * g, b + 4 + 8 * (first + g), 8, 0);
     }
     for (int i = 0; i < 32; i++)
-        out->q[i] = e2m1_values[out->q[i]];
+        out->q[i] = fp4_levels_doubled[out->q[i]];
 }
 
 /* Q1_0: d, 128 bits, lowest first; w = d or -d */
 static void block_q1_0(const Matrix *m, int row, int col, Block32 *out) {
     const uint8_t *b = block_at(m, row, col, 128, 18);
     same_scale(out, half_at(b), 0);
-    const uint32_t bits = load32(b + 2 + col % 128 / 8);
+    const uint32_t bits = load_u32(b + 2 + col % 128 / 8);
     for (int i = 0; i < 32; i++)
         out->q[i] = bits >> i & 1 ? 1 : -1;
 }
@@ -245,14 +231,14 @@ static void flat_scale(Super256 *out, float d) {
 static void super_iq4_xs(const Matrix *m, int row, int col, Super256 *out) {
     const uint8_t *b = block_at(m, row, col, 256, 136);
     flat_scale(out, half_at(b));
-    const unsigned high = load16(b + 2);
+    const unsigned high = load_u16(b + 2);
     for (int g = 0; g < 8; g++) {
         const int sc = (b[4 + g / 2] >> (4 * (g % 2)) & 15) | (int)(high >> (2 * g) & 3) << 4;
         out->sc[2 * g] = out->sc[2 * g + 1] = (int16_t)(sc - 32);
         nibbles(out->q + 32 * g, b + 8 + 16 * g, 16, 0);
     }
     for (int i = 0; i < 256; i++)
-        out->q[i] = iq4nl_values[out->q[i]];
+        out->q[i] = iq4_levels[out->q[i]];
 }
 
 /* The trit number n (0 = first) of a byte that holds five as a fixed-point fraction of 243. */

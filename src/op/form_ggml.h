@@ -5,9 +5,6 @@
 #include "op/form.h"
 
 /* Rows of forms that are not ggml's are empty. */
-extern const FormInfo form_infos_ggml[FORM_COUNT];
-
-/* Twice the value of a 4-bit float E2M1. */
-int8_t e2m1_doubled(unsigned nibble);
+extern const FormInfo form_infos_ggml[FORM_COUNT], form_infos_iq[FORM_COUNT];
 
 #endif

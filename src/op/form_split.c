@@ -6,16 +6,11 @@
  * w = s (q - z) = s (q - h) + s (h - z) with h half the range, so that q - h fits a signed byte whatever z is. */
 #include "op/form_split.h"
 
+#include "base/bytes.h"
 #include "base/half.h"
-#include "op/form_ggml.h"
+#include "op/iq_grids.h"
 
 #include <string.h>
-
-static uint32_t load32(const uint8_t *p) {
-    uint32_t v;
-    memcpy(&v, p, 4);
-    return v;
-}
 
 /* MXFP4: [row][block of 32][16 bytes], even numbers in low nibbles; scales E8M0 [row][block] */
 static void block_mxfp4(const Matrix *m, int row, int col, Block32 *out) {
@@ -24,7 +19,7 @@ static void block_mxfp4(const Matrix *m, int row, int col, Block32 *out) {
     out->d[0] = out->d[1] = half_of_e8m0(e);
     out->m[0] = out->m[1] = 0;
     for (int i = 0; i < 32; i++)
-        out->q[i] = e2m1_doubled(bytes[i / 2] >> (4 * (i % 2)));
+        out->q[i] = fp4_levels_doubled[bytes[i / 2] >> (4 * (i % 2)) & 15];
 }
 
 /* NVFP4: even numbers in low nibbles; scales E4M3 per 16 numbers, times one scale for the tensor */
@@ -35,7 +30,7 @@ static void block_nvfp4(const Matrix *m, int row, int col, Block32 *out) {
         out->m[g] = 0;
     }
     for (int i = 0; i < 32; i++)
-        out->q[i] = e2m1_doubled(bytes[i / 2] >> (4 * (i % 2)));
+        out->q[i] = fp4_levels_doubled[bytes[i / 2] >> (4 * (i % 2)) & 15];
 }
 
 /* Signed bytes with a scale per group of inputs (block_cols) of a row */
@@ -57,14 +52,14 @@ static void block_int_packed(const Matrix *m, int row, int col, Block32 *out) {
     const uint32_t mask = (1u << bits) - 1;
     const uint8_t *words = m->data + (size_t)row * m->row_bytes + (size_t)(col / per_word) * 4;
     for (int i = 0; i < 32; i++) {
-        const uint32_t word = load32(words + i / per_word * 4);
+        const uint32_t word = load_u32(words + i / per_word * 4);
         out->q[i] = (int8_t)((int)(word >> (i % per_word * bits) & mask) - half);
     }
     const int group = col / m->block_cols;
     int zero = half;
     if (m->zeros != NULL) {
         const int tensor_row = row + m->scale_row0;
-        const uint32_t word = load32(m->zeros + (size_t)(tensor_row / per_word) * m->zero_row_bytes + (size_t)group * 4);
+        const uint32_t word = load_u32(m->zeros + (size_t)(tensor_row / per_word) * m->zero_row_bytes + (size_t)group * 4);
         zero = (int)(word >> (tensor_row % per_word * bits) & mask);
     }
     scale_and_zero(out, form_scale_at(m, (size_t)row, (size_t)group), half, zero);
@@ -73,13 +68,13 @@ static void block_int_packed(const Matrix *m, int row, int col, Block32 *out) {
 /* GPTQ: words of numbers along the inputs, [in * bits / 32][out]; zeros [group][out * bits / 32]; scales [group][out] */
 static int gptq_q(const Matrix *m, int row, int col) {
     const int per_word = 32 / m->bits;
-    const uint32_t word = load32(m->data + (size_t)(col / per_word) * m->row_bytes + (size_t)row * 4);
+    const uint32_t word = load_u32(m->data + (size_t)(col / per_word) * m->row_bytes + (size_t)row * 4);
     return (int)(word >> (col % per_word * m->bits) & ((1u << m->bits) - 1));
 }
 
 static int gptq_zero(const Matrix *m, int row, int group) {
     const int per_word = 32 / m->bits;
-    const uint32_t word = load32(m->zeros + (size_t)group * m->zero_row_bytes + (size_t)(row / per_word) * 4);
+    const uint32_t word = load_u32(m->zeros + (size_t)group * m->zero_row_bytes + (size_t)(row / per_word) * 4);
     const int mask = (1 << m->bits) - 1;
     return ((int)(word >> (row % per_word * m->bits)) & mask) + m->zero_plus;
 }
@@ -102,7 +97,7 @@ void form_gptq_decode_ordered(const Matrix *m, int row, int col, int n, float *o
 /* AWQ: words of 8 numbers along the outputs, [in][out / 8], in the order 0 2 4 6 1 3 5 7; zeros alike per group */
 static int awq_nibble(const uint8_t *line, int row) {
     static const uint8_t place[8] = {0, 4, 1, 5, 2, 6, 3, 7}; /* where output row % 8 is found in its word */
-    return (int)(load32(line + (size_t)(row / 8) * 4) >> (4 * place[row % 8]) & 15);
+    return (int)(load_u32(line + (size_t)(row / 8) * 4) >> (4 * place[row % 8]) & 15);
 }
 
 static void block_awq(const Matrix *m, int row, int col, Block32 *out) {

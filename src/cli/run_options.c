@@ -1,0 +1,73 @@
+/* run_options.c - see run_options.h. */
+#include "cli/run_options.h"
+
+#include "base/text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+Status parse_ids(const char *text, int32_t **ids, int *n, Error *err) {
+    size_t capacity = 0, count = 0;
+    *ids = NULL;
+    for (const char *at = text; *at != '\0';) {
+        if (*at == ',' || *at == ' ' || *at == '\n') {
+            at++;
+            continue;
+        }
+        char *end;
+        const long id = strtol(at, &end, 10);
+        const bool good = end != at && (*end == '\0' || *end == ',' || *end == ' ' || *end == '\n') && id >= 0 && id < INT32_MAX;
+        if (!good || !mem_grow((void **)ids, &capacity, count + 1, sizeof **ids, MEM_MISC)) {
+            mem_free(*ids);
+            *ids = NULL;
+            return error_set(err, good ? ERR_MEMORY : ERR_ARGUMENT, good ? "no memory for the ids" : "--ids: '%.20s' is not a token id", at);
+        }
+        (*ids)[count++] = (int32_t)id;
+        at = end;
+    }
+    FAIL_IF(count == 0, ERR_ARGUMENT, "--ids: at least one id is expected");
+    *n = (int)count;
+    return OK;
+}
+
+Status parse_precision(const char *word, Precision *precision, Error *err) {
+    *precision = strcmp(word, "f32") == 0 ? PRECISION_F32 : PRECISION_FAST;
+    FAIL_IF(strcmp(word, "f32") != 0 && strcmp(word, "fast") != 0, ERR_ARGUMENT, "--precision %s: f32 or fast is expected", word);
+    return OK;
+}
+
+Status parse_cache_type(const char *word, CacheType *type, Error *err) {
+    *type = strcmp(word, "f32") == 0 ? CACHE_F32 : strcmp(word, "q8_0") == 0 ? CACHE_Q8_0 : CACHE_F16;
+    FAIL_IF(strcmp(word, "f32") != 0 && strcmp(word, "f16") != 0 && strcmp(word, "q8_0") != 0, ERR_ARGUMENT,
+            "--cache-type %s: f16, q8_0 or f32 is expected", word);
+    return OK;
+}
+
+static Pool *the_pool;
+
+static void close_pool(void) {
+    pool_close(the_pool);
+}
+
+Status cli_pool(int n_thread, Pool **pool, Error *err) {
+    if (the_pool == NULL) {
+        TRY(pool_open(n_thread, &the_pool, err));
+        atexit(close_pool);
+    }
+    *pool = the_pool;
+    return OK;
+}
+
+Status cli_open_model(const char *name, Model **model, Error *err) {
+    TRY(model_open(name, model, err));
+    const char *unread = model_unread_keys(*model);
+    if (unread[0] != '\0') {
+        Text text = {0};
+        text_append_format(&text, "%s: these keys of the configuration are not known and were left out of account: %s", name, unread);
+        if (!text.failed)
+            cli_complain(text.bytes);
+        text_free(&text);
+    }
+    return OK;
+}

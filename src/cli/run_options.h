@@ -1,0 +1,17 @@
+/* run_options.h - what the commands that run a model have in common: ids on the command line, threads, precision. */
+#ifndef HOULE_CLI_RUN_OPTIONS_H
+#define HOULE_CLI_RUN_OPTIONS_H
+
+#include "cli/command.h"
+#include "engine/session.h"
+
+/* "1,2,3" (or spaces) as token ids in a fresh array (mem_free). */
+Status parse_ids(const char *text, int32_t **ids, int *n, Error *err);
+Status parse_precision(const char *word, Precision *precision, Error *err);
+Status parse_cache_type(const char *word, CacheType *type, Error *err);
+/* The pool that the process uses: made at the first call, with this many threads (0 = the machine's). */
+Status cli_pool(int n_thread, Pool **pool, Error *err);
+/* Opens MODEL: a path, or a name of the local store. Warns on standard error about configuration keys nobody read. */
+Status cli_open_model(const char *name, Model **model, Error *err);
+
+#endif

@@ -1,0 +1,165 @@
+/* model.c - see model.h. */
+#include "engine/model.h"
+
+#include "format/gguf_names.h"
+#include "graph/cfg_parts.h"
+
+#include <string.h>
+
+enum { MAX_END_TOKENS = 16 };
+
+struct Model {
+    ModelFiles *files;
+    json_t *config;
+    Cfg *cfg;
+    const Family *family;
+    Graph *graph;
+    Weights *weights;
+    int end_tokens[MAX_END_TOKENS];
+    int n_end;
+    SamplingDefaults sampling;
+    char *unread;
+};
+
+static void add_end(Model *m, int64_t id) {
+    for (int i = 0; i < m->n_end; i++)
+        if (m->end_tokens[i] == id)
+            return;
+    if (id >= 0 && id < model_vocab(m) && m->n_end < MAX_END_TOKENS)
+        m->end_tokens[m->n_end++] = (int)id;
+}
+
+static void add_ends(Model *m, const json_t *value) {
+    if (json_is_integer(value))
+        add_end(m, json_integer_value(value));
+    for (size_t i = 0; json_is_array(value) && i < json_array_size(value); i++)
+        add_ends(m, json_array_get(value, i));
+}
+
+static double number_or(const json_t *object, const char *key, double otherwise) {
+    const json_t *value = json_object_get(object, key);
+    return json_is_number(value) ? json_number_value(value) : otherwise;
+}
+
+static void read_generation(Model *m) {
+    m->sampling = (SamplingDefaults){-1, -1, -1, -1, -1};
+    if (model_files_kind(m->files) == CONTAINER_GGUF) {
+        static const char *const keys[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                                           "tokenizer.ggml.eom_token_id"};
+        for (size_t i = 0; i < COUNT(keys); i++) {
+            const MetaValue *v = model_files_meta_find(m->files, keys[i]);
+            if (v != NULL && v->type != META_ARRAY && v->type != META_STRING)
+                add_end(m, v->as.integer);
+        }
+        static const struct { const char *key; size_t at; } reals[] = {
+            {"general.sampling.temp", offsetof(SamplingDefaults, temperature)},
+            {"general.sampling.top_p", offsetof(SamplingDefaults, top_p)},
+            {"general.sampling.min_p", offsetof(SamplingDefaults, min_p)},
+        };
+        for (size_t i = 0; i < COUNT(reals); i++) {
+            const MetaValue *v = model_files_meta_find(m->files, reals[i].key);
+            if (v != NULL && (v->type == META_F32 || v->type == META_F64))
+                *(double *)(void *)((char *)&m->sampling + reals[i].at) = v->as.real;
+        }
+        const MetaValue *k = model_files_meta_find(m->files, "general.sampling.top_k");
+        if (k != NULL && (k->type == META_I32 || k->type == META_U32))
+            m->sampling.top_k = (int)MIN(k->as.integer, 1 << 20);
+        return;
+    }
+    const json_t *generation = model_files_generation_config(m->files);
+    add_ends(m, json_object_get(generation, "eos_token_id"));
+    if (m->n_end == 0) {
+        const json_t *text = json_object_get(m->config, "text_config");
+        add_ends(m, json_object_get(m->config, "eos_token_id"));
+        add_ends(m, json_object_get(text, "eos_token_id"));
+    }
+    if (json_is_true(json_object_get(generation, "do_sample")) || json_object_get(generation, "temperature") != NULL)
+        m->sampling.temperature = number_or(generation, "temperature", -1);
+    if (json_is_false(json_object_get(generation, "do_sample")))
+        m->sampling.temperature = -1;
+    m->sampling.top_p = number_or(generation, "top_p", -1);
+    m->sampling.min_p = number_or(generation, "min_p", -1);
+    m->sampling.repeat_penalty = number_or(generation, "repetition_penalty", -1);
+    m->sampling.top_k = (int)number_or(generation, "top_k", -1);
+}
+
+static Status describe(Model *m, Error *err) {
+    const char *path = model_files_path(m->files);
+    char arch[64];
+    const bool gguf = model_files_kind(m->files) == CONTAINER_GGUF;
+    if (gguf) {
+        TRY(gguf_config(m->files, &m->config, err));
+    } else {
+        FAIL_IF(model_files_config(m->files) == NULL, ERR_NOT_FOUND,
+                "%s: there is no config.json, so the kind of model is not known", path);
+        m->config = json_incref((json_t *)model_files_config(m->files));
+    }
+    TRY(cfg_open(m->config, gguf, &m->cfg, err));
+    m->family = family_find(cfg_model_type(m->cfg), cfg_outer_type(m->cfg));
+    FAIL_IF(m->family == NULL, ERR_UNSUPPORTED, "%s: the family '%s' is not known; 'houle inspect --families' lists those that run",
+            path, cfg_model_type(m->cfg)[0] != '\0' ? cfg_model_type(m->cfg) : cfg_outer_type(m->cfg));
+    Binder binder = {.files = m->files, .arch = gguf_architecture(m->files, arch) ? arch : NULL};
+    TRY(graph_build(m->family, m->cfg, binder_has_tensor, &binder, &m->graph, err));
+    TRY(weights_open(m->graph, m->files, &m->weights, err));
+    Text unread = {0};
+    TRY(cfg_unread(m->cfg, &unread, err));
+    m->unread = text_take(&unread);
+    FAIL_IF(m->unread == NULL, ERR_MEMORY, "no memory for the model");
+    read_generation(m);
+    return OK;
+}
+
+Status model_open_files(ModelFiles *files, Model **out, Error *err) {
+    *out = NULL;
+    Model *m = mem_zalloc(sizeof *m, MEM_MISC);
+    if (m == NULL) {
+        model_files_close(files);
+        return error_set(err, ERR_MEMORY, "no memory for the model");
+    }
+    m->files = files;
+    const Status status = describe(m, err);
+    if (status != OK) {
+        error_context(err, "%s", model_files_path(files));
+        model_close(m);
+        return status;
+    }
+    *out = m;
+    return OK;
+}
+
+Status model_open(const char *path, Model **out, Error *err) {
+    *out = NULL;
+    ModelFiles *files;
+    TRY(model_files_open(path, &files, err));
+    return model_open_files(files, out, err);
+}
+
+void model_close(Model *m) {
+    if (m == NULL)
+        return;
+    weights_close(m->weights);
+    graph_free(m->graph);
+    cfg_close(m->cfg);
+    json_decref(m->config);
+    model_files_close(m->files);
+    mem_free(m->unread);
+    mem_free(m);
+}
+
+const ModelFiles *model_files(const Model *m) { return m->files; }
+const Cfg *model_cfg(const Model *m) { return m->cfg; }
+const Family *model_family(const Model *m) { return m->family; }
+const Graph *model_graph(const Model *m) { return m->graph; }
+const Weights *model_weights(const Model *m) { return m->weights; }
+int model_vocab(const Model *m) { return m->graph->vocab; }
+SamplingDefaults model_sampling(const Model *m) { return m->sampling; }
+const char *model_unread_keys(const Model *m) { return m->unread; }
+
+int model_context(const Model *m) {
+    return cfg_int(m->cfg, "max_position_embeddings", 0);
+}
+
+const int *model_end_tokens(const Model *m, int *count) {
+    *count = m->n_end;
+    return m->end_tokens;
+}

@@ -1,0 +1,33 @@
+/* model.h - a loaded model: its files, configuration, description and weights. Read-only once open, shared by any
+ * number of sessions and threads. */
+#ifndef HOULE_ENGINE_MODEL_H
+#define HOULE_ENGINE_MODEL_H
+
+#include "family/family.h"
+#include "graph/weights.h"
+
+typedef struct Model Model;
+
+/* Opens a GGUF file or a folder of safetensors: reads headers, describes the network, binds the weights (mapped, not
+ * copied). ERR_UNSUPPORTED names the family and what is lacking. */
+Status model_open(const char *path, Model **model, Error *err);
+/* The same from files that are open already, and from a configuration alone (no weights can be run then: for plans). */
+Status model_open_files(ModelFiles *files, Model **model, Error *err); /* takes the files, also on failure */
+void model_close(Model *model);
+
+const ModelFiles *model_files(const Model *model);
+const Cfg *model_cfg(const Model *model);
+const Family *model_family(const Model *model);
+const Graph *model_graph(const Model *model);
+const Weights *model_weights(const Model *model);
+int model_vocab(const Model *model);
+/* The longest context that the configuration declares; 0 when it does not. */
+int model_context(const Model *model);
+/* Tokens at which generation ends (generation_config.json, config.json or GGUF's keys), and sampling defaults. */
+const int *model_end_tokens(const Model *model, int *count);
+typedef struct SamplingDefaults { double temperature, top_p, min_p, repeat_penalty; int top_k; } SamplingDefaults; /* < 0: none */
+SamplingDefaults model_sampling(const Model *model);
+/* Keys of the configuration that nobody read and that could change the result, separated by ", "; "" when none. */
+const char *model_unread_keys(const Model *model);
+
+#endif
