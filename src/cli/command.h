@@ -47,6 +47,7 @@ typedef struct Command {
 } Command;
 
 /* The commands, one file each. */
+extern const Command command_bench;
 extern const Command command_inspect;
 extern const Command command_logits;
 

@@ -11,6 +11,7 @@
 #endif
 
 static const Command *const commands[] = {
+    &command_bench,
     &command_inspect,
     &command_logits,
     NULL,

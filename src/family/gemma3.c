@@ -15,7 +15,10 @@ static Val block(Graph *g, const Cfg *c, Val x, int i) {
         a.rope = rope_plain(g, a.head_dim, cfg_real(c, "rope_local_base_freq", 10000));
     else
         a.rope = rope_of(g, c, a.head_dim, type);
-    a.scale = 1 / sqrtf(cfg_real(c, "query_pre_attn_scalar", (float)a.head_dim));
+    /* GGUF files don't say it: the scale follows the head, but for the 27B model (62 layers), where it follows D / H. */
+    const bool large = cfg_is_gguf(c) && cfg_need(c, "num_hidden_layers") == 62;
+    a.scale = 1 / sqrtf(cfg_real(c, "query_pre_attn_scalar",
+                                 large ? (float)(cfg_need(c, "hidden_size") / a.heads) : (float)a.head_dim));
     a.softcap = cfg_real(c, "attn_logit_softcapping", 0);
     a.q_norm = "q_norm";
     a.k_norm = "k_norm";

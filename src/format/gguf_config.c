@@ -27,7 +27,7 @@ static const struct { const char *gguf, *config; } keys[] = {
     {"attention.scale", "attention_multiplier"},
     {"attn_logit_softcapping", "attn_logit_softcapping"},
     {"final_logit_softcapping", "final_logit_softcapping"},
-    {"rope.freq_base", "rope_theta"},
+    {"rope.freq_base_swa", "rope_local_base_freq"},
     {"vocab_size", "vocab_size"},
     {"expert_count", "num_experts"},
     {"expert_used_count", "num_experts_per_tok"},

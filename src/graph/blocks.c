@@ -17,6 +17,7 @@ Attn attn_of(Graph *g, const Cfg *c) {
         a.kv_heads = a.heads = a.head_dim = 1;
     }
     a.out_bias = a.qkv_bias;
+    a.value_dim = cfg_int(c, "v_head_dim", head_dim);
     a.rope = rope_of(g, c, head_dim, NULL);
     a.rope.interleaved = cfg_bool(c, "rope_interleaved", false);
     return a;

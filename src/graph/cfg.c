@@ -40,7 +40,7 @@ static const char *const aliases[][6] = {
 
 /* What can stand in a configuration without changing what the text model computes. */
 static const char *const harmless[] = {
-    "_name_or_path", "architectures", "attention_dropout", "auto_map", "bos_token_id", "chunk_size_feed_forward",
+    "_name_or_path", "_sliding_window_pattern", "architectures", "gguf_architecture", "intermediate_size", "attention_dropout", "auto_map", "bos_token_id", "chunk_size_feed_forward",
     "classifier_dropout", "decoder_start_token_id", "dtype", "embd_pdrop", "embedding_dropout", "eos_token_id", "ep_size",
     "hidden_dropout", "hidden_dropout_prob", "id2label", "initializer_range", "initializer_cutoff_factor", "is_decoder",
     "is_encoder_decoder", "keep_past", "label2id", "language", "max_window_layers", "model_type", "moe_router_bias_update",
