@@ -1,22 +1,23 @@
 /* attend_simd.c - attention over a range of cache entries; compiled once per level.
  *
- * Entries are taken in tiles of 64. A tile's keys are converted to floats and turned round, so that lanes are entries:
+ * Entries are taken in tiles of 64: scores of a tile, softmax online (a new maximum rescales what was summed before;
+ * Milakov & Gimelshein 2018), weighted sum of the values. Two ways to the same bits:
  *
- *     scores  S[row][64 entries]  = sum over d of q[row][d] * keys[d][64]
- *     softmax online: a new maximum rescales what was summed before (Milakov & Gimelshein 2018)
- *     out     O[row][value width] += sum over entries of p[row][entry] * values[entry][]
+ *   many rows   the tile's keys are converted to floats and turned round once, so that lanes are entries
+ *   few rows    keys are used as they lie, lanes along the head; no tile is made
  *
- * Every sum runs over d or over entries in ascending order, whatever the number of rows. */
+ * A score is the sum of 16 partial sums: number j of them runs over d = j, j + 16, j + 32, ... in ascending order, and
+ * they are added from the first to the last. Values are summed over entries in ascending order. */
 #include "kernel/kernel_parts.h"
 #include "kernel/simd.h"
 
-enum { TILE = CACHE_BLOCK, ROWS = 6 };
+enum { TILE = CACHE_BLOCK, SCORE_ROWS = 3, VALUE_ROWS = 6, FEW_ROWS = 8 };
 
 typedef struct Scratch {
-    float *keys;   /* [key_width][64] */
+    float *keys;   /* [key_width padded][64] */
     float *values; /* [64][value_width padded to 16] */
     float *scores; /* [ATTEND_MAX_ROWS][64] */
-    float *row;    /* one entry as floats, padded */
+    float *query;  /* [ATTEND_MAX_ROWS][key_width padded] */
 } Scratch;
 
 static int padded(int width) {
@@ -25,116 +26,314 @@ static int padded(int width) {
 
 static Scratch scratch_of(const AttendJob *job) {
     Scratch s;
+    const size_t kp = (size_t)padded(job->key_width), vp = (size_t)padded(job->value_width);
     s.keys = job->scratch;
-    s.values = s.keys + (size_t)padded(job->key_width) * TILE;
-    s.scores = s.values + (size_t)padded(job->value_width) * TILE;
-    s.row = s.scores + ATTEND_MAX_ROWS * TILE;
+    s.values = s.keys + kp * TILE;
+    s.scores = s.values + vp * TILE;
+    s.query = s.scores + ATTEND_MAX_ROWS * TILE;
     return s;
 }
 
-/* ---- entries ---- */
+/* ---- entries ------------------------------------------------------------------------------------------------------ */
+
+/* Sixteen numbers of an entry, from number `at` on; beyond `width` zeros. */
+static ALWAYS_INLINE VF load_16(CacheType type, const uint8_t *entry, int at, int width) {
+    if (type == CACHE_F16) {
+        if (at + 16 <= width)
+            return vf_load_f16((const uint16_t *)(const void *)entry + at);
+    } else if (type == CACHE_F32) {
+        if (at + 16 <= width)
+            return vf_load((const float *)(const void *)entry + at);
+    } else if (at + 16 <= width) {
+        uint16_t d;
+        memcpy(&d, entry + width + 2 * (at / 32), 2);
+        return vf_load_i8((const int8_t *)entry + at) * vf_set(float_of_f16(d));
+    }
+    float x[16] = {0};
+    for (int i = 0; i < 16 && at + i < width; i++) {
+        if (type == CACHE_F32) {
+            memcpy(&x[i], entry + 4 * (at + i), 4);
+        } else if (type == CACHE_F16) {
+            uint16_t h;
+            memcpy(&h, entry + 2 * (at + i), 2);
+            x[i] = float_of_f16(h);
+        } else {
+            uint16_t d;
+            memcpy(&d, entry + width + 2 * ((at + i) / 32), 2);
+            x[i] = float_of_f16(d) * (float)(int8_t)entry[at + i];
+        }
+    }
+    return vf_load(x);
+}
 
 static void load_entry(CacheType type, float *x, const void *entry, int width) {
-    int i = 0;
-    if (type == CACHE_F32) {
-        memcpy(x, entry, (size_t)width * sizeof *x);
-    } else if (type == CACHE_F16) {
-        const uint16_t *h = entry;
-        for (; i + 16 <= width; i += 16)
-            vf_store(x + i, vf_load_f16(h + i));
-        for (; i < width; i++)
-            x[i] = float_of_f16(h[i]);
-    } else {
-        const int8_t *q = entry;
-        const uint8_t *scales = (const uint8_t *)entry + width;
-        for (; i < width; i++) {
-            uint16_t d;
-            memcpy(&d, scales + 2 * (i / 32), 2);
-            x[i] = float_of_f16(d) * (float)q[i];
+    for (int i = 0; i < width; i += 16) {
+        const VF v = load_16(type, entry, i, width);
+        if (i + 16 <= width)
+            vf_store(x + i, v);
+        else
+            vf_store_part(x + i, v, width - i);
+    }
+}
+
+static void store_q8(uint8_t *entry, const float *x, int width) {
+    int8_t *q = (int8_t *)entry;
+    for (int b = 0; b < width; b += 32) {
+        const int n = width - b < 32 ? width - b : 32;
+        float top = 0;
+        bool finite = true;
+        for (int i = 0; i < n; i++) {
+            top = fabsf(x[b + i]) > top ? fabsf(x[b + i]) : top;
+            finite = finite && isfinite(x[b + i]);
         }
+        const uint16_t d = f16_of_float(finite ? top / 127.0f : NAN);
+        const float rounded = float_of_f16(d);
+        for (int i = 0; i < n; i++) {
+            const float v = finite && rounded > 0 ? nearbyintf(x[b + i] / rounded) : 0;
+            q[b + i] = (int8_t)(v > 127 ? 127 : v < -127 ? -127 : v);
+        }
+        memcpy(entry + width + 2 * (b / 32), &d, 2);
     }
 }
 
 static void store_entry(CacheType type, void *entry, const float *x, int width) {
-    int i = 0;
     if (type == CACHE_F32) {
         memcpy(entry, x, (size_t)width * sizeof *x);
     } else if (type == CACHE_F16) {
         uint16_t *h = entry;
+        int i = 0;
         for (; i + 16 <= width; i += 16)
             vf_store_f16(h + i, vf_load(x + i));
         for (; i < width; i++)
             h[i] = f16_of_float(x[i]);
     } else {
-        int8_t *q = entry;
-        uint8_t *scales = (uint8_t *)entry + width;
-        for (int b = 0; b < width; b += 32) {
-            const int n = width - b < 32 ? width - b : 32;
-            float top = 0;
-            bool finite = true;
-            for (i = 0; i < n; i++) {
-                top = fabsf(x[b + i]) > top ? fabsf(x[b + i]) : top;
-                finite = finite && isfinite(x[b + i]);
-            }
-            const uint16_t d = f16_of_float(finite ? top / 127.0f : NAN);
-            const float rounded = float_of_f16(d);
-            for (i = 0; i < n; i++) {
-                const float v = finite && rounded > 0 ? nearbyintf(x[b + i] / rounded) : 0;
-                q[b + i] = (int8_t)(v > 127 ? 127 : v < -127 ? -127 : v);
-            }
-            memcpy(scales + 2 * (b / 32), &d, 2);
+        store_q8(entry, x, width);
+    }
+}
+
+/* ---- softmax -------------------------------------------------------------------------------------------------------- */
+
+/* Scores of one row to weights, with the new maximum; entries outside [low, high) are masked. What was summed before is
+ * rescaled. False: the row sees none of the tile. */
+static bool soften(const AttendJob *job, float *scores, int low, int high, int r) {
+    if (low >= high) {
+        memset(scores, 0, TILE * sizeof *scores);
+        return false;
+    }
+    float *out = job->out + (size_t)r * (size_t)job->value_width;
+    VF s[4], best = vf_set(-INFINITY);
+    for (int v = 0; v < 4; v++) {
+        s[v] = vf_load(scores + 16 * v);
+        if (job->softcap > 0)
+            s[v] = vf_set(job->softcap) * vf_tanh(s[v] * vf_set(1.0f / job->softcap));
+        if (low > 0 || high < TILE) {
+            VI index = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+            index += vi_set(16 * v);
+            const VI seen = (index >= vi_set(low)) & (index < vi_set(high));
+            s[v] = vf_pick(seen, s[v], vf_set(-INFINITY));
         }
+        best = vf_max(s[v], best);
     }
+    const float old = job->top[r], tile_top = vf_top(best), now = tile_top > old ? tile_top : old;
+    if (now == -INFINITY) {
+        memset(scores, 0, TILE * sizeof *scores);
+        return false;
+    }
+    VF total = vf_set(0);
+    for (int v = 0; v < 4; v++) {
+        const VF e = vf_exp(s[v] - vf_set(now));
+        vf_store(scores + 16 * v, e);
+        total += e;
+    }
+    if (now > old) {
+        float x[16];
+        vf_store(x, vf_exp(vf_set(old - now))); /* 0 when nothing came before */
+        for (int d = 0; d < job->value_width; d++)
+            out[d] *= x[0];
+        job->sum[r] *= x[0];
+    }
+    job->sum[r] += vf_sum(total);
+    job->top[r] = now;
+    return true;
 }
 
-static void load_tile(const AttendJob *job, const Scratch *s, const uint8_t *const *keys, const uint8_t *const *values,
-                      int n) {
-    const int kw = job->key_width, vw = job->value_width, vp = padded(vw);
-    for (int e = 0; e < TILE; e++) {
-        if (e < n)
-            load_entry(job->type, s->row, keys[e], kw);
-        for (int d = 0; d < kw; d++)
-            s->keys[d * TILE + e] = e < n ? s->row[d] : 0;
-    }
-    for (int e = 0; e < n; e++) {
-        load_entry(job->type, s->values + (size_t)e * vp, values[e], vw);
-        for (int d = vw; d < vp; d++)
-            s->values[(size_t)e * vp + d] = 0;
-    }
+/* ---- few rows: entries as they lie ------------------------------------------------------------------------------- */
+
+/* Sums the lanes of 16 vectors, each from the first lane to the last: lane i of the result is the sum of v[i]. */
+static ALWAYS_INLINE VF sum_lanes(VF v[16]) {
+    vf_transpose(v);
+    VF sum = v[0];
+    for (int i = 1; i < 16; i++)
+        sum += v[i];
+    return sum;
 }
 
-/* ---- scores and sums ---- */
-
-static ALWAYS_INLINE void score_rows(const float *keys, const float *query, int width, int n_row, float *scores) {
-    VF acc[ROWS][4];
-    for (int r = 0; r < n_row; r++)
-        for (int v = 0; v < 4; v++)
-            acc[r][v] = vf_set(0);
-    for (int d = 0; d < width; d++) {
-        VF k[4];
-        for (int v = 0; v < 4; v++)
-            k[v] = vf_load(keys + d * TILE + 16 * v);
-        for (int r = 0; r < n_row; r++) {
-            const VF q = vf_set(query[(size_t)r * width + d]);
-            for (int v = 0; v < 4; v++)
-                acc[r][v] = vf_fma(k[v], q, acc[r][v]);
+/* Scores of up to 16 entries for n_row rows. */
+static ALWAYS_INLINE void score_16(CacheType type, const uint8_t *const *keys, int n, const float *query, int width,
+                                   int query_stride, int n_row, float *scores) {
+    VF part[FEW_ROWS][16];
+    for (int e = 0; e < 16; e++) {
+        if (e >= n) {
+            for (int r = 0; r < n_row; r++)
+                part[r][e] = vf_set(0);
+            continue;
         }
+        VF acc[FEW_ROWS];
+        for (int r = 0; r < n_row; r++)
+            acc[r] = vf_set(0);
+        for (int d = 0; d < width; d += 16) {
+            const VF k = load_16(type, keys[e], d, width);
+            for (int r = 0; r < n_row; r++)
+                acc[r] = vf_fma(k, vf_load(query + r * query_stride + d), acc[r]);
+        }
+        for (int r = 0; r < n_row; r++)
+            part[r][e] = acc[r];
     }
     for (int r = 0; r < n_row; r++)
-        for (int v = 0; v < 4; v++)
-            vf_store(scores + r * TILE + 16 * v, acc[r][v]);
+        vf_store(scores + r * TILE, sum_lanes(part[r]));
 }
 
-static ALWAYS_INLINE void value_rows(const float *values, int padded_width, const float *p, int n, int n_row,
-                                     float *out, int width, int at, int vectors) {
-    VF acc[ROWS][4];
+/* Adds the weighted values of n entries: `vectors` vectors of the output from number `at` on. */
+static ALWAYS_INLINE void values_direct(CacheType type, const uint8_t *const *values, int n, const float *weights, int width,
+                                        int n_row, float *out, int at, int vectors) {
+    VF acc[4][8];
     for (int r = 0; r < n_row; r++)
         for (int v = 0; v < vectors; v++)
             acc[r][v] = vf_load(out + (size_t)r * width + at + 16 * v);
     for (int e = 0; e < n; e++) {
+        VF w[4];
+        for (int r = 0; r < n_row; r++)
+            w[r] = vf_set(weights[r * TILE + e]);
+        for (int v = 0; v < vectors; v++) {
+            const VF x = load_16(type, values[e], at + 16 * v, width);
+            for (int r = 0; r < n_row; r++)
+                acc[r][v] = vf_fma(x, w[r], acc[r][v]);
+        }
+    }
+    for (int r = 0; r < n_row; r++)
+        for (int v = 0; v < vectors; v++)
+            vf_store(out + (size_t)r * width + at + 16 * v, acc[r][v]);
+}
+
+#define FOR_FEW(n_row, call)                                                                                           \
+    do {                                                                                                               \
+        switch (n_row) {                                                                                               \
+        case 1: { enum { R = 1 }; call; break; }                                                                       \
+        case 2: { enum { R = 2 }; call; break; }                                                                       \
+        case 3: { enum { R = 3 }; call; break; }                                                                       \
+        default: { enum { R = 4 }; call; break; }                                                                      \
+        }                                                                                                              \
+    } while (0)
+
+static ALWAYS_INLINE void few_rows_of(CacheType type, const AttendJob *job, const Scratch *s, int row0, int n_row,
+                                      const uint8_t *const *keys, const uint8_t *const *values, const int *low,
+                                      const int *high, int n) {
+    const int kp = padded(job->key_width), vw = job->value_width;
+    for (int r = row0; r < row0 + n_row; r += 4) {
+        const int rows = row0 + n_row - r < 4 ? row0 + n_row - r : 4;
+        float *scores = s->scores + r * TILE;
+        for (int e = 0; e < n; e += 16)
+            FOR_FEW(rows, score_16(type, keys + e, n - e < 16 ? n - e : 16, s->query + (size_t)r * (size_t)kp, job->key_width, kp,
+                                   R, scores + e));
+    }
+    for (int r = row0; r < row0 + n_row; r++)
+        soften(job, s->scores + r * TILE, low[r], high[r], r);
+    for (int r = row0; r < row0 + n_row; r += 4) {
+        const int rows = row0 + n_row - r < 4 ? row0 + n_row - r : 4;
+        const float *weights = s->scores + r * TILE;
+        float *out = job->out + (size_t)r * (size_t)vw;
+        int at = 0;
+        for (; at + 64 <= vw; at += 64)
+            FOR_FEW(rows, values_direct(type, values, n, weights, vw, R, out, at, 4));
+        for (; at + 16 <= vw; at += 16)
+            FOR_FEW(rows, values_direct(type, values, n, weights, vw, R, out, at, 1));
+        for (int i = 0; i < rows; i++)
+            for (int d = at; d < vw; d++)
+                for (int e = 0; e < n; e++) {
+                    float x[16];
+                    vf_store(x, load_16(type, values[e], d, vw));
+                    out[(size_t)i * (size_t)vw + (size_t)d] += x[0] * weights[i * TILE + e];
+                }
+    }
+}
+
+static void few_rows(const AttendJob *job, const Scratch *s, int row0, int n_row, const uint8_t *const *keys,
+                     const uint8_t *const *values, const int *low, const int *high, int n) {
+    if (job->type == CACHE_F16)
+        few_rows_of(CACHE_F16, job, s, row0, n_row, keys, values, low, high, n);
+    else if (job->type == CACHE_Q8_0)
+        few_rows_of(CACHE_Q8_0, job, s, row0, n_row, keys, values, low, high, n);
+    else
+        few_rows_of(CACHE_F32, job, s, row0, n_row, keys, values, low, high, n);
+}
+
+/* ---- many rows: a tile of floats ---------------------------------------------------------------------------------- */
+
+static ALWAYS_INLINE void load_tile_of(CacheType type, const AttendJob *job, const Scratch *s, const uint8_t *const *keys,
+                                       const uint8_t *const *values, int n) {
+    const int kw = job->key_width, vw = job->value_width, vp = padded(vw);
+    for (int e = 0; e < TILE; e += 16) {
+        for (int d = 0; d < kw; d += 16) {
+            VF v[16];
+            for (int i = 0; i < 16; i++)
+                v[i] = e + i < n ? load_16(type, keys[e + i], d, kw) : vf_set(0);
+            vf_transpose(v);
+            for (int i = 0; i < 16; i++)
+                vf_store(s->keys + (d + i) * TILE + e, v[i]);
+        }
+    }
+    for (int e = 0; e < n; e++)
+        for (int d = 0; d < vw; d += 16)
+            vf_store(s->values + (size_t)e * (size_t)vp + d, load_16(type, values[e], d, vw));
+}
+
+static void load_tile(const AttendJob *job, const Scratch *s, const uint8_t *const *keys, const uint8_t *const *values,
+                      int n) {
+    if (job->type == CACHE_F16)
+        load_tile_of(CACHE_F16, job, s, keys, values, n);
+    else if (job->type == CACHE_Q8_0)
+        load_tile_of(CACHE_Q8_0, job, s, keys, values, n);
+    else
+        load_tile_of(CACHE_F32, job, s, keys, values, n);
+}
+
+/* Partial sum j of 16, then their sum: the order of sum_lanes. */
+static ALWAYS_INLINE void score_rows(const float *keys, const float *query, int padded_width, int n_row, float *scores) {
+    VF total[SCORE_ROWS][4];
+    for (int j = 0; j < 16; j++) {
+        VF part[SCORE_ROWS][4];
+        for (int r = 0; r < n_row; r++)
+            for (int v = 0; v < 4; v++)
+                part[r][v] = vf_set(0);
+        for (int d = j; d < padded_width; d += 16) {
+            VF k[4];
+            for (int v = 0; v < 4; v++)
+                k[v] = vf_load(keys + d * TILE + 16 * v);
+            for (int r = 0; r < n_row; r++) {
+                const VF q = vf_set(query[(size_t)r * (size_t)padded_width + (size_t)d]);
+                for (int v = 0; v < 4; v++)
+                    part[r][v] = vf_fma(k[v], q, part[r][v]);
+            }
+        }
+        for (int r = 0; r < n_row; r++)
+            for (int v = 0; v < 4; v++)
+                total[r][v] = j == 0 ? part[r][v] : total[r][v] + part[r][v];
+    }
+    for (int r = 0; r < n_row; r++)
+        for (int v = 0; v < 4; v++)
+            vf_store(scores + r * TILE + 16 * v, total[r][v]);
+}
+
+static ALWAYS_INLINE void value_rows(const float *values, int padded_width, const float *p, int n, int n_row,
+                                     float *out, int width, int at, int vectors) {
+    VF acc[VALUE_ROWS][4];
+    for (int r = 0; r < n_row; r++)
+        for (int v = 0; v < vectors; v++)
+            acc[r][v] = vf_load(out + (size_t)r * (size_t)width + at + 16 * v);
+    for (int e = 0; e < n; e++) {
         VF x[4];
         for (int v = 0; v < vectors; v++)
-            x[v] = vf_load(values + (size_t)e * padded_width + at + 16 * v);
+            x[v] = vf_load(values + (size_t)e * (size_t)padded_width + at + 16 * v);
         for (int r = 0; r < n_row; r++) {
             const VF w = vf_set(p[r * TILE + e]);
             for (int v = 0; v < vectors; v++)
@@ -143,90 +342,56 @@ static ALWAYS_INLINE void value_rows(const float *values, int padded_width, cons
     }
     for (int r = 0; r < n_row; r++)
         for (int v = 0; v < vectors; v++)
-            vf_store(out + (size_t)r * width + at + 16 * v, acc[r][v]);
+            vf_store(out + (size_t)r * (size_t)width + at + 16 * v, acc[r][v]);
 }
 
-#define FOR_ROWS(n_row, call)                                                                                          \
-    do {                                                                                                               \
-        switch (n_row) {                                                                                               \
-        case 1: { enum { R = 1 }; call; break; }                                                                       \
-        case 2: { enum { R = 2 }; call; break; }                                                                       \
-        case 3: { enum { R = 3 }; call; break; }                                                                       \
-        case 4: { enum { R = 4 }; call; break; }                                                                       \
-        case 5: { enum { R = 5 }; call; break; }                                                                       \
-        default: { enum { R = 6 }; call; break; }                                                                      \
-        }                                                                                                              \
-    } while (0)
-
-static NOINLINE void score_tile(const float *keys, const float *query, int width, int n_row, float *scores) {
-    FOR_ROWS(n_row, score_rows(keys, query, width, R, scores));
+static NOINLINE void score_tile(const float *keys, const float *query, int padded_width, int n_row, float *scores) {
+    switch (n_row) {
+    case 1: score_rows(keys, query, padded_width, 1, scores); break;
+    case 2: score_rows(keys, query, padded_width, 2, scores); break;
+    default: score_rows(keys, query, padded_width, 3, scores); break;
+    }
 }
 
 static NOINLINE void value_tile(const float *values, int padded_width, const float *p, int n, int n_row, float *out,
                                 int width) {
     int at = 0;
-    for (; at + 64 <= width; at += 64)
-        FOR_ROWS(n_row, value_rows(values, padded_width, p, n, R, out, width, at, 4));
+    for (; at + 64 <= width; at += 64) {
+        if (n_row == VALUE_ROWS)
+            value_rows(values, padded_width, p, n, VALUE_ROWS, out, width, at, 4);
+        else
+            for (int r = 0; r < n_row; r++)
+                value_rows(values, padded_width, p + r * TILE, n, 1, out + (size_t)r * (size_t)width, width, at, 4);
+    }
     for (; at + 16 <= width; at += 16)
-        FOR_ROWS(n_row, value_rows(values, padded_width, p, n, R, out, width, at, 1));
+        for (int r = 0; r < n_row; r++)
+            value_rows(values, padded_width, p + r * TILE, n, 1, out + (size_t)r * (size_t)width, width, at, 1);
     for (int r = 0; r < n_row; r++)
-        for (int d = at; d < width; d++) {
-            float sum = out[(size_t)r * width + d];
+        for (int d = at; d < width; d++)
             for (int e = 0; e < n; e++)
-                sum += values[(size_t)e * padded_width + d] * p[r * TILE + e];
-            out[(size_t)r * width + d] = sum;
-        }
+                out[(size_t)r * (size_t)width + (size_t)d] += values[(size_t)e * (size_t)padded_width + (size_t)d] * p[r * TILE + e];
 }
 
-/* Scores of one row to weights, with the new maximum; entries outside [low, high) are masked. False: none is left. */
-static bool soften(const AttendJob *job, float *scores, int low, int high, float *top, float *sum, float *out) {
-    if (low >= high)
-        return false;
-    VF s[4], best = vf_set(-INFINITY);
-    for (int v = 0; v < 4; v++) {
-        s[v] = vf_load(scores + 16 * v);
-        if (job->softcap > 0)
-            s[v] = vf_set(job->softcap) * vf_tanh(s[v] * vf_set(1.0f / job->softcap));
-        VI index = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-        index += vi_set(16 * v);
-        const VI seen = (index >= vi_set(low)) & (index < vi_set(high));
-        s[v] = vf_pick(seen, s[v], vf_set(-INFINITY));
-        best = vf_max(s[v], best);
-    }
-    const float old = *top, now = vf_top(best) > old ? vf_top(best) : old;
-    if (now == -INFINITY)
-        return false;
-    VF total = vf_set(0);
-    for (int v = 0; v < 4; v++) {
-        const VF e = vf_exp(s[v] - vf_set(now));
-        vf_store(scores + 16 * v, e);
-        total += e;
-    }
-    float x[16], factor = 1;
-    if (now > old) {
-        vf_store(x, vf_exp(vf_set(old - now))); /* 0 when nothing came before */
-        factor = x[0];
-        for (int d = 0; d < job->value_width; d++)
-            out[d] *= factor;
-    }
-    *sum = *sum * factor + vf_sum(total);
-    *top = now;
-    return true;
+static void many_rows(const AttendJob *job, const Scratch *s, int row0, int n_row, const int *low, const int *high, int n) {
+    const int kp = padded(job->key_width), vw = job->value_width, end = row0 + n_row;
+    for (int r = row0; r < end; r += SCORE_ROWS)
+        score_tile(s->keys, s->query + (size_t)r * (size_t)kp, kp, end - r < SCORE_ROWS ? end - r : SCORE_ROWS, s->scores + r * TILE);
+    for (int r = row0; r < end; r++)
+        soften(job, s->scores + r * TILE, low[r], high[r], r);
+    for (int r = row0; r < end; r += VALUE_ROWS)
+        value_tile(s->values, padded(vw), s->scores + r * TILE, n, end - r < VALUE_ROWS ? end - r : VALUE_ROWS,
+                   job->out + (size_t)r * (size_t)vw, vw);
 }
 
-/* One tile for rows [row0, row1); row r sees entries [low[r], high[r]) of it. */
-static void attend_tile(const AttendJob *job, const Scratch *s, int row0, int row1, const int *low, const int *high,
-                        int n) {
-    const int kw = job->key_width, vw = job->value_width;
-    for (int r = row0; r < row1; r += ROWS) {
-        const int rows = row1 - r < ROWS ? row1 - r : ROWS;
-        float *scores = s->scores + r * TILE;
-        score_tile(s->keys, job->query + (size_t)r * kw, kw, rows, scores);
-        for (int i = 0; i < rows; i++)
-            if (!soften(job, scores + i * TILE, low[r + i], high[r + i], &job->top[r + i], &job->sum[r + i],
-                        job->out + (size_t)(r + i) * vw))
-                memset(scores + i * TILE, 0, TILE * sizeof *scores);
-        value_tile(s->values, padded(vw), scores, n, rows, job->out + (size_t)r * vw, vw);
+/* ---- ranges and lists of entries ---------------------------------------------------------------------------------- */
+
+static void one_tile(const AttendJob *job, const Scratch *s, int row0, int n_row, const uint8_t *const *keys,
+                     const uint8_t *const *values, const int *low, const int *high, int n) {
+    if (n_row <= FEW_ROWS) {
+        few_rows(job, s, row0, n_row, keys, values, low, high, n);
+    } else {
+        load_tile(job, s, keys, values, n);
+        many_rows(job, s, row0, n_row, low, high, n);
     }
 }
 
@@ -248,8 +413,7 @@ static void attend_range(const AttendJob *job, const Scratch *s) {
             keys[e] = job->key_blocks[b / TILE] + (size_t)e * job->key_stride;
             values[e] = job->value_blocks[b / TILE] + (size_t)e * job->value_stride;
         }
-        load_tile(job, s, keys, values, n);
-        attend_tile(job, s, 0, job->n_row, low, high, n);
+        one_tile(job, s, 0, job->n_row, keys, values, low, high, n);
     }
 }
 
@@ -265,23 +429,26 @@ static void attend_chosen(const AttendJob *job, const Scratch *s) {
                 keys[e] = job->key_blocks[entry / TILE] + (size_t)(entry % TILE) * job->key_stride;
                 values[e] = job->value_blocks[entry / TILE] + (size_t)(entry % TILE) * job->value_stride;
             }
-            load_tile(job, s, keys, values, n);
             for (int r = t * job->group; r < (t + 1) * job->group; r++) {
                 low[r] = 0;
                 high[r] = n;
             }
-            attend_tile(job, s, t * job->group, (t + 1) * job->group, low, high, n);
+            one_tile(job, s, t * job->group, job->group, keys, values, low, high, n);
         }
     }
 }
 
 static void attend(const AttendJob *job) {
+    const Scratch s = scratch_of(job);
+    const int kw = job->key_width, kp = padded(kw);
     for (int r = 0; r < job->n_row; r++) {
         job->top[r] = -INFINITY;
         job->sum[r] = 0;
+        memcpy(s.query + (size_t)r * (size_t)kp, job->query + (size_t)r * (size_t)kw, (size_t)kw * sizeof(float));
+        for (int d = kw; d < kp; d++)
+            s.query[(size_t)r * (size_t)kp + (size_t)d] = 0;
     }
     memset(job->out, 0, (size_t)job->n_row * (size_t)job->value_width * sizeof *job->out);
-    const Scratch s = scratch_of(job);
     if (job->chosen != NULL)
         attend_chosen(job, &s);
     else

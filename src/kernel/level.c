@@ -161,7 +161,7 @@ size_t cache_entry_bytes(CacheType type, int width) {
 size_t attend_scratch_bytes(int n_row, int key_width, int value_width) {
     (void)n_row;
     const size_t kw = ((size_t)key_width + 15) & ~(size_t)15, vw = ((size_t)value_width + 15) & ~(size_t)15;
-    return ((kw + vw + ATTEND_MAX_ROWS) * CACHE_BLOCK + MAX(kw, vw)) * sizeof(float);
+    return ((kw + vw + ATTEND_MAX_ROWS) * CACHE_BLOCK + ATTEND_MAX_ROWS * kw + 16 * MAX(kw, vw)) * sizeof(float);
 }
 
 void attend_merge(float *top, float *sum, float *out, float later_top, float later_sum, const float *later, int width) {

@@ -214,6 +214,45 @@ static inline VF vf_load_bf16(const uint16_t *p) {
     return (VF)(__builtin_convertvector(v, VI) << 16);
 }
 
+/* Turns 16 vectors round: afterwards v[i] holds what was lane i of each. */
+static inline void vf_transpose(VF v[16]) {
+#if defined(__AVX512F__)
+    __m512 a[16], b[16];
+    for (int i = 0; i < 16; i += 2) {
+        a[i] = _mm512_unpacklo_ps((__m512)v[i], (__m512)v[i + 1]);
+        a[i + 1] = _mm512_unpackhi_ps((__m512)v[i], (__m512)v[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4) {
+        b[i] = (__m512)_mm512_unpacklo_pd((__m512d)a[i], (__m512d)a[i + 2]);
+        b[i + 1] = (__m512)_mm512_unpackhi_pd((__m512d)a[i], (__m512d)a[i + 2]);
+        b[i + 2] = (__m512)_mm512_unpacklo_pd((__m512d)a[i + 1], (__m512d)a[i + 3]);
+        b[i + 3] = (__m512)_mm512_unpackhi_pd((__m512d)a[i + 1], (__m512d)a[i + 3]);
+    }
+    for (int i = 0; i < 4; i++) {
+        a[i] = _mm512_shuffle_f32x4(b[i], b[i + 4], 0x88);
+        a[i + 4] = _mm512_shuffle_f32x4(b[i], b[i + 4], 0xDD);
+        a[i + 8] = _mm512_shuffle_f32x4(b[i + 8], b[i + 12], 0x88);
+        a[i + 12] = _mm512_shuffle_f32x4(b[i + 8], b[i + 12], 0xDD);
+    }
+    for (int i = 0; i < 4; i++) {
+        v[i] = (VF)_mm512_shuffle_f32x4(a[i], a[i + 8], 0x88);
+        v[i + 8] = (VF)_mm512_shuffle_f32x4(a[i], a[i + 8], 0xDD);
+        v[i + 4] = (VF)_mm512_shuffle_f32x4(a[i + 4], a[i + 12], 0x88);
+        v[i + 12] = (VF)_mm512_shuffle_f32x4(a[i + 4], a[i + 12], 0xDD);
+    }
+#else
+    float x[16][16];
+    memcpy(x, v, sizeof x);
+    for (int i = 0; i < 16; i++)
+        for (int j = 0; j < i; j++) {
+            const float swap = x[i][j];
+            x[i][j] = x[j][i];
+            x[j][i] = swap;
+        }
+    memcpy(v, x, sizeof x);
+#endif
+}
+
 static inline VF vf_load_i8(const int8_t *p) {
     typedef int8_t V8 __attribute__((vector_size(16)));
     V8 v;
