@@ -108,7 +108,7 @@ static void test_half_precision(void **state) {
     }
     assert_int_equal(f16_of_float(65519.0f), 0x7BFF);
     assert_int_equal(f16_of_float(65520.0f), 0x7C00);
-    assert_int_equal(f16_of_float(0x1p-25f), 0);         /* half way to the smallest: to even */
+    assert_int_equal(f16_of_float(0x1p-25f), 0); /* half way to the smallest: to even */
     assert_int_equal(f16_of_float(0x1.8p-25f), 1);
     assert_true(float_of_f8e4m3(0x7E) == 448.0f && float_of_f8e4m3(1) == 0x1p-9f && isnan(float_of_f8e4m3(0xFF)));
     assert_true(float_of_e8m0(0) == 0x1p-127f && float_of_e8m0(127) == 1.0f && isnan(float_of_e8m0(255)));

@@ -90,8 +90,7 @@ Status file_writer_commit(FileWriter *writer, Error *err) {
     }
     if (!done && !special)
         unlink(writer->temporary);
-    const Status status =
-        done ? OK : error_set(err, ERR_IO, "%s: cannot be written: %s", writer->path, strerror(why));
+    const Status status = done ? OK : error_set(err, ERR_IO, "%s: cannot be written: %s", writer->path, strerror(why));
     free_writer(writer);
     return status;
 }

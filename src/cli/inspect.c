@@ -281,9 +281,9 @@ static Status print_metadata(const ModelFiles *files, Error *err) {
         const MetaValue *value = model_files_meta(files, i);
         JsonWriter w = {.out = &json};
         text_clear(&json);
-        write_meta_value(&w, value, want.full ? SIZE_MAX : SHOWN_ELEMENTS);
         if (value->type == META_ARRAY)
-            text_append_format(&json, " (%zu of %s)", value->as.array.count, meta_type_name(value->as.array.type));
+            text_append_format(&json, "%s[%zu] ", meta_type_name(value->as.array.type), value->as.array.count);
+        write_meta_value(&w, value, want.full ? SIZE_MAX : SHOWN_ELEMENTS);
         if (text_check(&json, err) != OK)
             break;
         append_line(&out, value->key, &json);
@@ -351,7 +351,8 @@ static Status print_text(const ModelFiles *files, Error *err) {
 
 /* ---- dump ------------------------------------------------------------------------------------------------------ */
 
-static Status dump_tensor(SafetensorsWriter *writer, const ModelFiles *files, const Tensor *t, float *piece, Error *err) {
+static Status dump_tensor(SafetensorsWriter *writer, const ModelFiles *files, const Tensor *t, float *piece,
+                          Error *err) {
     const DTypeInfo *info = dtype_info(t->type);
     const size_t numbers = tensor_numbers(t);
     for (size_t done = 0; done < numbers;) { /* rows are whole blocks, so the tensor is one long row */
@@ -403,7 +404,7 @@ static Status dump(const ModelFiles *files, const char *path, Error *err) {
     return safetensors_writer_commit(writer, err);
 }
 
-/* ---- the command ------------------------------------------------------------------------------------------------- */
+/* ---- the command ----------------------------------------------------------------------------------------------- */
 
 static int run(int n_argument, char **arguments, Error *err) {
     (void)n_argument;
@@ -420,10 +421,11 @@ static int run(int n_argument, char **arguments, Error *err) {
 }
 
 static const Option options[] = {
-    {"tensors", OPT_FLAG, &want.tensors, NULL, "also list the tensors: type, bytes, offset in the file, shape, name", NULL},
+    {"tensors", OPT_FLAG, &want.tensors, NULL, "also list the tensors: type, bytes, offset, shape, name", NULL},
     {"full", OPT_FLAG, &want.full, NULL, "do not cut long values of metadata", NULL},
     {"json", OPT_FLAG, &want.json, NULL, "print everything as one JSON object (docs/json-schema.md)", NULL},
-    {"dump", OPT_STRING, &want.dump, "FILE", "write all tensors as float32 to a safetensors file, and print nothing", NULL},
+    {"dump", OPT_STRING, &want.dump, "FILE", "write all tensors as float32 to a safetensors file; prints nothing",
+     NULL},
     {0},
 };
 
@@ -431,9 +433,9 @@ const Command command_inspect = {
     .name = "inspect",
     .arguments = "MODEL",
     .summary = "show what is in a model's files",
-    .text = "MODEL is a GGUF file, a safetensors file or a folder from Hugging Face. The files are checked as for running,\n"
-            "but only headers are read, and the model need not be of a known family. Exit status 1 and a message with\n"
-            "the file's name when it is damaged.\n\n"
+    .text = "MODEL is a GGUF file, a safetensors file or a folder from Hugging Face. The files are checked as for\n"
+            "running, but only headers are read, and the model need not be of a known family. Exit status 1 and a\n"
+            "message with the file's name when it is damaged.\n\n"
             "Parameters are all numbers in all tensors, scales and tables included.",
     .example = "  houle inspect model.gguf --tensors\n"
                "  houle inspect model.gguf --json | jq .types\n"

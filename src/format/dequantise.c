@@ -7,15 +7,15 @@
 #include <string.h>
 
 static DequantiseBlock *const block_functions[DT_COUNT] = {
-    [DT_Q4_0] = dequantise_q4_0,       [DT_Q4_1] = dequantise_q4_1,     [DT_Q5_0] = dequantise_q5_0,
-    [DT_Q5_1] = dequantise_q5_1,       [DT_Q8_0] = dequantise_q8_0,     [DT_Q8_1] = dequantise_q8_1,
-    [DT_Q2_K] = dequantise_q2_k,       [DT_Q3_K] = dequantise_q3_k,     [DT_Q4_K] = dequantise_q4_k,
-    [DT_Q5_K] = dequantise_q5_k,       [DT_Q6_K] = dequantise_q6_k,     [DT_Q8_K] = dequantise_q8_k,
-    [DT_IQ1_S] = dequantise_iq1_s,     [DT_IQ1_M] = dequantise_iq1_m,   [DT_IQ2_XXS] = dequantise_iq2_xxs,
-    [DT_IQ2_XS] = dequantise_iq2_xs,   [DT_IQ2_S] = dequantise_iq2_s,   [DT_IQ3_XXS] = dequantise_iq3_xxs,
-    [DT_IQ3_S] = dequantise_iq3_s,     [DT_IQ4_NL] = dequantise_iq4_nl, [DT_IQ4_XS] = dequantise_iq4_xs,
-    [DT_TQ1_0] = dequantise_tq1_0,     [DT_TQ2_0] = dequantise_tq2_0,   [DT_MXFP4] = dequantise_mxfp4,
-    [DT_NVFP4] = dequantise_nvfp4,     [DT_Q1_0] = dequantise_q1_0,     [DT_Q2_0] = dequantise_q2_0,
+    [DT_Q4_0] = dequantise_q4_0,     [DT_Q4_1] = dequantise_q4_1,     [DT_Q5_0] = dequantise_q5_0,
+    [DT_Q5_1] = dequantise_q5_1,     [DT_Q8_0] = dequantise_q8_0,     [DT_Q8_1] = dequantise_q8_1,
+    [DT_Q2_K] = dequantise_q2_k,     [DT_Q3_K] = dequantise_q3_k,     [DT_Q4_K] = dequantise_q4_k,
+    [DT_Q5_K] = dequantise_q5_k,     [DT_Q6_K] = dequantise_q6_k,     [DT_Q8_K] = dequantise_q8_k,
+    [DT_IQ1_S] = dequantise_iq1_s,   [DT_IQ1_M] = dequantise_iq1_m,   [DT_IQ2_XXS] = dequantise_iq2_xxs,
+    [DT_IQ2_XS] = dequantise_iq2_xs, [DT_IQ2_S] = dequantise_iq2_s,   [DT_IQ3_XXS] = dequantise_iq3_xxs,
+    [DT_IQ3_S] = dequantise_iq3_s,   [DT_IQ4_NL] = dequantise_iq4_nl, [DT_IQ4_XS] = dequantise_iq4_xs,
+    [DT_TQ1_0] = dequantise_tq1_0,   [DT_TQ2_0] = dequantise_tq2_0,   [DT_MXFP4] = dequantise_mxfp4,
+    [DT_NVFP4] = dequantise_nvfp4,   [DT_Q1_0] = dequantise_q1_0,     [DT_Q2_0] = dequantise_q2_0,
 };
 
 static double double_of_bits(uint64_t bits) {
@@ -59,7 +59,7 @@ static float plain_number(DType type, const uint8_t *at) {
     case DT_E8M0:
         return float_of_e8m0(*at);
     default:
-        assert(!"not a plain number");
+        assert(false && "a block form has a function of its own");
         return 0;
     }
 }

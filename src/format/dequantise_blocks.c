@@ -1,7 +1,8 @@
 /* dequantise_blocks.c - ggml's blocks whose numbers are a scale times a small integer (and perhaps minus an offset).
  *
  * Written for reading, not for speed: out[n] is spelled by n, and each function opens with the bytes of its block. The
- * order of the multiplications is ggml's, because the results must agree to the last bit. f16 is 2 bytes, little-endian.
+ * order of the multiplications is ggml's, because the results must agree to the last bit. f16 is 2 bytes,
+ * little-endian.
  *
  * In the K forms 256 numbers share f16 scales; sub-blocks of 16 or 32 have small integer scales of their own. Their
  * 2-bit codes lie as four planes in 32 bytes: byte l of a half holds numbers l, 32 + l, 64 + l and 96 + l. */
@@ -60,7 +61,7 @@ void dequantise_q8_1(const uint8_t *block, float *out) {
         out[n] = (float)(int8_t)block[4 + n] * d;
 }
 
-/* ---- 256 numbers: the K forms ------------------------------------------------------------------------------------ */
+/* ---- 256 numbers: the K forms ---------------------------------------------------------------------------------- */
 
 /* Number n of 256 in 64 bytes of 2-bit codes. */
 static int plane2(const uint8_t *codes, int n) {
@@ -153,7 +154,7 @@ void dequantise_q8_k(const uint8_t *block, float *out) {
         out[n] = d * (float)(int8_t)block[4 + n];
 }
 
-/* ---- one to two bits --------------------------------------------------------------------------------------------- */
+/* ---- one to two bits ------------------------------------------------------------------------------------------- */
 
 /* 48 + 4 bytes of ternary digits, f16 d. A byte is a fraction of 256 whose digits to base 3 are the numbers: times
  * 3^k modulo 256 it begins with digit k. Bytes 0..31 hold five planes of 32 numbers, 32..47 five of 16, 48..51 four of
@@ -191,7 +192,7 @@ void dequantise_q2_0(const uint8_t *block, float *out) {
         out[n] = (float)((block[2 + n / 4] >> 2 * (n % 4) & 3) - 1) * d;
 }
 
-/* ---- 4-bit floats -------------------------------------------------------------------------------------------------- */
+/* ---- 4-bit floats ---------------------------------------------------------------------------------------------- */
 
 /* 2^(e - 128): half an e8m0 scale, because the levels are doubled. 0xFF is no NaN here, as in ggml. */
 static float e8m0_half(uint8_t e) {

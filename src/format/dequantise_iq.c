@@ -20,7 +20,7 @@ static void put_signed(float *out, float d, uint64_t entry, unsigned signs, int 
     }
 }
 
-/* ---- IQ2 ----------------------------------------------------------------------------------------------------------- */
+/* ---- IQ2 ------------------------------------------------------------------------------------------------------- */
 
 /* Eight times: 4 bytes of indices, 32 bits of which 28 are four times seven signs and the top 4 the scale */
 void dequantise_iq2_xxs(const uint8_t *block, float *out) {
@@ -54,7 +54,7 @@ void dequantise_iq2_s(const uint8_t *block, float *out) {
     }
 }
 
-/* ---- IQ3 ----------------------------------------------------------------------------------------------------------- */
+/* ---- IQ3 ------------------------------------------------------------------------------------------------------- */
 
 /* 64 indices, then eight times 32 bits as in IQ2_XXS */
 void dequantise_iq3_xxs(const uint8_t *block, float *out) {
@@ -78,7 +78,7 @@ void dequantise_iq3_s(const uint8_t *block, float *out) {
     }
 }
 
-/* ---- IQ1 ----------------------------------------------------------------------------------------------------------- */
+/* ---- IQ1 ------------------------------------------------------------------------------------------------------- */
 
 static void put_shifted(float *out, float scale, int index, bool minus) {
     for (int i = 0; i < 8; i++)
@@ -113,7 +113,7 @@ void dequantise_iq1_m(const uint8_t *block, float *out) {
     }
 }
 
-/* ---- IQ4 ----------------------------------------------------------------------------------------------------------- */
+/* ---- IQ4 ------------------------------------------------------------------------------------------------------- */
 
 /* 32 numbers: f16 d, 16 bytes of codes, the first 16 numbers in the low halves */
 void dequantise_iq4_nl(const uint8_t *block, float *out) {

@@ -9,9 +9,10 @@
 #include <assert.h>
 #include <string.h>
 
-#define PLAIN(text, bytes, id) {.name = text, .safetensors = text, .block_length = 1, .block_bytes = bytes, .ggml_id = id}
+#define PLAIN(text, bytes, id)                                                                                         \
+    { .name = text, .safetensors = text, .block_length = 1, .block_bytes = bytes, .ggml_id = id }
 #define BLOCK(text, length, bytes, id)                                                                                 \
-    {.name = text, .block_length = length, .block_bytes = bytes, .ggml_id = id, .quantised = true}
+    { .name = text, .block_length = length, .block_bytes = bytes, .ggml_id = id, .quantised = true }
 
 static const DTypeInfo infos[DT_COUNT] = {
     [DT_F32] = PLAIN("F32", 4, 0),

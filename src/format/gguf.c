@@ -7,8 +7,8 @@
  * every length is compared with the bytes that are left before it is used, and lists grow with what was really read, so
  * that a count of 2^61 costs one error. Values of arrays stay in the mapping.
  *
- * A split model is files x-00001-of-0000N.gguf …, each a GGUF of its own; the keys split.no (from 0) and split.count say
- * which. The model's metadata is in the first. */
+ * A split model is files x-00001-of-0000N.gguf …, each a GGUF of its own; the keys split.no (from 0) and split.count
+ * say which. The model's metadata is in the first. */
 #include "format/gguf.h"
 
 #include "base/bytes.h"
@@ -77,8 +77,8 @@ static Status take_string(Reader *r, const char *what, const char **string, size
 
 /* Finds where each string of an array begins, so that elements can be had at random. */
 static Status read_strings(Reader *r, const char *key, uint64_t count, MetaValue *value, Error *err) {
-    FAIL_IF(count > (r->size - r->at) / 8, ERR_FORMAT, "%s: %s: an array of %" PRIu64 " strings runs past the end of "
-            "the file", r->path, key, count);
+    FAIL_IF(count > (r->size - r->at) / 8, ERR_FORMAT,
+            "%s: %s: an array of %" PRIu64 " strings runs past the end of the file", r->path, key, count);
     FAIL_IF(count > GGUF_MAX_STRINGS, ERR_LIMIT, "%s: %s: an array of %" PRIu64 " strings; at most %d are allowed",
             r->path, key, count, GGUF_MAX_STRINGS);
     uint64_t *starts = arena_array(&r->files->arena, (size_t)count + 1, sizeof *starts);
@@ -103,8 +103,8 @@ static Status read_array(Reader *r, const char *key, MetaValue *value, Error *er
     TRY(take_u64(r, "an array", &count, err));
     FAIL_IF(type == META_ARRAY, ERR_UNSUPPORTED, "%s: %s: arrays of arrays are not supported", r->path, key);
     const size_t element_bytes = meta_number_bytes((MetaType)type);
-    FAIL_IF(type != META_STRING && element_bytes == 0, ERR_FORMAT, "%s: %s: unknown element type %" PRIu32, r->path, key,
-            type);
+    FAIL_IF(type != META_STRING && element_bytes == 0, ERR_FORMAT, "%s: %s: unknown element type %" PRIu32, r->path,
+            key, type);
     value->as.array.type = (MetaType)type;
     value->as.array.count = (size_t)count;
     if (type == META_STRING)
@@ -230,7 +230,8 @@ static Status read_file(ModelFiles *files, const char *path, MetaList *metas, Er
     TRY(take_u64(&r, "the header", &n_tensors, err));
     TRY(take_u64(&r, "the header", &n_metas, err));
     FAIL_IF(n_metas > (r.size - r.at) / MIN_META_BYTES || n_tensors > (r.size - r.at) / MIN_TENSOR_BYTES, ERR_FORMAT,
-            "%s: the header announces %" PRIu64 " metadata keys and %" PRIu64 " tensors, too many for a file of %zu bytes",
+            "%s: the header announces %" PRIu64 " metadata keys and %" PRIu64
+            " tensors, too many for a file of %zu bytes",
             path, n_metas, n_tensors, r.size);
     for (uint64_t i = 0; i < n_metas; i++)
         TRY(read_meta(&r, err));
@@ -283,8 +284,8 @@ static char *part_path(const char *path, size_t prefix, int part, int parts) {
 
 static Status check_part(const MetaList *metas, const char *path, int part, int parts, Error *err) {
     int64_t no = -1, count = -1;
-    const bool known = meta_int(meta_list_find(metas, "split.no"), &no) &&
-                       meta_int(meta_list_find(metas, "split.count"), &count);
+    const bool known =
+        meta_int(meta_list_find(metas, "split.no"), &no) && meta_int(meta_list_find(metas, "split.count"), &count);
     FAIL_IF(!known || no != part - 1 || count != parts, ERR_FORMAT,
             "%s: its keys split.no and split.count say part %" PRId64 " of %" PRId64 ", its name part %d of %d", path,
             no + 1, count, part, parts);
@@ -315,7 +316,8 @@ static Status read_parts(ModelFiles *files, const char *path, size_t prefix, int
         TRY(status);
     }
     int64_t total;
-    FAIL_IF(meta_int(meta_list_find(&files->metas, "split.tensors.count"), &total) && (uint64_t)total != files->n_tensor,
+    FAIL_IF(meta_int(meta_list_find(&files->metas, "split.tensors.count"), &total) &&
+                (uint64_t)total != files->n_tensor,
             ERR_FORMAT, "%s: the parts have %zu tensors together; split.tensors.count says %" PRId64, path,
             files->n_tensor, total);
     return OK;
@@ -333,7 +335,8 @@ Status gguf_open(ModelFiles *files, const char *path, Error *err) {
             path, count, CONTAINER_MAX_FILES);
     FAIL_IF(!split_name(path, &prefix, &part, &parts) || parts != count, ERR_FORMAT,
             "%s: one of the %" PRId64 " parts of a model, but its name does not end in -0000N-of-%05" PRId64
-            ".gguf: give it the name it had", path, count, count);
+            ".gguf: give it the name it had",
+            path, count, count);
     TRY(check_part(&files->metas, path, part, parts, err));
     return read_parts(files, path, prefix, parts, err);
 }

@@ -10,8 +10,14 @@
 #include <pthread.h>
 #include <string.h>
 
+/* jansson reports a lack of memory as whatever it was looking at; so we note it ourselves. */
+static _Thread_local bool lacked_memory;
+
 static void *allocate(size_t bytes) {
-    return mem_alloc(bytes, MEM_FORMAT);
+    void *block = mem_alloc(bytes, MEM_FORMAT);
+    if (block == NULL)
+        lacked_memory = true;
+    return block;
 }
 
 static void set_up(void) {
@@ -45,8 +51,9 @@ static size_t bare_word(const char *at, const char *end) {
 
 /* The end of the number at `at`; *too_long for a whole number that does not fit into 64 bits. */
 static const char *number_end(const char *at, const char *end, bool *too_long) {
-    static const char max[] = "9223372036854775807";
-    const char *digits = *at == '-' ? at + 1 : at;
+    const bool negative = *at == '-';
+    const char *max = negative ? "9223372036854775808" : "9223372036854775807";
+    const char *digits = negative ? at + 1 : at;
     const char *p = digits;
     while (p < end && is_digit(*p))
         p++;
@@ -98,7 +105,8 @@ static Status prepare(const char *bytes, size_t count, const char *name, Text *r
     }
     if (rewritten->count > 0 || rewritten->failed)
         text_append(rewritten, copied, (size_t)(end - copied));
-    return text_check(rewritten, err);
+    FAIL_IF(rewritten->failed, ERR_MEMORY, "%s: no memory for its JSON", name);
+    return OK;
 }
 
 Status json_parse(const char *bytes, size_t count, const char *name, bool unique, json_t **json, Error *err) {
@@ -109,13 +117,17 @@ Status json_parse(const char *bytes, size_t count, const char *name, bool unique
     if (status == OK) {
         const bool changed = rewritten.count > 0;
         json_error_t why;
+        lacked_memory = false;
         *json = json_loadb(changed ? rewritten.bytes : bytes, changed ? rewritten.count : count,
                            JSON_DECODE_ANY | JSON_ALLOW_NUL | (unique ? JSON_REJECT_DUPLICATES : 0), &why);
-        if (*json == NULL && json_error_code(&why) == json_error_out_of_memory)
+        if (lacked_memory) { /* also when there is a result: it may lack a character of a string */
+            json_decref(*json);
+            *json = NULL;
             status = error_set(err, ERR_MEMORY, "%s: no memory for its JSON", name);
-        else if (*json == NULL)
-            status = error_set(err, ERR_FORMAT, "%s: not valid JSON: line %d, column %d: %s", name, why.line, why.column,
-                               why.text);
+        } else if (*json == NULL) {
+            status = error_set(err, ERR_FORMAT, "%s: not valid JSON: line %d, column %d: %s", name, why.line,
+                               why.column, why.text);
+        }
     }
     text_free(&rewritten);
     return status;

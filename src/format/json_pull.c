@@ -42,7 +42,7 @@ Status json_pull_peek(JsonPull *pull, JsonKind *kind, Error *err) {
     return OK;
 }
 
-/* ---- objects and arrays --------------------------------------------------------------------------------------- */
+/* ---- objects and arrays ---------------------------------------------------------------------------------------- */
 
 static Status enter(JsonPull *pull, bool object, Error *err) {
     if (next_char(pull) != (object ? '{' : '['))
@@ -100,7 +100,10 @@ Status json_pull_key(JsonPull *pull, bool *more, const char **key, size_t *bytes
 /* ---- strings --------------------------------------------------------------------------------------------------- */
 
 static int hex_digit(char c) {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
 }
 
 /* The four digits of \uXXXX at pull->at; -1 when they are not. */
@@ -174,9 +177,8 @@ Status json_pull_string(JsonPull *pull, const char **string, size_t *bytes, Erro
         }
         uint32_t code_point;
         int bad = 0;
-        const int length = (unsigned char)c < 0x20
-                               ? 0
-                               : utf8_decode(pull->at, (size_t)(pull->end - pull->at), &code_point, &bad);
+        const int length =
+            (unsigned char)c < 0x20 ? 0 : utf8_decode(pull->at, (size_t)(pull->end - pull->at), &code_point, &bad);
         if (length == 0)
             return expected(pull, "a UTF-8 character", err);
         pull->at += length;
@@ -185,7 +187,7 @@ Status json_pull_string(JsonPull *pull, const char **string, size_t *bytes, Erro
     *bytes = (size_t)(pull->at - run);
     if (escaped) {
         text_append(&pull->unescaped, run, *bytes);
-        TRY(text_check(&pull->unescaped, err));
+        FAIL_IF(pull->unescaped.failed, ERR_MEMORY, "%s: no memory for a string of its JSON", pull->name);
         *string = pull->unescaped.bytes;
         *bytes = pull->unescaped.count;
     }

@@ -29,11 +29,17 @@ typedef struct JsonPull {
     const char *name; /* what messages call the text */
     Text unescaped;   /* the last string, if it had escapes */
     int depth;
-    bool first;                         /* nothing was read yet of the innermost object or array */
+    bool first;                          /* nothing was read yet of the innermost object or array */
     bool in_object[JSON_PULL_DEPTH + 1]; /* by depth: object or array */
 } JsonPull;
 
-typedef enum JsonKind { JSON_KIND_OBJECT, JSON_KIND_ARRAY, JSON_KIND_STRING, JSON_KIND_NUMBER, JSON_KIND_WORD } JsonKind;
+typedef enum JsonKind {
+    JSON_KIND_OBJECT,
+    JSON_KIND_ARRAY,
+    JSON_KIND_STRING,
+    JSON_KIND_NUMBER,
+    JSON_KIND_WORD
+} JsonKind;
 
 void json_pull_open(JsonPull *pull, const char *bytes, size_t count, const char *name);
 void json_pull_close(JsonPull *pull);

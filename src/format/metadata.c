@@ -9,7 +9,7 @@
 
 size_t meta_number_bytes(MetaType type) {
     static const uint8_t bytes[] = {
-        [META_U8] = 1,  [META_I8] = 1,  [META_U16] = 2,  [META_I16] = 2, [META_U32] = 4, [META_I32] = 4,
+        [META_U8] = 1,  [META_I8] = 1,   [META_U16] = 2, [META_I16] = 2, [META_U32] = 4, [META_I32] = 4,
         [META_F32] = 4, [META_BOOL] = 1, [META_U64] = 8, [META_I64] = 8, [META_F64] = 8,
     };
     return (unsigned)type < COUNT(bytes) ? bytes[type] : 0;
@@ -17,9 +17,9 @@ size_t meta_number_bytes(MetaType type) {
 
 const char *meta_type_name(MetaType type) {
     static const char *const names[] = {
-        [META_U8] = "uint8",   [META_I8] = "int8",       [META_U16] = "uint16", [META_I16] = "int16",
-        [META_U32] = "uint32", [META_I32] = "int32",     [META_F32] = "float32", [META_BOOL] = "bool",
-        [META_STRING] = "string", [META_ARRAY] = "array", [META_U64] = "uint64", [META_I64] = "int64",
+        [META_U8] = "uint8",      [META_I8] = "int8",     [META_U16] = "uint16",  [META_I16] = "int16",
+        [META_U32] = "uint32",    [META_I32] = "int32",   [META_F32] = "float32", [META_BOOL] = "bool",
+        [META_STRING] = "string", [META_ARRAY] = "array", [META_U64] = "uint64",  [META_I64] = "int64",
         [META_F64] = "float64",
     };
     return (unsigned)type < COUNT(names) ? names[type] : "unknown";
@@ -86,7 +86,7 @@ void meta_decode(MetaType type, const uint8_t *at, MetaValue *value) {
     }
     case META_STRING:
     case META_ARRAY:
-        assert(!"not a number");
+        assert(false && "callers ask meta_number_bytes first");
     }
     value->type = type;
 }
@@ -106,7 +106,7 @@ bool meta_int(const MetaValue *meta, int64_t *number) {
 bool meta_real(const MetaValue *meta, double *number) {
     if (meta == NULL || meta_number_bytes(meta->type) == 0)
         return false;
-    *number = is_real(meta->type)        ? meta->as.real
+    *number = is_real(meta->type)      ? meta->as.real
               : meta->type == META_U64 ? (double)meta->as.natural
                                        : (double)meta->as.integer;
     return true;

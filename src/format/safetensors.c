@@ -120,7 +120,9 @@ static Status read_tensor(Header *h, const char *name, Error *err) {
                               : json_pull_skip(&h->json, err));
     }
     FAIL_IF(seen != ALL, ERR_FORMAT, "%s: tensor %s lacks its %s", h->path, name,
-            (seen & TYPE) == 0 ? "dtype" : (seen & SHAPE) == 0 ? "shape" : "data_offsets");
+            (seen & TYPE) == 0    ? "dtype"
+            : (seen & SHAPE) == 0 ? "shape"
+                                  : "data_offsets");
     TRY(container_size_tensor(h->path, &tensor, err));
     FAIL_IF(offsets[1] < offsets[0] || offsets[1] - offsets[0] != tensor.bytes, ERR_FORMAT,
             "%s: tensor %s: data_offsets %" PRIu64 " to %" PRIu64 " for a shape of %zu bytes", h->path, name,

@@ -26,7 +26,8 @@ static Status entry_bytes(const char *path, const SafetensorsEntry *entry, size_
     *bytes = 0;
     if (empty)
         return OK;
-    fits = fits && numbers % info->block_length == 0 && size_mul(numbers / info->block_length, info->block_bytes, bytes);
+    fits =
+        fits && numbers % info->block_length == 0 && size_mul(numbers / info->block_length, info->block_bytes, bytes);
     FAIL_IF(!fits, ERR_ARGUMENT, "%s: tensor %s: a shape that cannot be stored as %s", path, entry->name, info->name);
     return OK;
 }
@@ -91,7 +92,7 @@ static Status make_header(Text *header, const char *path, const SafetensorsEntry
     json_write_close(&json, '}');
     while (header->count % 8 != 0 && !header->failed) /* the data is to be aligned */
         text_append_char(header, ' ');
-    TRY(text_check(header, err));
+    FAIL_IF(header->failed, ERR_MEMORY, "%s: no memory for its header", path);
     store_u64(header->bytes, header->count - 8);
     return OK;
 }

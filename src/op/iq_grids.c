@@ -3,8 +3,8 @@
 #include "op/iq_grids.h"
 
 /* Level number of value i in a code of 2 or 3 bits a value. */
-#define LEVEL2(code, i) ((code) >> 2 * (i) & 3)
-#define LEVEL3(code, i) ((code) >> 3 * (i) & 7)
+#define LEVEL2(code, i) (((code) >> (2 * (i))) & 3)
+#define LEVEL3(code, i) (((code) >> (3 * (i))) & 7)
 
 /* 0, 1, 2 -> 8, 25, 43 and -1, 0, 1; 0..7 -> 4, 12, ... 52, 62 and 1, 3, ... 15. */
 #define Q2_VALUE(code, i) ((uint64_t)(8 + 17 * LEVEL2(code, i) + LEVEL2(code, i) / 2) << 8 * (i))
