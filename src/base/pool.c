@@ -20,6 +20,7 @@
 
 enum {
     SPINS_BEFORE_YIELD = 1 << 14, /* about 100-300 us: longer than any gap between the steps of a model */
+    SPINS_WHEN_CROWDED = 1 << 6,
     SPINS_BEFORE_SLEEP = 1 << 16, /* a millisecond or so of waiting for the next run */
 };
 
@@ -31,6 +32,7 @@ typedef struct Worker {
 
 struct Pool {
     int n_thread;
+    int spins; /* before a waiting thread yields: few when there are more threads than processors */
     Worker *workers; /* n_thread - 1 */
     pthread_mutex_t run_lock;
 
@@ -51,8 +53,8 @@ struct Pool {
     atomic_int sleeping;
 };
 
-static void spin_once(int *spins) {
-    if (++*spins < SPINS_BEFORE_YIELD)
+static void spin_once(const Pool *pool, int *spins) {
+    if (++*spins < pool->spins)
         cpu_relax();
     else
         sched_yield(); /* more threads than processors: let the one we wait for run */
@@ -69,7 +71,7 @@ void pool_barrier(Pool *pool) {
     }
     int spins = 0;
     while (atomic_load_explicit(&pool->barrier_generation, memory_order_acquire) == generation)
-        spin_once(&spins);
+        spin_once(pool, &spins);
 }
 
 /* Returns when a run newer than `seen` has begun, or the pool closes. */
@@ -77,7 +79,7 @@ static void wait_for_run(Pool *pool, unsigned seen) {
     for (int spins = 0; spins < SPINS_BEFORE_SLEEP; spins++) {
         if (atomic_load_explicit(&pool->generation, memory_order_acquire) != seen)
             return;
-        if (spins < SPINS_BEFORE_YIELD)
+        if (spins < pool->spins)
             cpu_relax();
         else
             sched_yield();
@@ -130,8 +132,14 @@ void pool_run(Pool *pool, PoolFn fn, void *arg) {
     fn(arg, 0, pool->n_thread);
     int spins = 0;
     while (atomic_load_explicit(&pool->unfinished, memory_order_acquire) != 0)
-        spin_once(&spins);
+        spin_once(pool, &spins);
     pthread_mutex_unlock(&pool->run_lock);
+}
+
+/* Processors that this process may run on, hyper-threads included. */
+static int usable_processors(void) {
+    cpu_set_t allowed;
+    return sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : 1;
 }
 
 Status pool_open(int n_thread, Pool **out, Error *err) {
@@ -147,6 +155,7 @@ Status pool_open(int n_thread, Pool **out, Error *err) {
         return error_set(err, ERR_MEMORY, "no memory for %d threads", n_thread);
     }
     pool->n_thread = 1;
+    pool->spins = n_thread <= usable_processors() ? SPINS_BEFORE_YIELD : SPINS_WHEN_CROWDED;
     pthread_mutex_init(&pool->run_lock, NULL);
     pthread_mutex_init(&pool->sleep_lock, NULL);
     pthread_cond_init(&pool->wake, NULL);

@@ -12,7 +12,7 @@
 static struct {
     int64_t prompt, generate, depth, batch, threads, repeat;
     const char *precision, *cache;
-    bool json;
+    bool json, profile;
 } want = {.prompt = 512, .generate = 128, .batch = 1, .repeat = 3, .precision = "fast", .cache = "f16"};
 
 enum { MAX_REPEAT = 64 };
@@ -125,6 +125,7 @@ static int run(int n_argument, char **arguments, Error *err) {
         status = cli_pool((int)want.threads, &pool, err);
     if (status == OK) {
         spec.pool = pool;
+        spec.profile = want.profile;
         status = cli_open_model(arguments[0], &model, err);
     }
     if (status == OK)
@@ -135,6 +136,13 @@ static int run(int n_argument, char **arguments, Error *err) {
         printf("pp%lld %.2f +- %.2f t/s\n", (long long)want.prompt, median(&prompt), spread(&prompt) / 2);
     if (status == OK && want.generate > 0)
         printf("tg%lld %.2f +- %.2f t/s\n", (long long)want.generate, median(&generation), spread(&generation) / 2);
+    if (status == OK && want.profile) {
+        Text text = {0};
+        status = program_print_profile(session_program(session), &text, err);
+        if (status == OK)
+            fputs(text.bytes, stdout);
+        text_free(&text);
+    }
     session_close(session);
     model_close(model);
     return status == OK ? 0 : 1;
@@ -149,6 +157,7 @@ static const Option options[] = {
     {"threads", OPT_INT, &want.threads, "N", "threads (default: the physical cores this process may use)", NULL},
     {"precision", OPT_STRING, &want.precision, "f32|fast", "the path to measure (fast)", NULL},
     {"cache-type", OPT_STRING, &want.cache, "TYPE", "f16 (default), q8_0, f32", NULL},
+    {"profile", OPT_FLAG, &want.profile, NULL, "also print the time of each kind of step", NULL},
     {0},
 };
 

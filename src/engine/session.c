@@ -32,7 +32,7 @@ static Status complete(const Model *model, SessionSpec *spec, ProgramSpec *progr
     *program = (ProgramSpec){.precision = spec->precision, .kernels = spec->kernels, .max_rows = spec->max_rows,
                              .max_wanted = spec->max_wanted, .max_context = spec->context,
                              .n_thread = spec->pool != NULL ? pool_threads(spec->pool) : pool_default_threads(),
-                             .keep_hidden = spec->keep_hidden};
+                             .keep_hidden = spec->keep_hidden, .profile = spec->profile};
     return OK;
 }
 

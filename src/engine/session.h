@@ -18,7 +18,7 @@ typedef struct SessionSpec {
     int sequences;          /* 0 = 1 */
     int max_rows;           /* tokens in one step; 0 = 512 */
     int max_wanted;         /* rows of logits in one step; 0 = sequences */
-    bool keep_hidden;
+    bool keep_hidden, profile; /* as in ProgramSpec */
     Pool *pool;
 } SessionSpec;
 

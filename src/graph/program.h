@@ -20,6 +20,7 @@ typedef struct ProgramSpec {
     int max_wanted; /* rows of logits in one step */
     int max_context; /* entries that attention may span, for its scratch */
     int n_thread;
+    bool profile;     /* measure the time of every step */
     bool keep_hidden; /* values marked by mark_hidden() stay until the end of the step */
 } ProgramSpec;
 
@@ -55,6 +56,10 @@ const float *program_logits(const Program *program);
 const float *program_hidden(const Program *program, int layer, int *width);
 /* What entered the output matrix, [n_wanted, width]; only with keep_hidden. */
 const float *program_last_hidden(const Program *program, int *width);
+
+/* Times of the steps since the program was opened (ProgramSpec.profile), layers taken together: one line per kind of
+ * step with its share and, for matrices, the bytes of weights per second. */
+Status program_print_profile(const Program *program, Text *text, Error *err);
 
 /* The program in words, one line per step: for inspection. */
 Status program_print(const Program *program, Text *text, Error *err);

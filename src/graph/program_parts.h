@@ -114,6 +114,8 @@ struct Program {
     Ctx *threads;
     atomic_int *next_unit;  /* per step */
     atomic_bool stopped;
+    uint64_t *step_ns;      /* with spec.profile: time of each step, as the first thread sees it */
+    uint64_t runs;
     const Batch *batch;
 };
 

@@ -59,7 +59,8 @@ Status program_open(const Graph *graph, const Weights *weights, ProgramSpec spec
     p->memory = mem_alloc_aligned(p->memory_bytes, MEM_SCRATCH);
     p->next_unit = mem_array((size_t)p->n_step + 1, sizeof *p->next_unit, MEM_GRAPH);
     p->threads = mem_array((size_t)spec.n_thread, sizeof *p->threads, MEM_GRAPH);
-    if (p->memory == NULL || p->next_unit == NULL || p->threads == NULL) {
+    p->step_ns = spec.profile ? mem_array((size_t)p->n_step + 1, sizeof *p->step_ns, MEM_GRAPH) : NULL;
+    if (p->memory == NULL || p->next_unit == NULL || p->threads == NULL || (spec.profile && p->step_ns == NULL)) {
         char size[16];
         error_set(err, ERR_MEMORY, "no memory for %s of scratch", format_bytes(p->memory_bytes, size));
         program_close(p);
@@ -95,6 +96,7 @@ void program_close(Program *p) {
     mem_free(p->buffers);
     mem_free(p->memory);
     mem_free(p->next_unit);
+    mem_free(p->step_ns);
     mem_free(p->threads);
     arena_free(&p->arena);
     mem_free(p);
@@ -133,8 +135,17 @@ static void run_unit(const Ctx *ctx, const Step *step, int unit) {
     }
 }
 
+/* What has passed since the last call belongs to step i. */
+static void note_time(Program *p, int i, uint64_t *since) {
+    const uint64_t now = clock_ns();
+    p->step_ns[i] += now - *since;
+    *since = now;
+}
+
 static void thread_main(void *arg, int thread, int n_thread) {
     Program *p = arg;
+    const bool timed = thread == 0 && p->step_ns != NULL;
+    uint64_t since = timed ? clock_ns() : 0;
     Ctx *ctx = &p->threads[thread];
     ctx->batch = p->batch;
     ctx->n_thread = n_thread;
@@ -145,6 +156,8 @@ static void thread_main(void *arg, int thread, int n_thread) {
         const int rows = rows_of_kind(ctx->batch, step->rows);
         if (step->kind == STEP_ROWS && (step->rows == ROWS_WANTED ? ctx->own_wanted : ctx->own_all)) {
             run_rows(ctx, step, 0, rows);
+            if (timed)
+                note_time(p, i, &since);
             continue;
         }
         if (rows > 0) {
@@ -161,6 +174,8 @@ static void thread_main(void *arg, int thread, int n_thread) {
         if (thread == 0 && ctx->batch->stop != NULL && ctx->batch->stop(ctx->batch->user))
             atomic_store(&p->stopped, true);
         pool_barrier(ctx->pool);
+        if (timed)
+            note_time(p, i, &since);
         if (atomic_load_explicit(&p->stopped, memory_order_relaxed))
             return; /* set before the barrier: all threads see it at the same place */
     }
@@ -182,6 +197,7 @@ Status program_run(Program *p, Pool *pool, const Batch *batch, Error *err) {
     for (int i = 0; i < p->spec.n_thread; i++)
         p->threads[i].pool = pool;
     pool_run(pool, thread_main, p);
+    p->runs++;
     FAIL_IF(atomic_load(&p->stopped), ERR_CANCELLED, "stopped");
     return weights_check(p->weights, err);
 }
@@ -209,8 +225,46 @@ const float *program_last_hidden(const Program *p, int *width) {
     return whole_value(p, p->graph->last_hidden, width);
 }
 
+static const char *const kinds[] = {"rows", "linear", "store", "attend", "experts up", "experts down"};
+
+/* Bytes of the weights that a step reads when every expert is used. */
+static size_t step_weight_bytes(const Program *p, const Step *s) {
+    size_t bytes = 0;
+    for (int j = 0; s->kind == STEP_LINEAR && j < s->n_part; j++)
+        bytes += weight_bytes(p->weights, s->parts[j].weight);
+    return bytes;
+}
+
+Status program_print_profile(const Program *p, Text *text, Error *err) {
+    uint64_t all = 0;
+    for (int i = 0; p->step_ns != NULL && i < p->n_step; i++)
+        all += p->step_ns[i];
+    for (int i = 0; all > 0 && i < p->n_step; i++) {
+        const Step *s = &p->steps[i];
+        bool first = true;
+        for (int j = 0; j < i && first; j++)
+            first = p->steps[j].kind != s->kind || strcmp(p->steps[j].name, s->name) != 0;
+        if (!first)
+            continue;
+        uint64_t ns = 0;
+        size_t bytes = 0;
+        int count = 0;
+        for (int j = i; j < p->n_step; j++)
+            if (p->steps[j].kind == s->kind && strcmp(p->steps[j].name, s->name) == 0) {
+                ns += p->step_ns[j];
+                bytes += step_weight_bytes(p, &p->steps[j]);
+                count++;
+            }
+        text_append_format(text, "%6.2f%%  %10.1f us  %4d x  %-13s %-24s", 100.0 * (double)ns / (double)all,
+                           (double)ns / (double)p->runs * 1e-3, count, kinds[s->kind], s->name);
+        if (bytes > 0)
+            text_append_format(text, " %7.2f GB/s", (double)bytes * (double)p->runs / (double)ns);
+        text_append_char(text, '\n');
+    }
+    return text_check(text, err);
+}
+
 Status program_print(const Program *p, Text *text, Error *err) {
-    static const char *const kinds[] = {"rows", "linear", "store", "attend", "experts up", "experts down"};
     for (int i = 0; i < p->n_step; i++) {
         const Step *s = &p->steps[i];
         text_append_format(text, "%5d  %-13s", i, kinds[s->kind]);
