@@ -6,7 +6,8 @@
 #include "base/mem.h"
 #include "base/progress.h"
 #include "base/text.h"
-#include "cli/command.h"
+#include "cli/run_options.h"
+#include "graph/describe.h"
 #include "format/json_write.h"
 #include "format/model_files.h"
 #include "format/safetensors_writer.h"
@@ -16,9 +17,10 @@
 #include <string.h>
 
 static struct {
-    bool tensors, json, full;
-    const char *dump;
-} want;
+    bool tensors, json, full, memory, graph, families;
+    const char *dump, *precision, *cache;
+    int64_t ctx, batch, threads;
+} want = {.precision = "fast", .cache = "f16"};
 
 enum {
     SHOWN_ELEMENTS = 16,   /* of an array in JSON, without --full */
@@ -404,18 +406,129 @@ static Status dump(const ModelFiles *files, const char *path, Error *err) {
     return safetensors_writer_commit(writer, err);
 }
 
+/* ---- the network ------------------------------------------------------------------------------------------------ */
+
+/* 1.24B, 135M, ... */
+static const char *in_words(uint64_t number, char buffer[16]) {
+    static const char units[] = " KMBT";
+    double value = (double)number;
+    int unit = 0;
+    while (value >= 999.5 && unit < 4) {
+        value /= 1000;
+        unit++;
+    }
+    snprintf(buffer, 16, value < 10 && unit > 0 ? "%.2f%c" : value < 100 && unit > 0 ? "%.1f%c" : "%.0f%c", value, units[unit]);
+    return buffer;
+}
+
+static void print_family(const Model *model) {
+    const Family *family = model_family(model);
+    const Graph *graph = model_graph(model);
+    const ParameterCount n = graph_parameters(graph);
+    char total[16], active[16], bytes[16];
+    printf("\nfamily        %s (%s)\n", family->name, family->covers);
+    printf("layers        %d, width %d, vocabulary %d\n", graph->n_layer, graph->width, graph->vocab);
+    printf("parameters    %" PRIu64 " (%s), %" PRIu64 " (%s) used per token\n", n.total, in_words(n.total, total), n.active,
+           in_words(n.active, active));
+    if (n.kept > 0)
+        printf("kept          %" PRIu64 " parameters of further layers (multi-token prediction)\n", n.kept);
+    printf("cache         %s per token (f16)", format_bytes(graph_cache_bytes_per_token(graph, CACHE_F16), bytes));
+    if (graph_memory_bytes(graph) > 0)
+        printf(", %s per sequence", format_bytes(graph_memory_bytes(graph), bytes));
+    printf("\n");
+    if (model_context(model) > 0)
+        printf("context       %d tokens declared\n", model_context(model));
+    if (model_unread_keys(model)[0] != '\0')
+        printf("unread keys   %s\n", model_unread_keys(model));
+}
+
+static Status print_memory(const ModelFiles *files, Error *err) {
+    Model *model;
+    TRY(model_describe(files, &model, err));
+    SessionSpec spec = {.context = (int)(want.ctx > 0 ? want.ctx : MIN(MAX(model_context(model), 1), 8192)),
+                        .sequences = (int)MAX(want.batch, 1)};
+    Pool *pool;
+    MemoryPlan plan;
+    Status status = cli_pool((int)want.threads, &pool, err);
+    spec.pool = pool;
+    if (status == OK)
+        status = parse_precision(want.precision, &spec.precision, err);
+    if (status == OK)
+        status = parse_cache_type(want.cache, &spec.cache_type, err);
+    if (status == OK)
+        status = session_memory(model, spec, &plan, err);
+    if (status == OK) {
+        char a[16], b[16], c[16], d[16];
+        const size_t weights = file_bytes(files);
+        printf("weights       %s (mapped from the file%s)\n", format_bytes(weights, a), model_files_count(files) > 1 ? "s" : "");
+        printf("cache         %s for %d tokens%s, --cache-type %s\n", format_bytes(plan.cache, b), spec.context,
+               spec.sequences > 1 ? " in each sequence" : "", spec.precision == PRECISION_F32 ? "f32" : want.cache);
+        printf("scratch       %s\n", format_bytes(plan.scratch, c));
+        printf("in all        %s\n", format_bytes(weights + plan.cache + plan.scratch, d));
+    }
+    model_close(model);
+    return status;
+}
+
+static Status print_network(const ModelFiles *files, Error *err) {
+    Model *model;
+    Text text = {0};
+    TRY(model_describe(files, &model, err));
+    const Status status = graph_print(model_graph(model), &text, err);
+    if (status == OK && text.bytes != NULL)
+        fputs(text.bytes, stdout);
+    text_free(&text);
+    model_close(model);
+    return status;
+}
+
+static void print_families(void) {
+    printf("%-18s %-7s %-18s %s\n", "family", "since", "proof (golden)", "models");
+    for (int i = 0; family_at(i) != NULL; i++) {
+        const Family *f = family_at(i);
+        printf("%-18s %-7s %-18s %s\n", f->name, f->since, f->golden, f->covers);
+    }
+    printf("\nEach runs from safetensors (config.json with *.safetensors) and from GGUF.\n");
+}
+
 /* ---- the command ----------------------------------------------------------------------------------------------- */
 
+/* A file of a kind that cannot run is still a good file: said, but no failure. */
+static Status report(const ModelFiles *files, Error *err) {
+    Model *model = NULL;
+    Error why = {0};
+    if (want.json)
+        return print_json(files, err);
+    TRY(print_text(files, err));
+    if (model_describe(files, &model, &why) == OK)
+        print_family(model);
+    else
+        printf("\ncannot run    %s\n", why.text);
+    model_close(model);
+    return OK;
+}
+
 static int run(int n_argument, char **arguments, Error *err) {
-    (void)n_argument;
+    if (want.families) {
+        print_families();
+        return 0;
+    }
+    if (n_argument == 0) {
+        error_set(err, ERR_ARGUMENT, "usage: houle inspect MODEL");
+        return 2;
+    }
     ModelFiles *files;
-    if (model_files_open(arguments[0], &files, err) != OK)
+    if (cli_open_files(arguments[0], &files, err) != OK)
         return 1;
     Status status = OK;
     if (want.dump != NULL)
         status = dump(files, want.dump, err);
-    if (status == OK && (want.dump == NULL || want.json || want.tensors))
-        status = want.json ? print_json(files, err) : print_text(files, err);
+    else if (want.memory)
+        status = print_memory(files, err);
+    else if (want.graph)
+        status = print_network(files, err);
+    if (status == OK && ((want.dump == NULL && !want.memory && !want.graph) || want.json || want.tensors))
+        status = report(files, err);
     model_files_close(files);
     return status == OK ? 0 : 1;
 }
@@ -426,12 +539,20 @@ static const Option options[] = {
     {"json", OPT_FLAG, &want.json, NULL, "print everything as one JSON object (docs/json-schema.md)", NULL},
     {"dump", OPT_STRING, &want.dump, "FILE", "write all tensors as float32 to a safetensors file; prints nothing",
      NULL},
+    {"memory", OPT_FLAG, &want.memory, NULL, "print what running it takes: weights, cache, scratch", NULL},
+    {"ctx", OPT_INT, &want.ctx, "N", "for --memory: tokens of context (the declared one, at most 8192)", NULL},
+    {"batch", OPT_INT, &want.batch, "N", "for --memory: sequences at once (1)", NULL},
+    {"cache-type", OPT_STRING, &want.cache, "TYPE", "for --memory: f16 (default), q8_0, f32", NULL},
+    {"precision", OPT_STRING, &want.precision, "f32|fast", "for --memory (fast)", NULL},
+    {"threads", OPT_INT, &want.threads, "N", "for --memory: threads", NULL},
+    {"graph", OPT_FLAG, &want.graph, NULL, "print the network as the engine sees it, an operation a line", NULL},
+    {"families", OPT_FLAG, &want.families, NULL, "list the families that run, with the models they cover (no MODEL)", NULL},
     {0},
 };
 
 const Command command_inspect = {
     .name = "inspect",
-    .arguments = "MODEL",
+    .arguments = "MODEL | --families",
     .summary = "show what is in a model's files",
     .text = "MODEL is a GGUF file, a safetensors file or a folder from Hugging Face. The files are checked as for\n"
             "running, but only headers are read, and the model need not be of a known family. Exit status 1 and a\n"
@@ -441,7 +562,7 @@ const Command command_inspect = {
                "  houle inspect model.gguf --json | jq .types\n"
                "  houle inspect model.gguf --dump float32.safetensors",
     .options = options,
-    .min_arguments = 1,
+    .min_arguments = 0,
     .max_arguments = 1,
     .run = run,
 };

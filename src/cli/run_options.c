@@ -59,8 +59,14 @@ Status cli_pool(int n_thread, Pool **pool, Error *err) {
     return OK;
 }
 
+Status cli_open_files(const char *name, ModelFiles **files, Error *err) {
+    return model_files_open(name, files, err);
+}
+
 Status cli_open_model(const char *name, Model **model, Error *err) {
-    TRY(model_open(name, model, err));
+    ModelFiles *files;
+    TRY(cli_open_files(name, &files, err));
+    TRY(model_open_files(files, model, err));
     const char *unread = model_unread_keys(*model);
     if (unread[0] != '\0') {
         Text text = {0};

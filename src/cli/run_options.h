@@ -11,6 +11,8 @@ Status parse_precision(const char *word, Precision *precision, Error *err);
 Status parse_cache_type(const char *word, CacheType *type, Error *err);
 /* The pool that the process uses: made at the first call, with this many threads (0 = the machine's). */
 Status cli_pool(int n_thread, Pool **pool, Error *err);
+/* Opens the files of MODEL: a path, or a name of the local store. */
+Status cli_open_files(const char *name, ModelFiles **files, Error *err);
 /* Opens MODEL: a path, or a name of the local store. Warns on standard error about configuration keys nobody read. */
 Status cli_open_model(const char *name, Model **model, Error *err);
 

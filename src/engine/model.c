@@ -9,7 +9,8 @@
 enum { MAX_END_TOKENS = 16 };
 
 struct Model {
-    ModelFiles *files;
+    const ModelFiles *files;
+    ModelFiles *own_files; /* to be closed with the model, or NULL */
     json_t *config;
     Cfg *cfg;
     const Family *family;
@@ -99,8 +100,8 @@ static Status describe(Model *m, Error *err) {
     FAIL_IF(m->family == NULL, ERR_UNSUPPORTED, "%s: the family '%s' is not known; 'houle inspect --families' lists those that run",
             path, cfg_model_type(m->cfg)[0] != '\0' ? cfg_model_type(m->cfg) : cfg_outer_type(m->cfg));
     Binder binder = {.files = m->files, .arch = gguf_architecture(m->files, arch) ? arch : NULL};
-    TRY(graph_build(m->family, m->cfg, binder_has_tensor, &binder, &m->graph, err));
-    TRY(weights_open(m->graph, m->files, &m->weights, err));
+    const bool has_tensors = model_files_tensors(m->files) > 0;
+    TRY(graph_build(m->family, m->cfg, has_tensors ? binder_has_tensor : NULL, &binder, &m->graph, err));
     Text unread = {0};
     TRY(cfg_unread(m->cfg, &unread, err));
     m->unread = text_take(&unread);
@@ -109,22 +110,34 @@ static Status describe(Model *m, Error *err) {
     return OK;
 }
 
-Status model_open_files(ModelFiles *files, Model **out, Error *err) {
+static Status open_parts(const ModelFiles *files, ModelFiles *own, bool weights, Model **out, Error *err) {
     *out = NULL;
     Model *m = mem_zalloc(sizeof *m, MEM_MISC);
     if (m == NULL) {
-        model_files_close(files);
+        model_files_close(own);
         return error_set(err, ERR_MEMORY, "no memory for the model");
     }
     m->files = files;
-    const Status status = describe(m, err);
+    m->own_files = own;
+    Status status = describe(m, err);
+    if (status == OK && weights)
+        status = weights_open(m->graph, files, &m->weights, err);
     if (status != OK) {
-        error_context(err, "%s", model_files_path(files));
+        if (strstr(err != NULL ? err->text : "", model_files_path(files)) == NULL)
+            error_context(err, "%s", model_files_path(files));
         model_close(m);
         return status;
     }
     *out = m;
     return OK;
+}
+
+Status model_open_files(ModelFiles *files, Model **out, Error *err) {
+    return open_parts(files, files, true, out, err);
+}
+
+Status model_describe(const ModelFiles *files, Model **out, Error *err) {
+    return open_parts(files, NULL, false, out, err);
 }
 
 Status model_open(const char *path, Model **out, Error *err) {
@@ -141,7 +154,7 @@ void model_close(Model *m) {
     graph_free(m->graph);
     cfg_close(m->cfg);
     json_decref(m->config);
-    model_files_close(m->files);
+    model_files_close(m->own_files);
     mem_free(m->unread);
     mem_free(m);
 }

@@ -11,15 +11,18 @@ typedef struct Model Model;
 /* Opens a GGUF file or a folder of safetensors: reads headers, describes the network, binds the weights (mapped, not
  * copied). ERR_UNSUPPORTED names the family and what is lacking. */
 Status model_open(const char *path, Model **model, Error *err);
-/* The same from files that are open already, and from a configuration alone (no weights can be run then: for plans). */
-Status model_open_files(ModelFiles *files, Model **model, Error *err); /* takes the files, also on failure */
+/* The same from files that are open already; takes the files, also on failure. */
+Status model_open_files(ModelFiles *files, Model **model, Error *err);
+/* Only the description: no weights are bound, so that a configuration alone is enough (plans, parameter counts). The
+ * model cannot run. The files stay the caller's and must outlive the model. */
+Status model_describe(const ModelFiles *files, Model **model, Error *err);
 void model_close(Model *model);
 
 const ModelFiles *model_files(const Model *model);
 const Cfg *model_cfg(const Model *model);
 const Family *model_family(const Model *model);
 const Graph *model_graph(const Model *model);
-const Weights *model_weights(const Model *model);
+const Weights *model_weights(const Model *model); /* NULL: only described */
 int model_vocab(const Model *model);
 /* The longest context that the configuration declares; 0 when it does not. */
 int model_context(const Model *model);

@@ -39,8 +39,9 @@ static Status complete(const Model *model, SessionSpec *spec, ProgramSpec *progr
 Status session_memory(const Model *model, SessionSpec spec, MemoryPlan *plan, Error *err) {
     ProgramSpec program;
     TRY(complete(model, &spec, &program, err));
-    *plan = (MemoryPlan){.weights_mapped = weights_mapped_bytes(model_weights(model)),
-                         .weights_copied = weights_copied_bytes(model_weights(model)),
+    const Weights *w = model_weights(model);
+    *plan = (MemoryPlan){.weights_mapped = w != NULL ? weights_mapped_bytes(w) : 0,
+                         .weights_copied = w != NULL ? weights_copied_bytes(w) : 0,
                          .cache = cache_bytes(model_graph(model), cache_type_for(&spec), (int64_t)spec.context * spec.sequences,
                                               spec.sequences)};
     return program_bytes(model_graph(model), model_weights(model), program, &plan->scratch, err);

@@ -10,7 +10,7 @@
 #include <string.h>
 
 typedef struct NameRow {
-    const char *archs; /* " gemma3 gemma2 ", or NULL = all */
+    const char *archs; /* names between blanks, or NULL = all */
     const char *canonical, *gguf;
 } NameRow;
 

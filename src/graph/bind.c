@@ -288,7 +288,7 @@ static Status q_matrix(Weights *w, const Binder *b, const char *name, const Tens
     return OK;
 }
 
-/* gpt-oss: "x_blocks" [.., rows, groups, 16] and "x_scales" [.., rows, groups]. */
+/* 4-bit floats as published in MXFP4: "x_blocks" [.., rows, groups, 16] and "x_scales" [.., rows, groups]. */
 static Status mxfp4_matrix(Weights *w, const Binder *b, const char *name, const Tensor *t, size_t rows, size_t cols,
                            Matrix *m, Error *err) {
     const Tensor *s = find_beside(b, name, "_scales");

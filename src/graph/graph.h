@@ -72,7 +72,7 @@ Val norm_plain(Graph *g, Val x, int width, NormKind kind, float eps);
 typedef struct Glu {
     Act act;
     float limit;  /* clamps gate from above and up to +-limit; 0 = none */
-    bool oai;     /* gpt-oss's form, with alpha 1.702 and the limit */
+    bool oai;     /* op_glu_oai with alpha 1.702 and the limit */
 } Glu;
 Val glu(Graph *g, Val gate, Val up, Glu spec);
 
@@ -157,7 +157,7 @@ typedef struct Attend {
     float scale;                /* of the products; 0 = 1 / sqrt(key_width) */
     float softcap;
     int window;                 /* sees the last `window` tokens, itself included; 0 = all */
-    int chunk;                  /* sees back to the last multiple of `chunk` only; 0 = all (Llama 4) */
+    int chunk;                  /* sees back to the last multiple of `chunk` only; 0 = all */
     const char *sinks;          /* weight [heads]: a logit that takes part in the softmax and has no value */
     State keys, values;         /* values may be the keys: the first value_width numbers of each entry */
     Val chosen;                 /* NO_VAL or what choose_entries() gave; use NO_VAL explicitly (0 is a value) */
@@ -189,7 +189,7 @@ typedef struct Attn {
 Attn attn_of(Graph *g, const Cfg *c); /* the usual keys, to be amended */
 Val attention(Graph *g, Val x, Attn spec);
 
-/* x *= 1 + temp_scale * log(1 + floor((position + plus) / floor_at)): Llama 4's and Ministral 3's long-context scaling */
+/* x *= 1 + temp_scale * log(1 + floor((position + plus) / floor_at)) */
 Val scale_by_position(Graph *g, Val x, float temp_scale, int floor_at, int plus);
 
 /* ---- feed-forward -------------------------------------------------------------------------------------------------------- */
@@ -227,7 +227,7 @@ typedef struct Moe {
     bool renormalise;          /* chosen weights are divided by their sum */
     float renormalise_eps;     /* added to that sum */
     float scale;               /* of the routed sum; 0 = 1 */
-    bool scale_input;          /* weights multiply the experts' input instead of their output (Llama 4) */
+    bool scale_input;          /* weights multiply the experts' input instead of their output */
     const char *router;        /* NULL = "gate" */
     bool router_bias;
     const char *correction;    /* name of a vector added to the scores for choosing only */
@@ -240,8 +240,8 @@ typedef struct Moe {
     const char *shared;        /* NULL = "shared_experts" */
     const char *shared_gate;   /* linear to one number; sigmoid of it multiplies the shared expert */
     Ffn shared_ffn;            /* names and activation of the shared expert; dim is shared_dim */
-    int zero_experts;          /* further router outputs that stand for the identity (LongCat) */
-    const char *hash_table;    /* tensor [V, used] of experts by token id instead of a choice (DeepSeek V4) */
+    int zero_experts;          /* further router outputs that stand for the identity */
+    const char *hash_table;    /* tensor [V, used] of experts by token id instead of a choice */
     Val router_input;          /* NO_VAL = x; else what the router (only) sees. Set with has_router_input. */
     bool has_router_input;
     const char *latent_in, *latent_out; /* projections around the experts; NULL = none */

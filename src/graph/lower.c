@@ -42,7 +42,7 @@ static Step *new_step(Lower *l, StepKind kind, const Op *op) {
         return NULL;
     Step *s = &p->steps[p->n_step++];
     *s = (Step){.kind = kind, .op = op, .layer = op != NULL ? op->layer : -1, .name = op != NULL ? op->name : ""};
-    s->in.buffer = s->in2.buffer = s->out.buffer = -1;
+    s->in[0].buffer = s->in[1].buffer = s->in[2].buffer = s->in[3].buffer = s->out.buffer = -1;
     l->open = kind == STEP_ROWS ? p->n_step - 1 : -1;
     l->row_op_capacity = l->part_capacity = 0;
     return s;
@@ -230,16 +230,15 @@ static Status lower_experts(Lower *l, const Op *op) {
     const int weight = op->weight[up ? 1 : 0];
     const ActForm form = kernel_act_form(l->p->spec.kernels, form_of(l->p, weight), l->p->spec.precision);
     Ref acts;
-    size_t act_bytes;
-    TRY(convert(l, op->in[0], 1, form, &acts, &act_bytes));
+    size_t ignored;
+    TRY(convert(l, op->in[0], 1, form, &acts, &ignored));
     Step *s = new_step(l, up ? STEP_EXPERTS_UP : STEP_EXPERTS_DOWN, op);
     if (s == NULL)
         return no_memory(l);
     const int step = (int)(s - l->p->steps);
-    s->in = acts;
-    s->in2 = read_ref(l, op->in[1], step);
+    s->in[0] = acts;
+    s->in[1] = read_ref(l, op->in[1], step);
     s->form = form;
-    s->act_bytes = act_bytes;
     s->precision = l->p->spec.precision;
     for (int i = 0; i < 3 && l->p->weights != NULL; i++) {
         const int vector = up ? (i < 2 ? op->weight[2 + i] : -1) : (i == 0 ? op->weight[1] : -1);
@@ -267,14 +266,16 @@ static Status lower_store(Lower *l, const Op *op) {
     return OK;
 }
 
-static Status lower_attend(Lower *l, const Op *op) {
-    Step *s = new_step(l, STEP_ATTEND, op);
+static Status lower_mix(Lower *l, const Op *op) {
+    Step *s = new_step(l, STEP_MIX, op);
     if (s == NULL)
         return no_memory(l);
     const int step = (int)(s - l->p->steps);
-    s->in = read_ref(l, op->in[0], step);
-    s->in2 = read_ref(l, op->in[1], step);
-    s->vector[0] = op->weight[0] >= 0 && l->p->weights != NULL ? weight_vector(l->p->weights, op->weight[0]) : NULL;
+    s->mix = mix_ops_of(op->kind);
+    for (int i = 0; i < 4; i++)
+        s->in[i] = read_ref(l, op->in[i], step);
+    for (size_t i = 0; i < COUNT(op->weight) && l->p->weights != NULL; i++)
+        s->vector[i] = weight_vector(l->p->weights, op->weight[i]);
     s->out = write_ref(l, op->out, step, false);
     return s->out.buffer < 0 ? no_memory(l) : OK;
 }
@@ -318,11 +319,8 @@ static Status lower_ops(Lower *l) {
         case OP_STORE:
             TRY(lower_store(l, op));
             break;
-        case OP_ATTEND:
-            TRY(lower_attend(l, op));
-            break;
         default:
-            TRY(lower_row(l, op));
+            TRY(mix_ops_of(op->kind) != NULL ? lower_mix(l, op) : lower_row(l, op));
         }
     }
     return OK;

@@ -66,7 +66,18 @@ typedef struct LinearPart {
     int first_unit, units;
 } LinearPart;
 
-typedef enum StepKind { STEP_ROWS, STEP_LINEAR, STEP_STORE, STEP_ATTEND, STEP_EXPERTS_UP, STEP_EXPERTS_DOWN } StepKind;
+typedef enum StepKind { STEP_ROWS, STEP_LINEAR, STEP_STORE, STEP_MIX, STEP_EXPERTS_UP, STEP_EXPERTS_DOWN } StepKind;
+
+/* How an operation that mixes tokens (attention, recurrent layers) is run: units of work that threads take, for
+ * instance one head of one sequence. Units may run in any order and at the same time. */
+typedef struct MixOps {
+    int (*units)(const Ctx *ctx, const Step *step);
+    void (*run)(const Ctx *ctx, const Step *step, int unit);
+    size_t (*scratch)(const Program *program, const Op *op); /* bytes of a thread's scratch; NULL = none */
+} MixOps;
+/* NULL: not an operation of this kind. */
+const MixOps *mix_ops_of(OpKind kind);
+extern const MixOps mix_attend;
 
 struct Step {
     StepKind kind;
@@ -79,12 +90,12 @@ struct Step {
     /* STEP_LINEAR */
     LinearPart *parts;
     int n_part, n_unit;
-    /* the others */
+    /* STEP_MIX, STEP_EXPERTS_* */
     const Op *op;
-    Ref in, in2, out;
-    const float *vector[3];
+    Ref in[4], out;
+    const float *vector[6]; /* of op->weight where those are vectors */
+    const MixOps *mix;
     ActForm form;
-    size_t act_bytes;
     Precision precision;
 };
 
@@ -155,9 +166,6 @@ static inline size_t slot_bytes(const Program *p, Ref ref) {
 /* Units of work of a step, and one unit. */
 void run_linear(const Ctx *ctx, const Step *step, int unit);
 void row_store(const Ctx *ctx, const RowOp *op, int row);
-int attend_units(const Ctx *ctx, const Step *step);
-void run_attend(const Ctx *ctx, const Step *step, int unit);
-size_t attend_bytes(const Program *p, const Op *op);
 /* Experts: each thread sorts the slots by expert for itself first. */
 void experts_begin(const Ctx *ctx, const Step *step);
 int experts_units(const Ctx *ctx, const Step *step);

@@ -1,7 +1,7 @@
 /* rope_init.c - the frequencies of rotary positions, for every published scaling.
  *
- * Sources: Su et al. 2021 (RoPE); bloc97 2023 (NTK); Peng et al. 2023 (YaRN); Ding et al. 2024 (LongRoPE); Llama 3.1's
- * published code; the rope_type names are those of Hugging Face configurations. All in float, as the references do. */
+ * Sources: Su et al. 2021 (RoPE); bloc97 2023 (NTK); Peng et al. 2023 (YaRN); Ding et al. 2024 (LongRoPE); Touvron
+ * et al. 2024 (by wavelength); the rope_type names are those of Hugging Face configurations. All in float, as the references do. */
 #include "graph/graph_parts.h"
 
 #include <math.h>
@@ -102,7 +102,7 @@ static void yarn(Graph *g, const Source *s, Rope *r) {
     }
 }
 
-static void llama3(const Source *s, Rope *r) {
+static void by_wavelength(const Source *s, Rope *r) {
     float *freqs = (float *)r->freqs;
     const float factor = real_key(s, "factor", 8), low = real_key(s, "low_freq_factor", 1);
     const float high = real_key(s, "high_freq_factor", 4);
@@ -164,7 +164,7 @@ Rope rope_of(Graph *g, const Cfg *c, int head_dim, const char *layer_type) {
         return r;
     }
     const bool proportional = strcmp(type, "proportional") == 0;
-    if (proportional) { /* Gemma 4: the frequencies of the whole head, the last ones zero */
+    if (proportional) { /* the frequencies of the whole head, the last ones zero */
         const int turning = r.dim / 2;
         r.dim = head_dim;
         float *freqs = plain_freqs(g, r.dim, head_dim, theta);
@@ -182,7 +182,7 @@ Rope rope_of(Graph *g, const Cfg *c, int head_dim, const char *layer_type) {
         for (int i = 0; i < r.dim / 2; i++)
             ((float *)r.freqs)[i] /= factor;
     } else if (strcmp(type, "llama3") == 0) {
-        llama3(&s, &r);
+        by_wavelength(&s, &r);
     } else if (strcmp(type, "yarn") == 0) {
         yarn(g, &s, &r);
     } else if (strcmp(type, "longrope") == 0 || strcmp(type, "su") == 0) {
@@ -191,7 +191,7 @@ Rope rope_of(Graph *g, const Cfg *c, int head_dim, const char *layer_type) {
         divide(g, &s, "factors", (float *)r.freqs, r.dim);
     } else if (strcmp(type, "dynamic") == 0) {
         const float alpha = real_key(&s, "alpha", 0);
-        if (alpha > 0) { /* Hunyuan: a fixed stretch */
+        if (alpha > 0) { /* a fixed stretch */
             r.theta = theta * powf(alpha, (float)r.dim / (float)(r.dim - 2));
             r.freqs = plain_freqs(g, r.dim, r.dim, r.theta);
         } else {

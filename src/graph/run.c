@@ -20,8 +20,8 @@ static void size_up(Program *p) {
     p->scratch_bytes = linear_bytes(p);
     for (int i = 0; i < p->n_step; i++) {
         const Step *s = &p->steps[i];
-        if (s->kind == STEP_ATTEND)
-            p->scratch_bytes = MAX(p->scratch_bytes, attend_bytes(p, s->op));
+        if (s->kind == STEP_MIX && s->mix->scratch != NULL)
+            p->scratch_bytes = MAX(p->scratch_bytes, s->mix->scratch(p, s->op));
         if (s->kind == STEP_EXPERTS_UP || s->kind == STEP_EXPERTS_DOWN)
             p->scratch_bytes = MAX(p->scratch_bytes, experts_bytes(p, s->op));
     }
@@ -116,7 +116,7 @@ static void run_rows(const Ctx *ctx, const Step *step, int begin, int end) {
 static int units_of(const Ctx *ctx, const Step *step) {
     switch (step->kind) {
     case STEP_LINEAR: return step->n_unit;
-    case STEP_ATTEND: return attend_units(ctx, step);
+    case STEP_MIX: return step->mix->units(ctx, step);
     case STEP_EXPERTS_UP: case STEP_EXPERTS_DOWN: return experts_units(ctx, step);
     default: return (rows_of_kind(ctx->batch, step->rows) + ROWS_PER_UNIT - 1) / ROWS_PER_UNIT;
     }
@@ -125,7 +125,7 @@ static int units_of(const Ctx *ctx, const Step *step) {
 static void run_unit(const Ctx *ctx, const Step *step, int unit) {
     switch (step->kind) {
     case STEP_LINEAR: run_linear(ctx, step, unit); break;
-    case STEP_ATTEND: run_attend(ctx, step, unit); break;
+    case STEP_MIX: step->mix->run(ctx, step, unit); break;
     case STEP_EXPERTS_UP: case STEP_EXPERTS_DOWN: run_experts(ctx, step, unit); break;
     default: {
         const int rows = rows_of_kind(ctx->batch, step->rows);
@@ -225,7 +225,7 @@ const float *program_last_hidden(const Program *p, int *width) {
     return whole_value(p, p->graph->last_hidden, width);
 }
 
-static const char *const kinds[] = {"rows", "linear", "store", "attend", "experts up", "experts down"};
+static const char *const kinds[] = {"rows", "linear", "store", "mix", "experts up", "experts down"};
 
 /* Bytes of the weights that a step reads when every expert is used. */
 static size_t step_weight_bytes(const Program *p, const Step *s) {

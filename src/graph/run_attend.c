@@ -49,7 +49,7 @@ static size_t cut_pieces(const Attend *a, int context, uint8_t *block, Pieces *p
     return c.used;
 }
 
-size_t attend_bytes(const Program *p, const Op *op) {
+static size_t attend_bytes(const Program *p, const Op *op) {
     Pieces pieces;
     return cut_pieces(&op->u.attend, p->spec.max_context, NULL, &pieces);
 }
@@ -58,7 +58,7 @@ static int units_of_run(const Run *run, const Attend *a, const Cut *c) {
     return (run->n_row + c->tokens - 1) / c->tokens * a->kv_heads * c->head_blocks;
 }
 
-int attend_units(const Ctx *ctx, const Step *step) {
+static int attend_units(const Ctx *ctx, const Step *step) {
     const Attend *a = &step->op->u.attend;
     const Cut c = cut_of(a);
     int units = 0;
@@ -67,7 +67,7 @@ int attend_units(const Ctx *ctx, const Step *step) {
     return units;
 }
 
-void run_attend(const Ctx *ctx, const Step *step, int unit) {
+static void run_attend(const Ctx *ctx, const Step *step, int unit) {
     const Attend *a = &step->op->u.attend;
     const Cut cut = cut_of(a);
     const Run *run = ctx->batch->runs;
@@ -84,7 +84,7 @@ void run_attend(const Ctx *ctx, const Step *step, int unit) {
     Pieces p;
     cut_pieces(a, ctx->program->spec.max_context, ctx->scratch, &p);
     for (int t = 0; t < tokens; t++) {
-        const float *q = ref_floats(ctx, step->in, run->row0 + token0 + t) + (size_t)head0 * (size_t)kw;
+        const float *q = ref_floats(ctx, step->in[0], run->row0 + token0 + t) + (size_t)head0 * (size_t)kw;
         ctx->kernels->affine(p.query + (size_t)t * (size_t)heads * (size_t)kw, q, heads * kw, a->scale, 0);
     }
     /* What each token sees: itself and what came before, within window or chunk. */
@@ -140,3 +140,5 @@ void run_attend(const Ctx *ctx, const Step *step, int unit) {
         ctx->kernels->affine(y, total, vw, p.sum[r] > 0 ? 1.0f / p.sum[r] : 0, 0);
     }
 }
+
+const MixOps mix_attend = {.units = attend_units, .run = run_attend, .scratch = attend_bytes};

@@ -46,7 +46,7 @@ void experts_begin(const Ctx *ctx, const Step *step) {
     cut_sorted(ctx->program, step->op, ctx->scratch, &s);
     memset(s.begin, 0, ((size_t)experts + 1) * sizeof *s.begin);
     for (int r = 0; r < rows; r++) {
-        const int32_t *chosen = (const int32_t *)(const void *)ref_at(ctx, step->in2, r);
+        const int32_t *chosen = (const int32_t *)(const void *)ref_at(ctx, step->in[1], r);
         for (int k = 0; k < used; k++)
             if (chosen[k] < experts) /* those beyond are identities, without weights */
                 s.begin[chosen[k] + 1]++;
@@ -61,7 +61,7 @@ void experts_begin(const Ctx *ctx, const Step *step) {
     }
     s.begin[0] = total;
     for (int r = rows - 1; r >= 0; r--) { /* from the back: begin[e + 1] moves down to where expert e begins */
-        const int32_t *chosen = (const int32_t *)(const void *)ref_at(ctx, step->in2, r);
+        const int32_t *chosen = (const int32_t *)(const void *)ref_at(ctx, step->in[1], r);
         for (int k = used - 1; k >= 0; k--) {
             if (chosen[k] >= experts)
                 continue;
@@ -82,7 +82,7 @@ int experts_units(const Ctx *ctx, const Step *step) {
 
 static float weight_of_slot(const Ctx *ctx, const Step *step, int slot) {
     const int used = step->op->u.experts.used;
-    return ref_floats(ctx, step->in2, slot / used)[used + slot % used];
+    return ref_floats(ctx, step->in[1], slot / used)[used + slot % used];
 }
 
 /* h = act(gate x) * (up x), or act(up x), for the slots [from, to) of an expert. */
@@ -91,8 +91,8 @@ static void experts_up(const Ctx *ctx, const Step *step, Sorted *s, int e, int f
     const Weights *w = ctx->program->weights;
     const size_t out_slot = slot_bytes(ctx->program, step->out);
     const int n = end - begin, dim = step->out.width;
-    LinearJob job = {.begin = begin, .end = end, .acts = ref_at(ctx, step->in, 0),
-                     .act_bytes = slot_bytes(ctx->program, step->in), .out_stride = LINEAR_UNIT, .scratch = s->kernel};
+    LinearJob job = {.begin = begin, .end = end, .acts = ref_at(ctx, step->in[0], 0),
+                     .act_bytes = slot_bytes(ctx->program, step->in[0]), .out_stride = LINEAR_UNIT, .scratch = s->kernel};
     for (int at = from; at < to; at += BLOCK_ROWS) {
         job.act_rows = s->rows + at;
         job.n_row = MIN(BLOCK_ROWS, to - at);
@@ -126,8 +126,8 @@ static void experts_up(const Ctx *ctx, const Step *step, Sorted *s, int e, int f
 static void experts_down(const Ctx *ctx, const Step *step, Sorted *s, int e, int from, int to, int begin, int end) {
     const Weights *w = ctx->program->weights;
     const size_t out_slot = slot_bytes(ctx->program, step->out);
-    LinearJob job = {.begin = begin, .end = end, .acts = ref_at(ctx, step->in, 0),
-                     .act_bytes = slot_bytes(ctx->program, step->in), .out_stride = LINEAR_UNIT, .scratch = s->kernel};
+    LinearJob job = {.begin = begin, .end = end, .acts = ref_at(ctx, step->in[0], 0),
+                     .act_bytes = slot_bytes(ctx->program, step->in[0]), .out_stride = LINEAR_UNIT, .scratch = s->kernel};
     job.m = weight_acquire(w, step->op->weight[0], e);
     for (int at = from; at < to; at += BLOCK_ROWS) {
         job.act_rows = s->slots + at;

@@ -162,7 +162,7 @@ static void choose_best(float *scores, int count, int n, int32_t *chosen) {
     }
 }
 
-/* Leaves only the best groups of experts in the choice (DeepSeek-V2, V3). */
+/* Leaves only the best groups of experts in the choice. */
 static void limit_groups(const OpRoute *r, float *choice) {
     const int size = r->experts / r->groups;
     float best[256];
@@ -280,6 +280,13 @@ void row_store(const Ctx *ctx, const RowOp *op, int row) {
     const float *x = ref_floats(ctx, op->in[0], row);
     for (int h = 0; h < rows->heads; h++)
         ctx->kernels->cache_store(cache_type_of(cache, state), at + (size_t)h * head, x + h * rows->width, rows->width);
+}
+
+const MixOps *mix_ops_of(OpKind kind) {
+    switch (kind) {
+    case OP_ATTEND: return &mix_attend;
+    default: return NULL;
+    }
 }
 
 RowFn row_fn_of(OpKind kind) {

@@ -1,7 +1,7 @@
 /* form_split.c - quantised weights as safetensors checkpoints publish them: packed integers in one tensor, scales (and
  * zero points) in others.
  *
- * Sources: gpt-oss model card (MXFP4 blocks and scales); compressed-tensors ("pack-quantized", "nvfp4-pack-quantized",
+ * Sources: OCP Microscaling Formats 1.0 (MXFP4); compressed-tensors ("pack-quantized", "nvfp4-pack-quantized",
  * "int-quantized"); AutoGPTQ's and AutoAWQ's published layouts. Zero points become a constant per group,
  * w = s (q - z) = s (q - h) + s (h - z) with h half the range, so that q - h fits a signed byte whatever z is. */
 #include "op/form_split.h"

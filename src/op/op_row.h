@@ -33,7 +33,7 @@ void op_l2_norm(float *y, const float *x, int n, float eps);
 void op_act(float *y, const float *x, int n, Act act);
 /* y = act(gate) * up. limit > 0 clamps first: gate to at most limit, up to [-limit, limit]. */
 void op_glu(float *y, const float *gate, const float *up, int n, Act act, float limit);
-/* gpt-oss's gated unit: g = min(gate, limit), u = clamp(up, +-limit); y = (u + 1) * g * sigmoid(alpha * g). */
+/* A gated unit with clamps and a shift (published by OpenAI with its open weights): g = min(gate, limit), u = clamp(up, +-limit); y = (u + 1) * g * sigmoid(alpha * g). */
 void op_glu_oai(float *y, const float *gate, const float *up, int n, float alpha, float limit);
 /* y = cap * tanh(x / cap) */
 void op_softcap(float *y, const float *x, int n, float cap);

@@ -1,0 +1,106 @@
+/* describe.c - see describe.h. */
+#include "graph/describe.h"
+
+#include "base/text.h"
+
+static uint64_t numbers_of(const WeightDecl *d) {
+    return (uint64_t)d->rows * (uint64_t)d->cols * (uint64_t)d->count;
+}
+
+/* The share of a layer's experts that a token uses: [used, experts] of the operation that multiplies with them. */
+static void experts_of(const Graph *g, int weight, int *used, int *experts) {
+    for (int i = 0; i < g->n_op; i++) {
+        const Op *op = &g->ops[i];
+        if (op->kind != OP_EXPERTS_UP && op->kind != OP_EXPERTS_DOWN)
+            continue;
+        for (size_t w = 0; w < COUNT(op->weight); w++)
+            if (op->weight[w] == weight) {
+                *used = op->u.experts.used;
+                *experts = op->u.experts.experts;
+                return;
+            }
+    }
+    *used = *experts = 1;
+}
+
+ParameterCount graph_parameters(const Graph *g) {
+    ParameterCount n = {0};
+    for (int w = 0; w < g->n_weight; w++) {
+        const WeightDecl *d = &g->weights[w];
+        uint64_t numbers = numbers_of(d);
+        if (d->kept_only) {
+            n.kept += numbers;
+            continue;
+        }
+        n.total += numbers;
+        if (d->split == SPLIT_EXPERTS) {
+            int used, experts;
+            experts_of(g, w, &used, &experts);
+            numbers = numbers / (uint64_t)experts * (uint64_t)MIN(used, experts);
+        }
+        n.active += numbers;
+    }
+    for (int i = 0; i < g->n_op; i++)
+        if (g->ops[i].kind == OP_EMBED && g->ops[i].weight[0] >= 0)
+            n.table += numbers_of(&g->weights[g->ops[i].weight[0]]);
+    return n;
+}
+
+size_t graph_cache_bytes_per_token(const Graph *g, CacheType type) {
+    size_t bytes = 0;
+    for (int s = 0; s < g->n_state; s++) {
+        const RowState *r = &g->states[s].rows;
+        if (r->heads > 0 && r->window == 0)
+            bytes += (size_t)r->heads * cache_entry_bytes(r->exact ? CACHE_F32 : type, r->width) / (size_t)r->stride;
+    }
+    return bytes;
+}
+
+size_t graph_memory_bytes(const Graph *g) {
+    size_t bytes = 0;
+    for (int s = 0; s < g->n_state; s++)
+        bytes += (size_t)g->states[s].floats * sizeof(float);
+    return bytes;
+}
+
+static const char *kind_word(OpKind kind) {
+    static const char *const words[OP_KIND_COUNT] = {
+        [OP_EMBED] = "embed", [OP_WANTED] = "wanted rows", [OP_NORM] = "norm", [OP_ADD] = "add", [OP_MUL] = "multiply",
+        [OP_AFFINE] = "affine", [OP_ACT] = "activation", [OP_CAP] = "softcap", [OP_SOFTMAX] = "softmax", [OP_GLU] = "gated unit",
+        [OP_RUNS] = "runs", [OP_WEIGHT_MUL] = "times weights", [OP_WEIGHT_ADD] = "plus weights", [OP_ROPE] = "rope",
+        [OP_POSITION_SCALE] = "position scale", [OP_ROUTE] = "route", [OP_COMBINE] = "combine experts", [OP_SLICE] = "slice",
+        [OP_LINEAR] = "linear", [OP_GROUPED] = "grouped linear", [OP_EXPERTS_UP] = "experts up",
+        [OP_EXPERTS_DOWN] = "experts down", [OP_STORE] = "store", [OP_ATTEND] = "attend",
+    };
+    return words[kind] != NULL ? words[kind] : "operation";
+}
+
+Status graph_print(const Graph *g, Text *text, Error *err) {
+    for (int i = 0; i < g->n_op; i++) {
+        const Op *op = &g->ops[i];
+        text_append_format(text, "%6d ", i);
+        text_append_format(text, op->layer >= 0 ? "%4d" : "   -", op->layer);
+        text_append_format(text, "  %-16s", kind_word(op->kind));
+        if (op->out != NO_VAL)
+            text_append_format(text, " v%d[%d]%s =", op->out, g->values[op->out].width,
+                               g->values[op->out].rows == ROWS_WANTED ? " wanted" : "");
+        for (int j = 0; j < 4; j++)
+            if (op->in[j] != NO_VAL)
+                text_append_format(text, " v%d", op->in[j]);
+        if (op->state != NO_STATE)
+            text_append_format(text, " -> cache %s", g->states[op->state].name);
+        if (op->kind == OP_ATTEND)
+            text_append_format(text, " heads %d / %d of %d, %d%s", op->u.attend.heads, op->u.attend.kv_heads,
+                               op->u.attend.key_width, op->u.attend.value_width, op->u.attend.window > 0 ? ", window" : "");
+        for (size_t w = 0; w < COUNT(op->weight); w++)
+            if (op->weight[w] >= 0) {
+                const WeightDecl *d = &g->weights[op->weight[w]];
+                text_append_format(text, "  %s", d->name);
+                if (d->count > 1)
+                    text_append_format(text, " %d x", d->count);
+                d->rows > 1 ? text_append_format(text, " [%d, %d]", d->rows, d->cols) : text_append_format(text, " [%d]", d->cols);
+            }
+        text_append_char(text, '\n');
+    }
+    return text_check(text, err);
+}
