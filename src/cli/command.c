@@ -112,7 +112,7 @@ static Status parse(const Command *command, int argc, char **argv, int *n_argume
     return OK;
 }
 
-int command_run(const Command *command, int argc, char **argv) {
+int command_start(const Command *command, int argc, char **argv) {
     for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++)
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             command_print_help(command);

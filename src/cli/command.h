@@ -50,9 +50,10 @@ typedef struct Command {
 extern const Command command_bench;
 extern const Command command_inspect;
 extern const Command command_logits;
+extern const Command command_run;
 
 /* Parses argv (after the command's name) and runs the command; prints the Error if one is set. */
-int command_run(const Command *command, int argc, char **argv);
+int command_start(const Command *command, int argc, char **argv);
 void command_print_help(const Command *command);
 /* The whole manual as a man page (roff) on standard output. */
 void command_print_man(const Command *const *commands);

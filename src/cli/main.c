@@ -14,6 +14,7 @@ static const Command *const commands[] = {
     &command_bench,
     &command_inspect,
     &command_logits,
+    &command_run,
     NULL,
 };
 
@@ -50,7 +51,7 @@ int main(int argc, char **argv) {
             command_print_help(*c);
             return 0;
         }
-        const int exit_status = command_run(*c, argc - 2, argv + 2);
+        const int exit_status = command_start(*c, argc - 2, argv + 2);
         if (fflush(stdout) != 0 && exit_status == 0) {
             cli_complain("standard output could not be written");
             return 1;
