@@ -10,25 +10,25 @@
  *
  *     q[k / 4][output][k % 4]
  */
-enum { TILE_COLS = 256 };
+enum { TILE_COLS = 256, FLOAT_COLS = 64 };
 
 /* Class BLOCK: w = d (q - offset) + m */
 typedef struct BlockTile {
     _Alignas(64) uint8_t q[TILE_COLS / 4][16][4];
     float d[TILE_COLS / 16][16]; /* [group][output] */
-    float m[TILE_COLS / 16][16];
+    float m[TILE_COLS / 32][16]; /* with a minimum only */
 } BlockTile;
 
-/* Class SUPER: w = d sc (q - offset) - dm mn. Either mn and dm are in use (offset 0), or mn holds sc * offset and is
- * subtracted before the multiplication by d: `less` below. */
+/* Class SUPER: w = d sc (q - offset) - dm mn */
 typedef struct SuperTile {
     _Alignas(64) uint8_t q[TILE_COLS / 4][16][4];
     int32_t sc[TILE_COLS / 16][16];
-    int16_t mn[TILE_COLS / 32][16][2]; /* pairs of groups */
+    int16_t mn[TILE_COLS / 32][16][2]; /* pairs of groups; with a minimum only, as dm */
     float d[16], dm[16];
 } SuperTile;
 
-/* Unpacks rows row0 .. row0 + 15 (clamped to the last row), inputs col .. col + n - 1; the rest of the 256 is zero. */
+/* Unpacks rows row0 .. row0 + 15, inputs col .. col + n - 1. All 16 rows exist; unpack_*_any take the last for those that
+ * do not. */
 typedef void (*UnpackBlockFn)(const Matrix *m, int row0, int col, int n, BlockTile *tile);
 typedef void (*UnpackSuperFn)(const Matrix *m, int row0, int col, SuperTile *tile);
 
@@ -53,6 +53,10 @@ KERNELS_OF_LEVEL(avx512vnni)
 KERNELS_OF_LEVEL(avx512bf16)
 KERNELS_OF_LEVEL(amx)
 
-void unpackers_fill_avx512(Unpackers *u);
+#define UNPACKERS_OF_LEVEL(level) void unpackers_fill_ggml_##level(Unpackers *u);
+
+UNPACKERS_OF_LEVEL(avx2)
+UNPACKERS_OF_LEVEL(avx512)
+UNPACKERS_OF_LEVEL(avx512vnni)
 
 #endif

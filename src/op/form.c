@@ -8,17 +8,17 @@
 #include <string.h>
 
 static const FormInfo form_infos_float[FORM_COUNT] = {
-    [FORM_F32] = {"F32", CLASS_FLOAT, 0, false, 0, 1, NULL, NULL},
-    [FORM_F16] = {"F16", CLASS_FLOAT, 0, false, 0, 1, NULL, NULL},
-    [FORM_BF16] = {"BF16", CLASS_FLOAT, 0, false, 0, 1, NULL, NULL},
-    [FORM_F32_T] = {"F32 transposed", CLASS_FLOAT, 0, false, 0, 1, NULL, NULL},
-    [FORM_F16_T] = {"F16 transposed", CLASS_FLOAT, 0, false, 0, 1, NULL, NULL},
-    [FORM_BF16_T] = {"BF16 transposed", CLASS_FLOAT, 0, false, 0, 1, NULL, NULL},
-    [FORM_GPTQ_ORDER] = {"GPTQ ordered", CLASS_FLOAT, 0, false, 0, 8, NULL, NULL},
-    [FORM_F8_BLOCK] = {"F8_E4M3", CLASS_SCALED, 0, false, 0, 1, NULL, NULL},
-    [FORM_F8_E8M0] = {"F8_E4M3 E8M0", CLASS_SCALED, 0, false, 0, 1, NULL, NULL},
-    [FORM_F8_BLOCK_T] = {"F8_E4M3 transposed", CLASS_SCALED, 0, false, 0, 1, NULL, NULL},
-    [FORM_F8_E8M0_T] = {"F8_E4M3 E8M0 transposed", CLASS_SCALED, 0, false, 0, 1, NULL, NULL},
+    [FORM_F32] = {"F32", CLASS_FLOAT, 0, false, 0, 0, 1, NULL, NULL},
+    [FORM_F16] = {"F16", CLASS_FLOAT, 0, false, 0, 0, 1, NULL, NULL},
+    [FORM_BF16] = {"BF16", CLASS_FLOAT, 0, false, 0, 0, 1, NULL, NULL},
+    [FORM_F32_T] = {"F32 transposed", CLASS_FLOAT, 0, false, 0, 0, 1, NULL, NULL},
+    [FORM_F16_T] = {"F16 transposed", CLASS_FLOAT, 0, false, 0, 0, 1, NULL, NULL},
+    [FORM_BF16_T] = {"BF16 transposed", CLASS_FLOAT, 0, false, 0, 0, 1, NULL, NULL},
+    [FORM_GPTQ_ORDER] = {"GPTQ ordered", CLASS_FLOAT, 0, false, 0, 0, 8, NULL, NULL},
+    [FORM_F8_BLOCK] = {"F8_E4M3", CLASS_SCALED, 0, false, 0, 0, 1, NULL, NULL},
+    [FORM_F8_E8M0] = {"F8_E4M3 E8M0", CLASS_SCALED, 0, false, 0, 0, 1, NULL, NULL},
+    [FORM_F8_BLOCK_T] = {"F8_E4M3 transposed", CLASS_SCALED, 0, false, 0, 0, 1, NULL, NULL},
+    [FORM_F8_E8M0_T] = {"F8_E4M3 E8M0 transposed", CLASS_SCALED, 0, false, 0, 0, 1, NULL, NULL},
 };
 
 const FormInfo *form_info(Form form) {
@@ -29,6 +29,18 @@ const FormInfo *form_info(Form form) {
     if (form_infos_iq[form].name != NULL)
         return &form_infos_iq[form];
     return &form_infos_split[form];
+}
+
+static bool four_bits(const Matrix *m) {
+    return (m->form == FORM_INT_PACKED || m->form == FORM_GPTQ) && m->bits == 4;
+}
+
+int form_offset(const Matrix *m) {
+    return four_bits(m) ? 8 : form_info(m->form)->offset;
+}
+
+int form_top(const Matrix *m) {
+    return four_bits(m) ? 15 : form_info(m->form)->top;
 }
 
 float form_scale_at(const Matrix *m, size_t row, size_t col) {

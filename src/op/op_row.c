@@ -156,23 +156,25 @@ static int sum_of(const int8_t *q, int n) {
 
 size_t act_q8_32_bytes(int n) {
     const size_t blocks = (size_t)((n + 31) / 32);
-    return (act_q8_padded(n) + blocks * (2 * sizeof(float) + sizeof(int32_t)) + 63) & ~(size_t)63;
+    return (act_q8_padded(n) + blocks * (2 * sizeof(float) + 3 * sizeof(int16_t)) + 32 + 63) & ~(size_t)63;
 }
 
 size_t act_q8_256_bytes(int n) {
     const size_t blocks = (size_t)((n + 255) / 256);
-    return (act_q8_padded(n) + blocks * (sizeof(float) + 24 * sizeof(int16_t)) + 63) & ~(size_t)63;
+    return (act_q8_padded(n) + blocks * (sizeof(float) + 24 * sizeof(int16_t)) + 32 + 63) & ~(size_t)63;
 }
 
 void op_quantise_q8_32(void *row, const float *x, int n) {
     int8_t *q = row;
     const int blocks = (n + 31) / 32;
     float *d = (float *)(void *)(q + act_q8_padded(n)), *s = d + blocks;
-    int32_t *count = (int32_t *)(void *)(s + blocks);
+    int16_t *counts32 = (int16_t *)(void *)(s + blocks), *counts16 = counts32 + blocks;
     for (int b = 0; b < blocks; b++) {
         d[b] = quantise_block(q + b * 32, x + b * 32, n - b * 32 < 32 ? n - b * 32 : 32, 32);
-        count[b] = sum_of(q + b * 32, 32);
-        s[b] = d[b] * (float)count[b];
+        counts16[2 * b] = (int16_t)sum_of(q + b * 32, 16);
+        counts16[2 * b + 1] = (int16_t)sum_of(q + b * 32 + 16, 16);
+        counts32[b] = (int16_t)(counts16[2 * b] + counts16[2 * b + 1]);
+        s[b] = d[b] * (float)counts32[b];
     }
     memset(q + blocks * 32, 0, act_q8_padded(n) - (size_t)blocks * 32);
 }

@@ -54,10 +54,11 @@ void op_rope(float *head, const float *cosine, const float *sine, int dim, bool 
 /* ---- activations in 8 bits ---------------------------------------------------------------------------------------
  * q = round(x / d) in -127..127 with d = max|x| / 127 over a block (0 for a block of zeros); ties to even.
  * Two forms, for the two kinds of integer weights (see kernel/matrix.h):
- *   blocks of 32:  q, then per block d, s = d * sum(q), and the sum itself
+ *   blocks of 32:  q, then per block d, s = d * sum(q), the sums of each 32 q, and the sums of each 16 q
  *   blocks of 256: q, then per block d, the sums of each 16 q, and the sums of each 32 q
- * A row is one run of bytes: all q, padded to a multiple of 256 with zeros, then one array after the other. Numbers
- * that are not finite make d (and s) NaN and q zero, so that they reach the result. */
+ * A row is one run of bytes: all q, padded to a multiple of 256 with zeros, then one array after the other, then at
+ * least 32 bytes of nothing in particular, so that whole vectors can be read. Numbers that are not finite make d (and s)
+ * NaN and q zero, so that they reach the result. */
 size_t act_q8_32_bytes(int n);
 size_t act_q8_256_bytes(int n);
 void op_quantise_q8_32(void *row, const float *x, int n);
@@ -68,8 +69,12 @@ static inline const float *act_q8_scales(const void *row, int n) {
     return (const float *)(const void *)((const char *)row + act_q8_padded(n));
 }
 static inline const float *act_q8_32_sums(const void *row, int n) { return act_q8_scales(row, n) + (n + 31) / 32; }
-static inline const int32_t *act_q8_32_counts(const void *row, int n) {
-    return (const int32_t *)(const void *)(act_q8_32_sums(row, n) + (n + 31) / 32);
+/* Sums of 32: [block]. Sums of 16: [block][2]. */
+static inline const int16_t *act_q8_32_counts32(const void *row, int n) {
+    return (const int16_t *)(const void *)(act_q8_32_sums(row, n) + (n + 31) / 32);
+}
+static inline const int16_t *act_q8_32_counts16(const void *row, int n) {
+    return act_q8_32_counts32(row, n) + (n + 31) / 32;
 }
 /* Sums of 16: [block][16]. Sums of 32: [block][8]. */
 static inline const int16_t *act_q8_256_sums16(const void *row, int n) {
