@@ -86,34 +86,35 @@ static float by_contract(const Case *c, int r, int o) {
     const Matrix *m = &c->m;
     const FormInfo *info = form_info(m->form);
     const uint8_t *a = c->acts + (size_t)r * c->act_bytes;
-    const int8_t *q = (const int8_t *)a;
-    const float *d = act_q8_scales(a, m->cols);
     float acc = 0;
     if (info->kind == CLASS_BLOCK) {
         for (int k = 0; k < m->cols; k += 32) {
+            const ActBlock32 *act = (const ActBlock32 *)(const void *)a + k / 256;
+            const int8_t *q = act->q + k % 256;
             Block32 b;
             info->block(m, o, k, &b);
             for (int g = 0; g < 32; g += info->group) {
                 int32_t sum = 0;
                 for (int i = g; i < g + info->group; i++)
-                    sum += b.q[i] * q[k + i];
-                acc = fmaf((float)sum, b.d[g / 16] * d[k / 32], acc);
+                    sum += b.q[i] * q[i];
+                acc = fmaf((float)sum, b.d[g / 16] * act->d[k % 256 / 32], acc);
             }
             if (info->has_min)
-                acc = fmaf(b.m[0], act_q8_32_sums(a, m->cols)[k / 32], acc);
+                acc = fmaf(b.m[0], act->s[k % 256 / 32], acc);
         }
     } else {
         for (int k = 0; k < m->cols; k += 256) {
+            const ActBlock256 *act = (const ActBlock256 *)(const void *)a + k / 256;
             Super256 s;
             info->super(m, o, k, &s);
             int32_t total = 0, less = 0;
             for (int i = 0; i < 256; i++) {
-                total += s.sc[i / 16] * s.q[i] * q[k + i];
-                less += s.mn[i / 16] * q[k + i];
+                total += s.sc[i / 16] * s.q[i] * act->q[i];
+                less += s.mn[i / 16] * act->q[i];
             }
-            acc = fmaf((float)total, s.d * d[k / 256], acc);
+            acc = fmaf((float)total, s.d * act->d, acc);
             if (info->has_min)
-                acc = fmaf((float)less, -(s.dm * d[k / 256]), acc);
+                acc = fmaf((float)less, -(s.dm * act->d), acc);
         }
     }
     return acc;
@@ -318,8 +319,64 @@ static void test_edges(void **state) {
     for_all(check_edges);
 }
 
+static void check_bytes(const char *what, const void *a, const void *b, size_t bytes) {
+    if (memcmp(a, b, bytes) != 0)
+        fail_msg("%s: other bytes than plain C's", what);
+}
+
+/* Activations in 8 bits and in bf16 are the same bytes at every level: large and tiny numbers, zeros, numbers that are
+ * not finite, and lengths that fill no block. */
+static void test_activations(void **state) {
+    (void)state;
+    enum { MOST = 1040 };
+    static float x[MOST];
+    static _Alignas(64) uint8_t want[8192], got[8192];
+    static const int lengths[] = {1, 7, 31, 32, 33, 255, 256, 257, 576, 1024, MOST};
+    for (int l = 0; l < LEVEL_COUNT; l++) {
+        if (!level_present((Level)l))
+            continue;
+        Error err;
+        const Kernels *k;
+        assert_int_equal(kernels_of((Level)l, &k, &err), OK);
+        for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
+            for (int kind = 0; kind < 5; kind++) {
+                static const float sizes[] = {1, 0, 1e30f, 1e-37f, 1};
+                const int n = lengths[i];
+                fill_activations(x, MOST);
+                for (int j = 0; j < MOST; j++)
+                    x[j] *= sizes[kind];
+                if (kind == 4)
+                    x[n / 2] = NAN;
+                memset(want, 1, sizeof want);
+                memset(got, 2, sizeof got);
+                op_quantise_q8_32(want, x, n);
+                k->quantise_q8_32(got, x, n);
+                for (int b = 0; b < (n + 255) / 256; b++) {
+                    const ActBlock32 *w = (const ActBlock32 *)(const void *)want + b, *g = (const ActBlock32 *)(const void *)got + b;
+                    check_bytes("quantise_q8_32", w->q, g->q, 256);
+                    check_bytes("quantise_q8_32", w->counts, g->counts, sizeof w->counts);
+                    for (int j = 0; j < 8; j++)
+                        assert_true(same_float(w->d[j], g->d[j]) && same_float(w->s[j], g->s[j]));
+                    assert_true(kind != 4 || b != n / 2 / 256 || isnan(w->d[n / 2 % 256 / 32]));
+                }
+                op_quantise_q8_256(want, x, n);
+                k->quantise_q8_256(got, x, n);
+                for (int b = 0; b < (n + 255) / 256; b++) {
+                    const ActBlock256 *w = (const ActBlock256 *)(const void *)want + b, *g = (const ActBlock256 *)(const void *)got + b;
+                    check_bytes("quantise_q8_256", w->q, g->q, 256 + 48);
+                    assert_true(same_float(w->d, g->d));
+                    assert_true(kind != 4 || b != n / 2 / 256 || isnan(w->d));
+                }
+                op_round_bf16((uint16_t *)(void *)want, x, n);
+                k->round_bf16((uint16_t *)(void *)got, x, n);
+                check_bytes("round_bf16", want, got, act_bf16_bytes(n));
+            }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_activations),
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_same_bits),
         cmocka_unit_test(test_edges),

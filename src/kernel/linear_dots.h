@@ -24,12 +24,13 @@ enum { ROWS = 4, VECTORS = 2, PANELS = 1 }; /* two vectors are one panel */
 
 /* What a row brings to the 256 inputs of a tile. */
 typedef struct RowPart {
-    const int8_t *q;
-    const float *d;          /* BLOCK: per group of 32; SUPER: d[0] */
-    const float *s;          /* BLOCK: d * sum of q, per group of 32 */
-    const int16_t *counts;   /* sums of q per group */
-    float *out;              /* results so far, of PANELS panels */
-    _Alignas(64) int32_t start[TILE_COLS / 16]; /* -offset * counts: where a group's sum begins */
+    union {
+        const int8_t *q;           /* both begin with the 256 bytes */
+        const ActBlock32 *block;   /* class BLOCK */
+        const ActBlock256 *super;  /* class SUPER */
+    } a;
+    float *out;                    /* results so far, of PANELS panels */
+    _Alignas(64) int32_t start[TILE_COLS / 16]; /* -offset * counts of each group: where its sum begins */
 } RowPart;
 
 /* Vector v of a pair: of panel v, or the half v of one panel. */
@@ -62,7 +63,7 @@ static ALWAYS_INLINE void dot_group(Sums sum, const uint8_t *const q[VECTORS], c
             w[v] = ni_load(q[v] + 64 * j);
         UNROLL
         for (int r = 0; r < n_row; r++) {
-            const NI a = four_of(row[r].q + at + 4 * j);
+            const NI a = four_of(row[r].a.q + at + 4 * j);
             UNROLL
             for (int v = 0; v < VECTORS; v++)
                 sum[r][v] = ni_dot4(sum[r][v], w[v], a);
@@ -83,7 +84,7 @@ static ALWAYS_INLINE void dot_group(Sums sum, const uint8_t *const q[VECTORS], c
                     const NI w = ni_load(q[v] + 64 * j);
                     UNROLL
                     for (int r = 0; r < n_row; r++) {
-                        const NI two = ni_maddubs(w, four_of(row[r].q + at + 4 * j));
+                        const NI two = ni_maddubs(w, four_of(row[r].a.q + at + 4 * j));
                         part[r][v] = j == j0 ? two : ni_add16(part[r][v], two);
                     }
                 }
@@ -103,7 +104,7 @@ static ALWAYS_INLINE void dot_group(Sums sum, const uint8_t *const q[VECTORS], c
             const NI w = ni_xor(ni_load(q[v] + 64 * j), ni_set8(0x80)), magnitude = ni_abs8(w);
             UNROLL
             for (int r = 0; r < n_row; r++) {
-                const NI two = ni_maddubs(magnitude, ni_sign8(four_of(row[r].q + at + 4 * j), w));
+                const NI two = ni_maddubs(magnitude, ni_sign8(four_of(row[r].a.q + at + 4 * j), w));
                 sum[r][v] = ni_add(sum[r][v], ni_madd(two, ones));
             }
         }
@@ -114,7 +115,7 @@ static ALWAYS_INLINE void dot_group(Sums sum, const uint8_t *const q[VECTORS], c
             for (int r = 0; r < n_row; r++)
                 for (int o = 0; o < LANES; o++)
                     for (int i = 0; i < 4; i++)
-                        sum[r][v][o] += q[v][64 * j + 4 * o + i] * row[r].q[at + 4 * j + i];
+                        sum[r][v][o] += q[v][64 * j + 4 * o + i] * row[r].a.q[at + 4 * j + i];
 #endif
 }
 
@@ -155,7 +156,7 @@ static ALWAYS_INLINE void block_rows(const BlockTile *tiles, const RowPart *row,
             const NF d = nf_load(OF_PANEL(tiles, v)->d[g] + LANE0(v));
             UNROLL
             for (int r = 0; r < n_row; r++) {
-                const NF scale = nf_mul(d, nf_set(row[r].d[g * group / 32]));
+                const NF scale = nf_mul(d, nf_set(row[r].a.block->d[g * group / 32]));
                 acc[r][v] = nf_fma(nf_of_ni(sum[r][v]), scale, acc[r][v]);
             }
         }
@@ -165,7 +166,7 @@ static ALWAYS_INLINE void block_rows(const BlockTile *tiles, const RowPart *row,
                 const NF m = nf_load(OF_PANEL(tiles, v)->m[g] + LANE0(v));
                 UNROLL
                 for (int r = 0; r < n_row; r++)
-                    acc[r][v] = nf_fma(m, nf_set(row[r].s[g]), acc[r][v]);
+                    acc[r][v] = nf_fma(m, nf_set(row[r].a.block->s[g]), acc[r][v]);
             }
     }
     UNROLL
@@ -227,14 +228,15 @@ static ALWAYS_INLINE void super_rows(const SuperTile *tiles, const RowPart *row,
         const NF d = nf_load(OF_PANEL(tiles, v)->d + LANE0(v)), dm = nf_load(OF_PANEL(tiles, v)->dm + LANE0(v));
         UNROLL
         for (int r = 0; r < n_row; r++) {
-            const NF scale = nf_set(row[r].d[0]);
+            const NF scale = nf_set(row[r].a.super->d);
             NF acc = first ? nf_zero() : nf_load(row[r].out + LANES * v);
             acc = nf_fma(nf_of_ni(total[r][v]), nf_mul(d, scale), acc);
             if (has_min) {
                 NI less = ni_zero();
                 UNROLL
                 for (int g = 0; g < TILE_COLS / 2 / group; g++)
-                    less = dot2(less, ni_load(OF_PANEL(tiles, v)->mn[g][LANE0(v)]), row[r].counts + 2 * g);
+                    less = dot2(less, ni_load(OF_PANEL(tiles, v)->mn[g][LANE0(v)]),
+                                (group == 16 ? row[r].a.super->counts : row[r].a.super->counts32) + 2 * g);
                 acc = nf_fnma(nf_of_ni(less), nf_mul(dm, scale), acc);
             }
             nf_store(row[r].out + LANES * v, acc);

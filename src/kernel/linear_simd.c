@@ -175,48 +175,74 @@ static SuperFn super_fn(int group, bool has_min, int top) {
 
 /* ---- integers: the walk ------------------------------------------------------------------------------------------ */
 
-/* start[i] = -offset * counts[i] for a whole tile; what lies beyond the row's groups is not used. */
-static ALWAYS_INLINE void start_of_sums(int32_t *start, const int16_t *counts, int n_group, int offset) {
+/* start[i] = -offset * the sum of group i's inputs, from the sums of each 16 */
+static ALWAYS_INLINE void start_of_sums(int32_t *start, const int16_t *counts, int group, int offset) {
 #if defined(NATIVE_512)
-    const __m512i all = _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)counts));
-    (void)n_group;
-    ni_store(start, ni_mul(all, ni_set(-offset)));
+    const __m256i all = _mm256_loadu_si256((const __m256i *)(const void *)counts);
+    if (group == 16)
+        ni_store(start, ni_mul(_mm512_cvtepi16_epi32(all), ni_set(-offset)));
+    else
+        _mm256_store_si256((__m256i *)(void *)start, _mm256_madd_epi16(all, _mm256_set1_epi16((int16_t)-offset)));
 #elif defined(NATIVE_256)
-    for (int i = 0; i < n_group; i += 8) {
-        const __m128i some = _mm_loadu_si128((const __m128i *)(const void *)(counts + i));
-        ni_store(start + i, ni_mul(_mm256_cvtepi16_epi32(some), ni_set(-offset)));
+    const NI all = ni_load(counts);
+    if (group == 16) {
+        ni_store(start, ni_mul(_mm256_cvtepi16_epi32(_mm256_castsi256_si128(all)), ni_set(-offset)));
+        ni_store(start + 8, ni_mul(_mm256_cvtepi16_epi32(_mm256_extracti128_si256(all, 1)), ni_set(-offset)));
+    } else {
+        ni_store(start, ni_madd(all, _mm256_set1_epi16((int16_t)-offset)));
     }
 #else
-    for (int i = 0; i < n_group; i++)
-        start[i] = -offset * counts[i];
+    for (int i = 0; i < 256 / group; i++)
+        start[i] = -offset * (group == 16 ? counts[i] : counts[2 * i] + counts[2 * i + 1]);
 #endif
 }
 
-static void unpack_group_block(const Group *g, int col, int n, BlockTile *tiles) {
-    const UnpackBlockFn fast = g->m->rows >= LINEAR_PANEL ? unpackers.block[g->m->form] : NULL;
-    for (int p = 0; p < g->panels; p++)
-        (fast != NULL ? fast : unpack_block_any)(g->m, panel_row(g, p), col, n, &tiles[p]);
+static ALWAYS_INLINE void prefetch_lines(const void *p, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += 64)
+        PREFETCH((const uint8_t *)p + i);
+}
+
+/* While rows [r, r + rows) of n_row are multiplied, their share of the group's next weights is fetched; with the last
+ * inputs, where their results will go. */
+static void fetch_ahead(const LinearJob *job, const Group *g, int col, int r0, int r, int rows, int n_row) {
+    const Matrix *m = job->m;
+    const int next = col + TILE_COLS;
+    if (next < m->cols) {
+        const size_t bytes = m->row_bytes * TILE_COLS / (size_t)m->cols, at = bytes * (size_t)(next / TILE_COLS);
+        const int last = MIN(g->begin + g->count * (r + rows) / n_row, m->rows);
+        for (int o = g->begin + g->count * r / n_row; o < last; o++)
+            prefetch_lines(m->data + (size_t)o * m->row_bytes + at, bytes);
+    } else {
+        for (int i = r; i < r + rows; i++) {
+            float *to = job->out + (size_t)(r0 + i) * job->out_stride + g->begin;
+            for (int o = 0; o < g->count; o += 16)
+                PREFETCH_WRITE(to + o);
+        }
+    }
 }
 
 static void linear_block(const LinearJob *job, const Group *g, LinearScratch *s, int r0, int n_row) {
     const FormInfo *info = form_info(job->m->form);
     const int cols = job->m->cols, group = info->group, offset = form_offset(job->m);
     const BlockFn dot = group == 16 ? block_16 : block_fn(info->has_min, offset > 0, form_top(job->m));
+    const UnpackBlockFn fast = job->m->rows >= LINEAR_PANEL ? unpackers.block[job->m->form] : NULL;
+    const UnpackBlockFn unpack = fast != NULL ? fast : unpack_block_any;
     for (int col = 0; col < cols; col += TILE_COLS) {
         const int n = MIN(cols - col, TILE_COLS);
-        unpack_group_block(g, col, n, s->tile.block);
+        for (int p = 0; p < g->panels; p++)
+            unpack(job->m, panel_row(g, p), col, n, &s->tile.block[p]);
         for (int r = 0, rows; r < n_row; r += rows) {
             rows = rows_at_once(n_row - r, ROWS);
             RowPart part[ROWS];
             for (int i = 0; i < rows; i++) {
-                const uint8_t *a = act_row(job, r0 + r + i);
-                part[i].q = (const int8_t *)a + col;
-                part[i].d = act_q8_scales(a, cols) + col / 32;
-                part[i].s = act_q8_32_sums(a, cols) + col / 32;
-                const int16_t *counts = group == 16 ? act_q8_32_counts16(a, cols) : act_q8_32_counts32(a, cols);
+                part[i].a.block = (const ActBlock32 *)(const void *)act_row(job, r0 + r + i) + col / TILE_COLS;
                 if (offset > 0)
-                    start_of_sums(part[i].start, counts + col / group, n / group, offset);
+                    start_of_sums(part[i].start, part[i].a.block->counts, group, offset);
             }
+            for (int i = rows; i < 2 * rows && r + i < n_row; i++)
+                prefetch_lines((const ActBlock32 *)(const void *)act_row(job, r0 + r + i) + col / TILE_COLS,
+                               sizeof(ActBlock32));
+            fetch_ahead(job, g, col, r0, r, rows, n_row);
             for (int p = 0; p < g->panels; p += PANELS) {
                 for (int i = 0; i < rows; i++)
                     part[i].out = g->buffer + (r + i) * GROUP_OUTS + LINEAR_PANEL * p;
@@ -226,29 +252,27 @@ static void linear_block(const LinearJob *job, const Group *g, LinearScratch *s,
     }
 }
 
-static void unpack_group_super(const Group *g, int col, SuperTile *tiles) {
-    const UnpackSuperFn fast = g->m->rows >= LINEAR_PANEL ? unpackers.super[g->m->form] : NULL;
-    for (int p = 0; p < g->panels; p++)
-        (fast != NULL ? fast : unpack_super_any)(g->m, panel_row(g, p), col, &tiles[p]);
-}
-
 static void linear_super(const LinearJob *job, const Group *g, LinearScratch *s, int r0, int n_row) {
     const FormInfo *info = form_info(job->m->form);
     const int cols = job->m->cols, group = info->group, offset = form_offset(job->m);
     const SuperFn dot = super_fn(group, info->has_min, form_top(job->m));
+    const UnpackSuperFn fast = job->m->rows >= LINEAR_PANEL ? unpackers.super[job->m->form] : NULL;
+    const UnpackSuperFn unpack = fast != NULL ? fast : unpack_super_any;
     for (int col = 0; col < cols; col += TILE_COLS) {
-        unpack_group_super(g, col, s->tile.super);
+        for (int p = 0; p < g->panels; p++)
+            unpack(job->m, panel_row(g, p), col, &s->tile.super[p]);
         for (int r = 0, rows; r < n_row; r += rows) {
             rows = rows_at_once(n_row - r, ROWS);
             RowPart part[ROWS];
             for (int i = 0; i < rows; i++) {
-                const uint8_t *a = act_row(job, r0 + r + i);
-                part[i].q = (const int8_t *)a + col;
-                part[i].d = act_q8_scales(a, cols) + col / 256;
-                part[i].counts = (group == 16 ? act_q8_256_sums16(a, cols) : act_q8_256_sums32(a, cols)) + col / group;
+                part[i].a.super = (const ActBlock256 *)(const void *)act_row(job, r0 + r + i) + col / TILE_COLS;
                 if (offset > 0)
-                    start_of_sums(part[i].start, part[i].counts, TILE_COLS / group, offset);
+                    start_of_sums(part[i].start, part[i].a.super->counts, group, offset);
             }
+            for (int i = rows; i < 2 * rows && r + i < n_row; i++)
+                prefetch_lines((const ActBlock256 *)(const void *)act_row(job, r0 + r + i) + col / TILE_COLS,
+                               sizeof(ActBlock256));
+            fetch_ahead(job, g, col, r0, r, rows, n_row);
             for (int p = 0; p < g->panels; p += PANELS) {
                 for (int i = 0; i < rows; i++)
                     part[i].out = g->buffer + (r + i) * GROUP_OUTS + LINEAR_PANEL * p;
