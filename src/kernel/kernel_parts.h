@@ -53,7 +53,10 @@ KERNELS_OF_LEVEL(avx512vnni)
 KERNELS_OF_LEVEL(avx512bf16)
 KERNELS_OF_LEVEL(amx)
 
-#define UNPACKERS_OF_LEVEL(level) void unpackers_fill_ggml_##level(Unpackers *u);
+#define UNPACKERS_OF_LEVEL(level)                                                                                      \
+    void unpackers_fill_ggml_##level(Unpackers *u);                                                                    \
+    void unpackers_fill_iq_##level(Unpackers *u);                                                                      \
+    void unpackers_fill_split_##level(Unpackers *u);
 
 UNPACKERS_OF_LEVEL(avx2)
 UNPACKERS_OF_LEVEL(avx512)

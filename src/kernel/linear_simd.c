@@ -372,6 +372,8 @@ static void linear_fast(const LinearJob *job) {
 void K(kernels_fill_linear)(Kernels *k) {
 #if defined(NATIVE_X86)
     K(unpackers_fill_ggml)(&unpackers);
+    K(unpackers_fill_iq)(&unpackers);
+    K(unpackers_fill_split)(&unpackers);
 #endif
     k->linear[PRECISION_F32] = linear_f32;
     k->linear[PRECISION_FAST] = linear_fast;
