@@ -83,7 +83,7 @@ typedef struct AttendJob {
 } AttendJob;
 
 size_t attend_scratch_bytes(int n_row, int key_width, int value_width);
-enum { ATTEND_MAX_ROWS = 64 }; /* rows per job */
+enum { ATTEND_MAX_ROWS = 128 }; /* rows per job */
 
 typedef struct Kernels {
     Level level;
