@@ -10,6 +10,7 @@ typedef struct Group {
     int pages;
     int32_t *free; /* a stack of free page numbers */
     int n_free;
+    int32_t *references; /* per page */
 } Group;
 
 typedef struct Place { /* of a state */
@@ -132,7 +133,8 @@ Status cache_open(const Graph *graph, CacheType type, int64_t tokens, int sequen
         Group *group = &c->groups[g];
         group->pages = (int)group_pages(group, tokens, sequences);
         group->free = arena_array(&c->arena, (size_t)group->pages, sizeof *group->free);
-        done = group->free != NULL;
+        group->references = arena_array(&c->arena, (size_t)group->pages, sizeof *group->references);
+        done = group->free != NULL && group->references != NULL;
         for (int p = group->pages - 1; done && p >= 0; p--)
             group->free[group->n_free++] = p;
     }
@@ -189,10 +191,9 @@ Status sequence_open(Cache *c, int64_t declared, Sequence **out, Error *err) {
 }
 
 static void give_back(Sequence *s, int g, int from, int to) {
-    Group *group = &s->cache->groups[g];
     for (int p = from; p < to; p++)
         if (s->tables[g][p] != NO_PAGE) {
-            group->free[group->n_free++] = s->tables[g][p];
+            cache_drop_page(s->cache, g, s->tables[g][p]);
             s->tables[g][p] = NO_PAGE;
         }
 }
@@ -223,6 +224,21 @@ static int pages_for(const Group *g, int64_t tokens) {
     return (int)((entries + CACHE_BLOCK - 1) / CACHE_BLOCK);
 }
 
+/* True when the next entry goes into a page that others have too (after a cut inside it). */
+static bool shared_tail(const Sequence *s, int g) {
+    const int entry = s->tokens / s->cache->groups[g].stride, index = entry / CACHE_BLOCK;
+    return entry % CACHE_BLOCK != 0 && index < s->n_page[g] && s->tables[g][index] != NO_PAGE &&
+           s->cache->groups[g].references[s->tables[g][index]] > 1;
+}
+
+static void copy_page(Cache *c, int group, int32_t to, int32_t from) {
+    for (int s = 0; s < c->graph->n_state; s++)
+        if (c->places[s].group == group) {
+            const Place *p = &c->places[s];
+            memcpy(p->slab + (size_t)to * p->page_bytes, p->slab + (size_t)from * p->page_bytes, p->page_bytes);
+        }
+}
+
 Status sequence_reserve(Sequence *s, int n, Error *err) {
     Cache *c = s->cache;
     const int64_t tokens = (int64_t)s->tokens + n;
@@ -231,12 +247,19 @@ Status sequence_reserve(Sequence *s, int n, Error *err) {
             (long long)s->declared);
     for (int g = 0; g < c->n_group; g++) {
         const int more = pages_for(&c->groups[g], tokens) - s->n_page[g];
-        FAIL_IF(more > c->groups[g].n_free, ERR_LIMIT, "the cache has no room for %d more tokens", n);
+        FAIL_IF(more + shared_tail(s, g) > c->groups[g].n_free, ERR_LIMIT, "the cache has no room for %d more tokens", n);
     }
     for (int g = 0; g < c->n_group; g++) {
+        if (shared_tail(s, g)) { /* what is shared stays as it is: go on in a copy */
+            int32_t *page = &s->tables[g][s->tokens / c->groups[g].stride / CACHE_BLOCK];
+            const int32_t copy = cache_take_page(c, g);
+            copy_page(c, g, copy, *page);
+            cache_drop_page(c, g, *page);
+            *page = copy;
+        }
         const int wanted = pages_for(&c->groups[g], tokens);
         while (s->n_page[g] < wanted)
-            s->tables[g][s->n_page[g]++] = c->groups[g].free[--c->groups[g].n_free];
+            s->tables[g][s->n_page[g]++] = cache_take_page(c, g);
     }
     return OK;
 }
@@ -286,6 +309,165 @@ bool sequence_cut(Sequence *s, int tokens) {
         clear_memories(s);
     return true;
 }
+
+/* ---- sharing ---------------------------------------------------------------------------------------------------------- */
+
+int cache_groups(const Cache *c) {
+    return c->n_group;
+}
+
+int cache_group_stride(const Cache *c, int group) {
+    return c->groups[group].stride;
+}
+
+int cache_group_window(const Cache *c, int group) {
+    return c->groups[group].window;
+}
+
+int cache_free_pages(const Cache *c, int group) {
+    return c->groups[group].n_free;
+}
+
+int cache_pages(const Cache *c, int group) {
+    return c->groups[group].pages;
+}
+
+int32_t cache_take_page(Cache *c, int group) {
+    Group *g = &c->groups[group];
+    if (g->n_free == 0)
+        return NO_PAGE;
+    const int32_t page = g->free[--g->n_free];
+    g->references[page] = 1;
+    return page;
+}
+
+void cache_drop_page(Cache *c, int group, int32_t page) {
+    Group *g = &c->groups[group];
+    if (--g->references[page] == 0)
+        g->free[g->n_free++] = page;
+}
+
+int cache_page_references(const Cache *c, int group, int32_t page) {
+    return c->groups[group].references[page];
+}
+
+int32_t sequence_share_page(const Sequence *s, int group, int index) {
+    const int32_t page = index < s->n_page[group] ? s->tables[group][index] : NO_PAGE;
+    if (page != NO_PAGE)
+        s->cache->groups[group].references[page]++;
+    return page;
+}
+
+void sequence_adopt_page(Sequence *s, int group, int index, int32_t page) {
+    while (s->n_page[group] <= index)
+        s->tables[group][s->n_page[group]++] = NO_PAGE;
+    s->tables[group][index] = page;
+}
+
+void sequence_resume(Sequence *s, int tokens) {
+    s->tokens = tokens;
+    for (int g = 0; g < s->cache->n_group; g++) {
+        s->first_page[g] = 0;
+        while (s->first_page[g] < s->n_page[g] && s->tables[g][s->first_page[g]] == NO_PAGE)
+            s->first_page[g]++;
+    }
+}
+
+size_t cache_page_bytes(const Cache *c, int group) {
+    size_t bytes = 0;
+    for (int s = 0; s < c->graph->n_state; s++)
+        if (c->places[s].group == group)
+            bytes += c->places[s].page_bytes;
+    return bytes;
+}
+
+void cache_read_page(const Cache *c, int group, int32_t page, uint8_t *bytes) {
+    for (int s = 0; s < c->graph->n_state; s++)
+        if (c->places[s].group == group) {
+            const Place *p = &c->places[s];
+            memcpy(bytes, p->slab + (size_t)page * p->page_bytes, p->page_bytes);
+            bytes += p->page_bytes;
+        }
+}
+
+void cache_write_page(Cache *c, int group, int32_t page, const uint8_t *bytes) {
+    for (int s = 0; s < c->graph->n_state; s++)
+        if (c->places[s].group == group) {
+            const Place *p = &c->places[s];
+            memcpy(p->slab + (size_t)page * p->page_bytes, bytes, p->page_bytes);
+            bytes += p->page_bytes;
+        }
+}
+
+size_t cache_entries_bytes(const Cache *c, int group, int entries) {
+    return cache_page_bytes(c, group) / CACHE_BLOCK * (size_t)entries;
+}
+
+/* One entry lies in as many pieces as its state has heads. */
+static size_t copy_entry(const Sequence *s, int group, int entry, uint8_t *out, const uint8_t *in) {
+    const Cache *c = s->cache;
+    size_t done = 0;
+    for (int i = 0; i < c->graph->n_state; i++) {
+        const Place *p = &c->places[i];
+        if (p->group != group)
+            continue;
+        uint8_t *at = sequence_page(s, i, entry) + (size_t)(entry % CACHE_BLOCK) * p->entry_bytes;
+        for (int h = 0; h < c->graph->states[i].rows.heads; h++, done += p->entry_bytes) {
+            if (out != NULL)
+                memcpy(out + done, at + (size_t)h * p->head_bytes, p->entry_bytes);
+            else
+                memcpy(at + (size_t)h * p->head_bytes, in + done, p->entry_bytes);
+        }
+    }
+    return done;
+}
+
+void sequence_read_entries(const Sequence *s, int group, int from, int to, uint8_t *bytes) {
+    for (int e = from; e < to; e++)
+        bytes += copy_entry(s, group, e, bytes, NULL);
+}
+
+bool sequence_write_entries(Sequence *s, int group, int from, int to, const uint8_t *bytes) {
+    for (int e = from; e < to; e++) {
+        const int index = e / CACHE_BLOCK;
+        if (index >= s->n_page[group] || s->tables[group][index] == NO_PAGE) {
+            const int32_t page = cache_take_page(s->cache, group);
+            if (page == NO_PAGE)
+                return false;
+            sequence_adopt_page(s, group, index, page);
+        }
+        bytes += copy_entry(s, group, e, NULL, bytes);
+    }
+    return true;
+}
+
+size_t cache_memories_bytes(const Cache *c) {
+    size_t bytes = 0;
+    for (int s = 0; s < c->graph->n_state; s++)
+        if (c->places[s].group < 0)
+            bytes += c->places[s].page_bytes;
+    return bytes;
+}
+
+void sequence_read_memories(const Sequence *s, uint8_t *bytes) {
+    const Cache *c = s->cache;
+    for (int i = 0; i < c->graph->n_state; i++)
+        if (c->places[i].group < 0) {
+            memcpy(bytes, sequence_memory(s, i), c->places[i].page_bytes);
+            bytes += c->places[i].page_bytes;
+        }
+}
+
+void sequence_write_memories(Sequence *s, const uint8_t *bytes) {
+    const Cache *c = s->cache;
+    for (int i = 0; i < c->graph->n_state; i++)
+        if (c->places[i].group < 0) {
+            memcpy(sequence_memory(s, i), bytes, c->places[i].page_bytes);
+            bytes += c->places[i].page_bytes;
+        }
+}
+
+/* ---- for the running of steps ---------------------------------------------------------------------------------------- */
 
 const Cache *sequence_cache(const Sequence *s) {
     return s->cache;

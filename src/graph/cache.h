@@ -35,7 +35,43 @@ void sequence_advance(Sequence *sequence, int n);
  * point, or a window has already dropped what would be needed); the sequence is then unchanged. 0 always works. */
 bool sequence_cut(Sequence *sequence, int tokens);
 
-/* For the running of steps. */
+/* ---- sharing ----------------------------------------------------------------------------------------------------------
+ *
+ * A page whose 64 entries are all written never changes again, so sequences (and a store of prefixes) may share it: each
+ * holds a reference. Groups are numbered from 0; only groups of stride 1 have a page for every 64 tokens. */
+int cache_groups(const Cache *cache);
+int cache_group_stride(const Cache *cache, int group);
+int cache_group_window(const Cache *cache, int group); /* 0: everything is kept */
+int cache_free_pages(const Cache *cache, int group);
+int cache_pages(const Cache *cache, int group);
+size_t cache_page_bytes(const Cache *cache, int group); /* of all its states together */
+/* The page that holds entries 64 index and on: -1 when it was given back. The reference is the caller's. */
+int32_t sequence_share_page(const Sequence *sequence, int group, int index);
+/* An empty page (not zeroed), or -1. */
+int32_t cache_take_page(Cache *cache, int group);
+void cache_drop_page(Cache *cache, int group, int32_t page);
+int cache_page_references(const Cache *cache, int group, int32_t page);
+/* All bytes of a page, states one after the other: cache_page_bytes of them. */
+void cache_read_page(const Cache *cache, int group, int32_t page, uint8_t *bytes);
+void cache_write_page(Cache *cache, int group, int32_t page, const uint8_t *bytes);
+/* Makes an empty sequence one that has `tokens` tokens: its page `index` becomes this one (the reference is given
+ * away). After all pages of all groups, and the memories, sequence_resume sets the count. Pages that no window needs may
+ * be left out. */
+void sequence_adopt_page(Sequence *sequence, int group, int index, int32_t page);
+void sequence_resume(Sequence *sequence, int tokens);
+
+/* Entries of a group, from one to another, of all its states: for groups whose stride is over 1. */
+size_t cache_entries_bytes(const Cache *cache, int group, int entries);
+void sequence_read_entries(const Sequence *sequence, int group, int from, int to, uint8_t *bytes);
+/* Writes into pages that sequence_reserve or adoption provided; makes them if they are not there (false: none left). */
+bool sequence_write_entries(Sequence *sequence, int group, int from, int to, const uint8_t *bytes);
+/* All memories of a sequence together. */
+size_t cache_memories_bytes(const Cache *cache);
+void sequence_read_memories(const Sequence *sequence, uint8_t *bytes);
+void sequence_write_memories(Sequence *sequence, const uint8_t *bytes);
+
+/* ---- for the running of steps ------------------------------------------------------------------------------------- */
+
 const Cache *sequence_cache(const Sequence *sequence);
 CacheType cache_type_of(const Cache *cache, State state);
 uint8_t *sequence_page(const Sequence *sequence, State state, int entry); /* the page that holds this entry */
