@@ -341,6 +341,10 @@ int32_t cache_take_page(Cache *c, int group) {
     return page;
 }
 
+void cache_hold_page(Cache *c, int group, int32_t page) {
+    c->groups[group].references[page]++;
+}
+
 void cache_drop_page(Cache *c, int group, int32_t page) {
     Group *g = &c->groups[group];
     if (--g->references[page] == 0)
@@ -411,7 +415,15 @@ static size_t copy_entry(const Sequence *s, int group, int entry, uint8_t *out, 
         const Place *p = &c->places[i];
         if (p->group != group)
             continue;
-        uint8_t *at = sequence_page(s, i, entry) + (size_t)(entry % CACHE_BLOCK) * p->entry_bytes;
+        uint8_t *at = sequence_page(s, i, entry);
+        if (at == NULL) { /* no longer kept: nobody will look at it */
+            const size_t bytes = p->entry_bytes * (size_t)c->graph->states[i].rows.heads;
+            if (out != NULL)
+                memset(out + done, 0, bytes);
+            done += bytes;
+            continue;
+        }
+        at += (size_t)(entry % CACHE_BLOCK) * p->entry_bytes;
         for (int h = 0; h < c->graph->states[i].rows.heads; h++, done += p->entry_bytes) {
             if (out != NULL)
                 memcpy(out + done, at + (size_t)h * p->head_bytes, p->entry_bytes);

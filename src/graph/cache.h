@@ -49,6 +49,7 @@ size_t cache_page_bytes(const Cache *cache, int group); /* of all its states tog
 int32_t sequence_share_page(const Sequence *sequence, int group, int index);
 /* An empty page (not zeroed), or -1. */
 int32_t cache_take_page(Cache *cache, int group);
+void cache_hold_page(Cache *cache, int group, int32_t page); /* one reference more */
 void cache_drop_page(Cache *cache, int group, int32_t page);
 int cache_page_references(const Cache *cache, int group, int32_t page);
 /* All bytes of a page, states one after the other: cache_page_bytes of them. */
