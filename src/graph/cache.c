@@ -270,7 +270,8 @@ void sequence_advance(Sequence *s, int n) {
         const Group *group = &s->cache->groups[g];
         if (group->window == 0)
             continue;
-        const int oldest = (s->tokens - group->window) / group->stride; /* first entry that a next token can see */
+        /* First entry that a next token can see, and a little more: guessed tokens may be taken back. */
+        const int oldest = (s->tokens - group->window - CACHE_BLOCK) / group->stride;
         const int keep = oldest > 0 ? oldest / CACHE_BLOCK : 0;
         if (keep > s->first_page[g]) {
             give_back(s, g, s->first_page[g], keep);
