@@ -269,6 +269,7 @@ int graph_weight(Graph *g, WeightDecl decl) {
     if (decl.count == 0)
         decl.count = 1;
     decl.layer = g->layer;
+    decl.kept_only = g->keeping;
     /* The same tensor may be declared again (a tied embedding): it is one weight if it is read in the same way. */
     char key[640];
     const int bytes = snprintf(key, sizeof key, "%s|%d|%d|%d|%d|%d|%d|%d", decl.name, decl.role, decl.rows, decl.cols,
@@ -295,10 +296,18 @@ static int vector(Graph *g, const char *name, const char *suffix, int n) {
 }
 
 Val mul_weight(Graph *g, Val x, const char *name) {
+    return mul_weight_runs(g, x, name, width_of(g, x));
+}
+
+Val mul_weight_runs(Graph *g, Val x, const char *name, int width) {
+    if (graph_ok(g) && (width < 1 || width_of(g, x) % width != 0))
+        graph_fail(g, "%d weights for a value of width %d", width, width_of(g, x));
     Op *op = graph_op(g, OP_WEIGHT_MUL, x, NO_VAL, width_of(g, x));
-    if (op != NULL)
-        op->weight[0] = vector(g, name, "", width_of(g, x));
-    return out_of(op);
+    if (op == NULL)
+        return NO_VAL;
+    op->u.weight.run = width;
+    op->weight[0] = vector(g, name, "", width);
+    return op->out;
 }
 
 Val add_weight(Graph *g, Val x, const char *name) {
@@ -411,6 +420,8 @@ Val embed(Graph *g, const char *name, int vocab, int width) {
     if (op == NULL)
         return NO_VAL;
     op->u.embed.scale = 1;
+    if (g->vocab_rows == 0 || vocab < g->vocab_rows)
+        g->vocab_rows = vocab; /* the smallest table bounds the ids that can be looked up */
     op->weight[0] = graph_weight(g, (WeightDecl){.name = graph_scoped(g, name, ".weight"), .role = WEIGHT_MATRIX,
                                                  .rows = vocab, .cols = width, .split = SPLIT_ROWS});
     return op->out;
@@ -441,7 +452,6 @@ void decoder(Graph *g, const Cfg *c, BlockFn block, Decoder spec) {
         return;
     }
     g->n_layer = layers;
-    g->vocab_rows = vocab;
     g->width = width;
     g->hidden = arena_array(&g->arena, (size_t)layers + 1, sizeof *g->hidden);
     if (g->hidden == NULL) {
@@ -455,6 +465,8 @@ void decoder(Graph *g, const Cfg *c, BlockFn block, Decoder spec) {
     const int table = graph_ok(g) ? g->ops[g->n_op - 1].weight[0] : -1;
     if (spec.embed_scale != 0)
         x = scale(g, x, spec.embed_scale);
+    if (spec.prepare != NULL)
+        g->prepared = spec.prepare(g, c, x);
     mark_hidden(g, x, 0);
     for (int i = 0; i < layers && graph_ok(g); i++) {
         g->layer = i;
@@ -473,18 +485,55 @@ void decoder(Graph *g, const Cfg *c, BlockFn block, Decoder spec) {
     if (tied && table >= 0) {
         Op *op = graph_op(g, OP_LINEAR, x, NO_VAL, vocab);
         if (op != NULL) {
-            op->weight[0] = table;
             op->u.linear.groups = 1;
+            op->weight[0] = table;
+            if (spec.head_bias)
+                op->weight[1] = vector(g, "lm_head", ".bias", vocab);
         }
         logits = out_of(op);
     } else {
-        logits = linear(g, x, "lm_head", vocab, false, SPLIT_ROWS);
+        logits = linear(g, x, "lm_head", vocab, spec.head_bias, SPLIT_ROWS);
     }
     if (spec.logit_scale != 0)
         logits = scale(g, logits, spec.logit_scale);
     if (spec.softcap != 0)
         logits = softcap(g, logits, spec.softcap);
     set_output(g, logits);
+}
+
+Val prepared(const Graph *g) {
+    return g->prepared;
+}
+
+/* One of them: what is declared stays, what would be computed is forgotten. */
+static void predicting_layer(Graph *g, const Cfg *c, BlockFn block, int i) {
+    const int n_op = g->n_op, n_value = g->n_value, n_state = g->n_state, n_rope = g->n_rope;
+    const Val x = g->hidden[g->n_layer];
+    g->keeping = true;
+    g->layer = i;
+    linear(g, concat(g, norm(g, x, "enorm"), norm(g, x, "hnorm")), "eh_proj", g->width, false, SPLIT_NONE);
+    if (has_tensor(g, "embed_tokens.weight"))
+        embed(g, "embed_tokens", g->vocab, g->width);
+    norm(g, x, "shared_head.norm");
+    if (has_tensor(g, "shared_head.head.weight"))
+        linear(g, x, "shared_head.head", g->vocab, false, SPLIT_ROWS);
+    block(g, c, x, i);
+    g->keeping = false;
+    g->layer = -1;
+    g->n_op = n_op;
+    g->n_value = n_value;
+    g->n_state = n_state;
+    g->n_rope = n_rope;
+}
+
+void predicting_layers(Graph *g, const Cfg *c, BlockFn block) {
+    const int count = cfg_int(c, "num_nextn_predict_layers", 0);
+    for (int i = g->n_layer; i < g->n_layer + count && graph_ok(g); i++) {
+        push(g, "model.layers.%d", i);
+        if (g->has_tensor == NULL || has_tensor(g, "eh_proj.weight"))
+            predicting_layer(g, c, block, i);
+        pop(g);
+    }
 }
 
 /* ---- states ------------------------------------------------------------------------------------------------------------------ */
@@ -594,7 +643,7 @@ Val scale_by_position(Graph *g, Val x, float temp_scale, int floor_at, int plus)
 
 /* ---- the whole ---------------------------------------------------------------------------------------------------------------- */
 
-Status graph_build(const Family *family, const Cfg *cfg, bool (*has)(void *user, const char *name), void *user,
+Status graph_build(const Family *family, Cfg *cfg, bool (*has)(void *user, const char *name), void *user,
                    Graph **out, Error *err) {
     *out = NULL;
     Graph *g = mem_zalloc(sizeof *g, MEM_GRAPH);
@@ -605,7 +654,9 @@ Status graph_build(const Family *family, const Cfg *cfg, bool (*has)(void *user,
     g->has_tensor = has;
     g->user = user;
     g->layer = -1;
-    g->output = g->last_hidden = NO_VAL;
+    g->output = g->last_hidden = g->prepared = NO_VAL;
+    if (family->defaults != NULL)
+        cfg_defaults(cfg, family->defaults);
     norm_style(g, NORM_RMS, cfg_real(cfg, "rms_norm_eps", 1e-6f), false);
     family->build(g, cfg);
     if (graph_ok(g) && g->output == NO_VAL)

@@ -56,9 +56,11 @@ Val slice_heads(Graph *g, Val x, int groups, int begin, int width);
 /* Interleaves by runs: for each of `groups`: a's part, then b's. A b of one part's width is repeated for all. */
 Val concat_heads(Graph *g, Val a, Val b, int groups);
 Val repeat_heads(Graph *g, Val x, int groups, int times); /* run i of x becomes runs i*times .. i*times+times-1 */
-/* x * weight or x + weight, a vector of weights as wide as x (or as a run of it) */
+/* x * weight or x + weight, a vector of weights as wide as x */
 Val mul_weight(Graph *g, Val x, const char *name);
 Val add_weight(Graph *g, Val x, const char *name);
+/* x * weight, a vector of `width` numbers that serves each run of x (1: a single factor). */
+Val mul_weight_runs(Graph *g, Val x, const char *name, int width);
 
 /* Normalised by norm_style(); weight "name.weight" as wide as x. */
 Val norm(Graph *g, Val x, const char *name);
@@ -72,7 +74,9 @@ Val norm_plain(Graph *g, Val x, int width, NormKind kind, float eps);
 typedef struct Glu {
     Act act;
     float limit;  /* clamps gate from above and up to +-limit; 0 = none */
-    bool oai;     /* op_glu_oai with alpha 1.702 and the limit */
+    bool late;    /* the gate is clamped after its activation instead of before */
+    bool oai;     /* op_glu_oai with alpha and the limit */
+    float alpha;  /* 0 = 1.702 */
 } Glu;
 Val glu(Graph *g, Val gate, Val up, Glu spec);
 
@@ -108,10 +112,17 @@ typedef struct Decoder {
     float embed_scale;   /* 0 = none */
     float logit_scale;   /* 0 = none; multiplies the logits */
     float softcap;       /* of the logits; 0 = none */
+    bool head_bias;      /* lm_head.bias */
     const char *norm;    /* NULL = "norm" */
     const char *prefix;  /* NULL = "model" */
+    Val (*prepare)(Graph *g, const Cfg *c, Val x); /* from the embedding: something that all layers use */
 } Decoder;
 void decoder(Graph *g, const Cfg *c, BlockFn block, Decoder spec);
+/* Layers after the last that predict further tokens, num_nextn_predict_layers of them: `block` describes their decoder
+ * layer. Their weights are declared as kept, nothing of them runs. */
+void predicting_layers(Graph *g, const Cfg *c, BlockFn block);
+/* What Decoder.prepare made. */
+Val prepared(const Graph *g);
 
 /* ---- rotary positions ---------------------------------------------------------------------------------------------------- */
 
@@ -177,6 +188,12 @@ typedef struct Attn {
     const char *q_norm, *k_norm; /* names; NULL = none */
     bool norm_whole;          /* over all heads together instead of each by itself */
     bool norm_late;           /* after the rotation instead of before */
+    bool norm_bare;           /* of q and k, each head by itself, without weights; the names are not needed */
+    bool value_norm;          /* of v likewise, before it is stored */
+    bool value_is_key;        /* no v_proj: v is what k_proj gives */
+    float value_scale;        /* v *= it; 0 = 1 */
+    bool borrow;              /* no keys and values of its own: those of the earlier layer `lender` are read */
+    int lender;
     const char *sinks;
     const char *gate;         /* projection to one number per head (or per output): output *= sigmoid of it */
     int gate_width;           /* 0 = heads */
@@ -186,7 +203,7 @@ typedef struct Attn {
     const char *out;          /* NULL = "o_proj" */
     const char *scope;        /* NULL = "self_attn" */
 } Attn;
-Attn attn_of(Graph *g, const Cfg *c); /* the usual keys, to be amended */
+Attn attn_of(Graph *g, const Cfg *c); /* the usual keys, for the layer being described; to be amended */
 Val attention(Graph *g, Val x, Attn spec);
 
 /* x *= 1 + temp_scale * log(1 + floor((position + plus) / floor_at)) */
@@ -198,7 +215,7 @@ typedef struct Ffn {
     int dim;
     Act act;
     float limit;
-    bool oai;                  /* as in Glu */
+    bool late, oai;            /* as in Glu */
     bool bias;
     bool no_gate;              /* down(act(up x)) */
     const char *gate, *up, *down; /* NULL = gate_proj, up_proj, down_proj */
@@ -212,6 +229,7 @@ typedef enum Score {
     SCORE_SOFTMAX,       /* softmax over all experts, then choose */
     SCORE_SIGMOID,
     SCORE_SOFTMAX_TOPK,  /* choose by raw score, softmax over the chosen */
+    SCORE_SIGMOID_TOPK,  /* choose by raw score, sigmoid of each chosen */
     SCORE_SQRT_SOFTPLUS,
 } Score;
 
@@ -226,6 +244,7 @@ typedef struct Moe {
     Act act;                   /* with no_gate */
     bool renormalise;          /* chosen weights are divided by their sum */
     float renormalise_eps;     /* added to that sum */
+    float renormalise_min;     /* that sum counts as at least this */
     float scale;               /* of the routed sum; 0 = 1 */
     bool scale_input;          /* weights multiply the experts' input instead of their output */
     const char *router;        /* NULL = "gate" */
@@ -233,7 +252,7 @@ typedef struct Moe {
     const char *correction;    /* name of a vector added to the scores for choosing only */
     const char *expert_scale;  /* name of a vector: each chosen weight is multiplied by its expert's */
     bool bias;                 /* experts have biases */
-    const char *experts_scope; /* NULL = "experts" */
+    const char *experts_scope; /* NULL = "experts", "" = none */
     bool expert_w;             /* experts' tensors are called w1 (gate), w3 (up), w2 (down) */
     bool interleaved;          /* fused gate_up_proj: rows alternate, gate first */
     bool transposed;           /* stacked tensors are [E, in, out] */
@@ -246,8 +265,9 @@ typedef struct Moe {
     bool has_router_input;
     const char *latent_in, *latent_out; /* projections around the experts; NULL = none */
     int latent_dim;
-    const char *scope;         /* NULL = "mlp" */
+    const char *scope;         /* NULL = "mlp", "" = none */
 } Moe;
+Moe moe_of(Graph *g, const Cfg *c); /* the usual keys; choice and names are the family's */
 Val moe(Graph *g, Val x, Moe spec);
 
 /* ---- families -------------------------------------------------------------------------------------------------------------- */
@@ -255,6 +275,7 @@ Val moe(Graph *g, Val x, Moe spec);
 typedef struct Family {
     const char *name;           /* model_type of config.json, or the name GGUF's architecture maps to */
     void (*build)(Graph *g, const Cfg *c);
+    const char *defaults;       /* JSON: what keys stand for that a config.json leaves out; NULL = nothing */
     const char *reply_format;   /* row of the reply parsers' table; NULL = plain */
     const char *since;          /* first version of houle that runs it */
     const char *golden;         /* reference folder that proves it */

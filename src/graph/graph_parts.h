@@ -81,7 +81,7 @@ typedef struct OpRope { int table; RopeAt at; int run; } OpRope;
 typedef struct OpRoute {
     int experts, used, groups, groups_used, zero_experts;
     bool group_by_top2, renormalise;
-    float renormalise_eps, scale;
+    float renormalise_eps, renormalise_min, scale;
     Score score;
 } OpRoute;
 
@@ -99,6 +99,7 @@ typedef struct Op {
         struct { Act act; int run; } act; /* softmax: run */
         Glu glu;
         struct { float cap; } cap;
+        struct { int run; } weight; /* of the vector, repeated */
         OpRuns runs;
         OpRope rope;
         struct { float scale; int floor_at, plus; } position;
@@ -142,8 +143,10 @@ struct Graph {
     NormKind norm_kind;
     float norm_eps;
     bool norm_plus_one;
+    bool keeping;    /* weights declared now are kept only */
 
     Val output;
+    Val prepared;    /* what Decoder.prepare made, or NO_VAL */
     Val *hidden;   /* [n_layer + 1]: input of the first layer, output of each; NO_VAL where not marked */
     int n_layer, vocab, width;
     int vocab_rows;  /* of the embedding */
@@ -151,7 +154,7 @@ struct Graph {
 };
 
 /* Makes the description. `has_tensor` may be NULL (then optional parts are taken to be there as config.json says). */
-Status graph_build(const Family *family, const Cfg *cfg, bool (*has_tensor)(void *user, const char *name), void *user,
+Status graph_build(const Family *family, Cfg *cfg, bool (*has_tensor)(void *user, const char *name), void *user,
                    Graph **graph, Error *err);
 void graph_free(Graph *graph);
 

@@ -163,6 +163,18 @@ static inline size_t slot_bytes(const Program *p, Ref ref) {
     return p->buffers[ref.buffer].row_bytes / (size_t)p->buffers[ref.buffer].per_row;
 }
 
+/* y = act(gate) * up in any of its forms; y may be gate. */
+static inline void apply_glu(const Kernels *k, const Glu *glu, float *y, const float *gate, const float *up, int n) {
+    if (glu->oai) {
+        k->glu_oai(y, gate, up, n, glu->alpha != 0 ? glu->alpha : 1.702f, glu->limit);
+    } else if (glu->late && glu->limit > 0) {
+        k->act(y, gate, n, glu->act);
+        k->glu(y, y, up, n, ACT_NONE, glu->limit);
+    } else {
+        k->glu(y, gate, up, n, glu->act, glu->limit);
+    }
+}
+
 /* Units of work of a step, and one unit. */
 void run_linear(const Ctx *ctx, const Step *step, int unit);
 void row_store(const Ctx *ctx, const RowOp *op, int row);

@@ -85,13 +85,8 @@ static void row_softmax(const Ctx *ctx, const RowOp *op, int row) {
 }
 
 static void row_glu(const Ctx *ctx, const RowOp *op, int row) {
-    const Glu *glu = &op->op->u.glu;
-    float *y = ref_floats(ctx, op->out, row);
-    const float *gate = ref_floats(ctx, op->in[0], row), *up = ref_floats(ctx, op->in[1], row);
-    if (glu->oai)
-        ctx->kernels->glu_oai(y, gate, up, op->out.width, 1.702f, glu->limit);
-    else
-        ctx->kernels->glu(y, gate, up, op->out.width, glu->act, glu->limit);
+    apply_glu(ctx->kernels, &op->op->u.glu, ref_floats(ctx, op->out, row), ref_floats(ctx, op->in[0], row),
+              ref_floats(ctx, op->in[1], row), op->out.width);
 }
 
 static void row_runs(const Ctx *ctx, const RowOp *op, int row) {
@@ -109,7 +104,14 @@ static void row_runs(const Ctx *ctx, const RowOp *op, int row) {
 }
 
 static void row_weight_mul(const Ctx *ctx, const RowOp *op, int row) {
-    ctx->kernels->mul(ref_floats(ctx, op->out, row), ref_floats(ctx, op->in[0], row), op->vector[0], op->out.width);
+    float *y = ref_floats(ctx, op->out, row);
+    const float *x = ref_floats(ctx, op->in[0], row), *weight = op->vector[0];
+    const int run = op->op->u.weight.run;
+    if (run == 1)
+        ctx->kernels->affine(y, x, op->out.width, weight[0], 0);
+    else
+        for (int i = 0; i < op->out.width; i += run)
+            ctx->kernels->mul(y + i, x + i, weight, run);
 }
 
 static void row_weight_add(const Ctx *ctx, const RowOp *op, int row) {
@@ -203,7 +205,7 @@ static void row_route(const Ctx *ctx, const RowOp *op, int row) {
     switch (r->score) {
     case SCORE_SOFTMAX: ctx->kernels->softmax(scores, logits, all); break;
     case SCORE_SIGMOID: ctx->kernels->act(scores, logits, all, ACT_SIGMOID); break;
-    case SCORE_SOFTMAX_TOPK: memcpy(scores, logits, (size_t)all * sizeof *scores); break;
+    case SCORE_SOFTMAX_TOPK: case SCORE_SIGMOID_TOPK: memcpy(scores, logits, (size_t)all * sizeof *scores); break;
     case SCORE_SQRT_SOFTPLUS:
         for (int e = 0; e < all; e++)
             scores[e] = sqrtf(logits[e] > 20 ? logits[e] : log1pf(expf(logits[e])));
@@ -228,8 +230,11 @@ static void row_route(const Ctx *ctx, const RowOp *op, int row) {
         weight[k] = scores[chosen[k]];
         sum += weight[k];
     }
+    sum = MAX(sum, r->renormalise_min);
     if (r->score == SCORE_SOFTMAX_TOPK)
         ctx->kernels->softmax(weight, weight, r->used);
+    else if (r->score == SCORE_SIGMOID_TOPK)
+        ctx->kernels->act(weight, weight, r->used, ACT_SIGMOID);
     else if (r->renormalise)
         for (int k = 0; k < r->used; k++)
             weight[k] /= sum + r->renormalise_eps;
