@@ -8,9 +8,10 @@
 /* ---- attention --------------------------------------------------------------------------------------------------------- */
 
 Attn attn_of(Graph *g, const Cfg *c) {
-    const int heads = cfg_need(c, "num_attention_heads");
+    /* Numbers of heads may differ by layer: then they are lists. */
+    const int heads = cfg_need_at(c, "num_attention_heads", g->layer);
     const int head_dim = cfg_int(c, "head_dim", cfg_need(c, "hidden_size") / heads);
-    Attn a = {.heads = heads, .kv_heads = cfg_int(c, "num_key_value_heads", heads), .head_dim = head_dim,
+    Attn a = {.heads = heads, .kv_heads = cfg_int_at(c, "num_key_value_heads", g->layer, heads), .head_dim = head_dim,
               .qkv_bias = cfg_bool(c, "attention_bias", false)};
     if (a.kv_heads < 1 || head_dim < 1 || heads % a.kv_heads != 0) {
         graph_fail(g, "config.json: %d heads of width %d, %d key/value heads", heads, head_dim, a.kv_heads);
@@ -79,7 +80,8 @@ Val attention(Graph *g, Val x, Attn a) {
 
 /* ---- feed-forward ------------------------------------------------------------------------------------------------------- */
 
-static Act act_of(Graph *g, const char *name) {
+Act act_of(Graph *g, const Cfg *c, const char *key) {
+    const char *name = cfg_str(c, key, "silu");
     static const struct { const char *name; Act act; } known[] = {
         {"silu", ACT_SILU}, {"swish", ACT_SILU}, {"gelu", ACT_GELU_ERF}, {"gelu_pytorch_tanh", ACT_GELU_TANH},
         {"gelu_tanh", ACT_GELU_TANH}, {"gelu_new", ACT_GELU_TANH}, {"relu", ACT_RELU}, {"relu2", ACT_RELU2},
@@ -93,7 +95,7 @@ static Act act_of(Graph *g, const char *name) {
 }
 
 Ffn ffn_of(Graph *g, const Cfg *c) {
-    return (Ffn){.dim = cfg_need(c, "intermediate_size"), .act = act_of(g, cfg_str(c, "hidden_act", "silu")),
+    return (Ffn){.dim = cfg_need_at(c, "intermediate_size", g->layer), .act = act_of(g, c, "hidden_act"),
                  .bias = cfg_bool(c, "mlp_bias", false)};
 }
 

@@ -11,6 +11,7 @@ enum { MAX_READ = 1024 };
 
 struct Cfg {
     json_t *whole, *text; /* text is whole, or its part for the language model */
+    json_t *defaults;     /* cfg_default(); NULL = none */
     bool gguf;
     Error err;                /* first complaint */
     const char *read[MAX_READ]; /* names that were asked for, in the arena */
@@ -36,6 +37,13 @@ static const char *const aliases[][6] = {
     {"routed_scaling_factor", "router_scaling_factor", "route_scale"},
     {"first_k_dense_replace", "num_dense_layers"},
     {"sliding_window", "attention_window"},
+    {"layer_types", "layers_block_type"},
+    /* recurrent layers: heads that share queries and keys, all heads, their widths, taps of the convolution */
+    {"linear_num_key_heads", "mamba_n_groups", "n_groups"},
+    {"linear_num_value_heads", "mamba_n_heads", "mamba_num_heads"},
+    {"linear_key_head_dim", "mamba_d_state", "ssm_state_size"},
+    {"linear_value_head_dim", "mamba_d_head", "mamba_head_dim"},
+    {"linear_conv_kernel_dim", "mamba_d_conv", "conv_kernel", "short_conv_kernel_size"},
 };
 
 /* What can stand in a configuration without changing what the text model computes. */
@@ -81,6 +89,7 @@ void cfg_close(Cfg *c) {
     if (c == NULL)
         return;
     json_decref(c->whole);
+    json_decref(c->defaults);
     arena_free(&c->arena);
     mem_free(c);
 }
@@ -97,6 +106,14 @@ void cfg_refuse(const Cfg *c, const char *format, ...) {
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     error_set(err, ERR_UNSUPPORTED, "%s", text);
+}
+
+void cfg_default(const Cfg *cfg, const char *json) {
+    Cfg *c = (Cfg *)cfg; /* what is asked for later; nothing has been read under these names */
+    json_decref(c->defaults);
+    c->defaults = json_loads(json, 0, NULL);
+    if (c->defaults == NULL)
+        error_set(&c->err, ERR_MEMORY, "no memory for the configuration");
 }
 
 static void note_read(const Cfg *cfg, const char *key) {
@@ -146,6 +163,8 @@ static json_t *get(const Cfg *c, const char *key) {
     /* Composite configurations keep some keys outside (tie_word_embeddings, quantization_config). */
     if (value == NULL && c->text != c->whole)
         value = get_path(c->whole, key);
+    if (value == NULL && c->defaults != NULL)
+        value = get_path(c->defaults, key);
     return value;
 }
 
@@ -185,14 +204,17 @@ int cfg_int(const Cfg *c, const char *key, int otherwise) {
     return int_of(c, key, get(c, key), otherwise);
 }
 
-int cfg_need(const Cfg *c, const char *key) {
-    const json_t *value = get(c, key);
+static int needed(const Cfg *c, const char *key, const json_t *value) {
     if (value == NULL)
         cfg_refuse(c, "config.json: %s is missing", key);
     const int n = int_of(c, key, value, 1);
     if (n < 1)
         cfg_refuse(c, "config.json: %s is %d, at least 1 is expected", key, n);
     return n < 1 ? 1 : n;
+}
+
+int cfg_need(const Cfg *c, const char *key) {
+    return needed(c, key, get(c, key));
 }
 
 float cfg_real(const Cfg *c, const char *key, float otherwise) {
@@ -222,6 +244,10 @@ static const json_t *element(const Cfg *c, const char *key, int i) {
     return json_is_null(value) ? NULL : value;
 }
 
+int cfg_need_at(const Cfg *c, const char *key, int i) {
+    return needed(c, key, element(c, key, i));
+}
+
 int cfg_int_at(const Cfg *c, const char *key, int i, int otherwise) {
     return int_of(c, key, element(c, key, i), otherwise);
 }
@@ -244,7 +270,12 @@ bool cfg_list_has(const Cfg *c, const char *key, int i) {
 }
 
 bool layer_is(const Cfg *c, int i, const char *type) {
-    return strcmp(cfg_str_at(c, "layer_types", i, ""), type) == 0;
+    static const char *const older[][2] = {{"mamba", "linear_attention"}, {"attention", "full_attention"}};
+    const char *listed = cfg_str_at(c, "layer_types", i, "");
+    for (size_t k = 0; k < COUNT(older); k++)
+        if (strcmp(listed, older[k][0]) == 0)
+            listed = older[k][1];
+    return strcmp(listed, type) == 0;
 }
 
 const char *cfg_model_type(const Cfg *c) {
