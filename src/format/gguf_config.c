@@ -52,6 +52,11 @@ static const struct { const char *gguf, *config; } keys[] = {
     {"swiglu_clamp_exp", "swiglu_limits"},
     {"swiglu_clamp_shexp", "swiglu_limits_shared"},
     {"nextn_predict_layers", "num_nextn_predict_layers"},
+    {"full_attention_interval", "full_attention_interval"},
+    {"ssm.conv_kernel", "conv_kernel"},
+    {"ssm.state_size", "ssm_state_size"},
+    {"ssm.group_count", "n_groups"},
+    {"ssm.time_step_rank", "mamba_num_heads"},
 };
 
 /* What an architecture name stands for: the model_type, and constants of it that files leave out, as JSON. */
@@ -202,12 +207,21 @@ static size_t vocabulary(const ModelFiles *files) {
     return table != NULL && table->n_dim == 2 ? table->dims[0] : tokens != NULL && tokens->type == META_ARRAY ? tokens->as.array.count : 0;
 }
 
+/* The width of a state's heads follows from their number. */
+static bool fill_head_dim(const ModelFiles *files, const char *arch, json_t *config) {
+    const MetaValue *inner = meta_of(files, arch, "ssm.inner_size"), *heads = meta_of(files, arch, "ssm.time_step_rank");
+    if (inner == NULL || heads == NULL || inner->type == META_ARRAY || heads->type == META_ARRAY || heads->as.integer < 1)
+        return true;
+    return set(config, "mamba_head_dim", json_integer(inner->as.integer / heads->as.integer));
+}
+
 static bool fill(const ModelFiles *files, const char *arch, const ArchRow *row, json_t *config) {
     bool done = set(config, "model_type", json_string(row != NULL ? row->model_type : arch));
     done = done && set(config, "gguf_architecture", json_string(arch));
     for (size_t i = 0; done && i < COUNT(keys); i++)
         done = copy_key(files, arch, keys[i].gguf, config, keys[i].config);
-    done = done && copy_rope(files, arch, config) && copy_pattern(files, arch, config) && take_predicting_layers(config);
+    done = done && fill_head_dim(files, arch, config) && copy_rope(files, arch, config) && copy_pattern(files, arch, config) &&
+           take_predicting_layers(config);
     if (done && vocabulary(files) > 0)
         done = set(config, "vocab_size", json_integer((json_int_t)vocabulary(files)));
     if (done && row != NULL && row->implied != NULL) {

@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "format/gguf_names.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -504,7 +505,9 @@ static Status bind_vector(Weights *w, const Binder *b, const WeightDecl *d, Weig
         for (size_t i = 0; i < cols; i++) {
             size_t from = (size_t)d->begin + r * cols * parts;
             from += parts == 1 ? i : part->interleaved ? i * parts + (size_t)part->part : (size_t)part->part * cols + i;
-            weight->vector[r * cols + i] = all[from];
+            if (d->transposed)
+                from = (size_t)d->begin + i * (size_t)d->rows + r;
+            weight->vector[r * cols + i] = d->map == MAP_NEG_EXP ? -expf(all[from]) : all[from];
         }
     mem_free(all);
     w->copied_bytes += n * sizeof(float);

@@ -115,7 +115,8 @@ Val attention(Graph *g, Val x, Attn a) {
 
 /* ---- feed-forward ------------------------------------------------------------------------------------------------------- */
 
-static Act act_of(Graph *g, const char *name) {
+Act act_of(Graph *g, const Cfg *c, const char *key) {
+    const char *name = cfg_str(c, key, "silu");
     static const struct { const char *name; Act act; } known[] = {
         {"silu", ACT_SILU}, {"swish", ACT_SILU}, {"gelu", ACT_GELU_ERF}, {"gelu_pytorch_tanh", ACT_GELU_TANH},
         {"gelu_tanh", ACT_GELU_TANH}, {"gelu_new", ACT_GELU_TANH}, {"relu", ACT_RELU}, {"relu2", ACT_RELU2},
@@ -129,7 +130,7 @@ static Act act_of(Graph *g, const char *name) {
 }
 
 Ffn ffn_of(Graph *g, const Cfg *c) {
-    return (Ffn){.dim = cfg_need_at(c, "intermediate_size", g->layer), .act = act_of(g, cfg_str(c, "hidden_act", "silu")),
+    return (Ffn){.dim = cfg_need_at(c, "intermediate_size", g->layer), .act = act_of(g, c, "hidden_act"),
                  .bias = cfg_bool(c, "mlp_bias", cfg_is_gguf(c) && has_tensor(g, "mlp.up_proj.bias"))};
 }
 
@@ -250,7 +251,7 @@ Moe moe_of(Graph *g, const Cfg *c) {
                  .dim = dim, .shared_dim = cfg_int(c, "shared_expert_intermediate_size", dim * cfg_int(c, "n_shared_experts", 0)),
                  .groups = cfg_int(c, "n_group", 0), .groups_used = cfg_int(c, "topk_group", 0),
                  .renormalise = cfg_bool(c, "norm_topk_prob", false), .scale = cfg_real(c, "routed_scaling_factor", 1),
-                 .glu = {.act = act_of(g, cfg_str(c, "hidden_act", "silu"))}};
+                 .glu = {.act = act_of(g, c, "hidden_act")}};
 }
 
 Val moe(Graph *g, Val x, Moe m) {

@@ -1,5 +1,6 @@
 /* build.c - the builder: values, operations, weights and states as a description declares them. */
 #include "graph/graph_parts.h"
+#include "kernel/kernel.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -127,7 +128,9 @@ Op *graph_op(Graph *g, OpKind kind, Val a, Val b, int width) {
         return NULL;
     }
     Op *op = &g->ops[g->n_op++];
-    *op = (Op){.kind = kind, .in = {a, b, NO_VAL, NO_VAL}, .out = NO_VAL, .state = NO_STATE, .layer = g->layer};
+    *op = (Op){.kind = kind, .in = {a, b}, .out = NO_VAL, .state = NO_STATE, .layer = g->layer};
+    for (int i = 2; i < OP_INPUTS; i++)
+        op->in[i] = NO_VAL;
     for (size_t i = 0; i < COUNT(op->weight); i++)
         op->weight[i] = -1;
     op->name = place_of(g);
@@ -272,8 +275,8 @@ int graph_weight(Graph *g, WeightDecl decl) {
     decl.kept_only = g->keeping;
     /* The same tensor may be declared again (a tied embedding): it is one weight if it is read in the same way. */
     char key[640];
-    const int bytes = snprintf(key, sizeof key, "%s|%d|%d|%d|%d|%d|%d|%d", decl.name, decl.role, decl.rows, decl.cols,
-                               decl.count, decl.begin, decl.transposed, decl.layout[0].part);
+    const int bytes = snprintf(key, sizeof key, "%s|%d|%d|%d|%d|%d|%d|%d|%d", decl.name, decl.role, decl.rows, decl.cols,
+                               decl.count, decl.begin, decl.transposed, decl.layout[0].part, decl.map);
     if (bytes < 0 || (size_t)bytes >= sizeof key) {
         graph_fail(g, "the name of a weight is too long");
         return -1;
@@ -295,19 +298,29 @@ static int vector(Graph *g, const char *name, const char *suffix, int n) {
     return graph_weight(g, (WeightDecl){.name = graph_scoped(g, name, suffix), .role = WEIGHT_VECTOR, .rows = 1, .cols = n});
 }
 
-Val mul_weight(Graph *g, Val x, const char *name) {
-    return mul_weight_runs(g, x, name, width_of(g, x));
-}
-
-Val mul_weight_runs(Graph *g, Val x, const char *name, int width) {
-    if (graph_ok(g) && (width < 1 || width_of(g, x) % width != 0))
-        graph_fail(g, "%d weights for a value of width %d", width, width_of(g, x));
+static Val mul_vector(Graph *g, Val x, const char *name, int n, bool repeated, VectorMap map) {
+    if (graph_ok(g) && (n < 1 || width_of(g, x) % n != 0))
+        graph_fail(g, "%d weights for a value of width %d", n, width_of(g, x));
     Op *op = graph_op(g, OP_WEIGHT_MUL, x, NO_VAL, width_of(g, x));
     if (op == NULL)
         return NO_VAL;
-    op->u.weight.run = width;
-    op->weight[0] = vector(g, name, "", width);
+    op->u.vector.n = n;
+    op->u.vector.repeated = repeated;
+    op->weight[0] = graph_weight(g, (WeightDecl){.name = graph_scoped(g, name, ""), .role = WEIGHT_VECTOR, .rows = 1,
+                                                 .cols = n, .map = cfg_is_gguf(g->cfg) ? MAP_NONE : map});
     return op->out;
+}
+
+Val mul_weight(Graph *g, Val x, const char *name) {
+    return mul_vector(g, x, name, width_of(g, x), false, MAP_NONE);
+}
+
+Val mul_weight_runs(Graph *g, Val x, const char *name, int width) {
+    return mul_vector(g, x, name, width, true, MAP_NONE);
+}
+
+Val mul_runs(Graph *g, Val x, const char *name, int n, VectorMap map) {
+    return mul_vector(g, x, name, n, false, map);
 }
 
 Val add_weight(Graph *g, Val x, const char *name) {
@@ -327,6 +340,17 @@ void norm_style(Graph *g, NormKind kind, float eps, bool plus_one) {
 
 float norm_eps(const Graph *g) {
     return g->norm_eps;
+}
+
+Val graph_norm(Graph *g, Val x, const char *name, int run, int weights, float eps) {
+    if (graph_ok(g) && (run < 1 || width_of(g, x) % run != 0))
+        graph_fail(g, "norm over %d of %d numbers", run, width_of(g, x));
+    Op *op = graph_op(g, OP_NORM, x, NO_VAL, width_of(g, x));
+    if (op == NULL)
+        return NO_VAL;
+    op->u.norm = (OpNorm){.kind = NORM_RMS, .run = run, .eps = eps, .weight_runs = weights / run};
+    op->weight[0] = vector(g, name, ".weight", weights);
+    return op->out;
 }
 
 /* Runs of `run` numbers; weights as wide as `weights` (run, or the whole value). */
@@ -564,6 +588,12 @@ State state_memory(Graph *g, const char *name, int floats) {
     return new_state(g, (StateDecl){.name = graph_scoped(g, name, ""), .floats = floats});
 }
 
+State state_recent(Graph *g, const char *name, int width, int tokens) {
+    if (graph_ok(g) && (width < 1 || tokens < 1 || tokens > 4096 || width > MAX_WIDTH / tokens))
+        graph_fail(g, "%d numbers of the last %d tokens are kept", width, tokens);
+    return new_state(g, (StateDecl){.name = graph_scoped(g, name, ""), .recent = tokens, .width = width});
+}
+
 void store(Graph *g, Val x, State state) {
     Op *op = graph_op(g, OP_STORE, x, NO_VAL, 0);
     if (op == NULL)
@@ -592,6 +622,61 @@ Val attend(Graph *g, Val query, Attend spec) {
     if (spec.sinks != NULL)
         op->weight[0] = vector(g, spec.sinks, "", spec.heads);
     return op->out;
+}
+
+Val conv(Graph *g, const Val *inputs, int n, Conv spec) {
+    if (spec.dilation == 0)
+        spec.dilation = 1;
+    int width = 0;
+    for (int i = 0; graph_ok(g) && i < n; i++)
+        width += width_of(g, inputs[i]);
+    if (graph_ok(g) && (n < 1 || n > CONV_INPUTS || spec.taps < 2 || spec.taps > MAX_TAPS || spec.dilation < 1 ||
+                        spec.dilation > 1024))
+        graph_fail(g, "a convolution over %d tokens, every %d", spec.taps, spec.dilation);
+    Op *op = graph_op(g, OP_CONV, inputs[0], NO_VAL, width);
+    if (op == NULL)
+        return NO_VAL;
+    op->u.conv = (OpConv){.inputs = n, .taps = spec.taps, .dilation = spec.dilation, .act = spec.act};
+    for (int i = 0, begin = 0; i < n; i++) {
+        const bool own = spec.name[1] != NULL;
+        const int channels = width_of(g, inputs[i]);
+        op->in[i] = inputs[i];
+        op->weight[i] = graph_weight(g, (WeightDecl){.name = graph_scoped(g, spec.name[own ? i : 0], ".weight"),
+                                                     .role = WEIGHT_VECTOR, .rows = spec.taps, .cols = channels,
+                                                     .transposed = true, .whole = own ? 0 : width * spec.taps,
+                                                     .begin = own ? 0 : begin * spec.taps});
+        begin += channels;
+    }
+    if (spec.bias)
+        op->weight[n] = vector(g, spec.name[0], ".bias", width);
+    op->state = state_recent(g, "conv", width, (spec.taps - 1) * spec.dilation);
+    return graph_ok(g) ? op->out : NO_VAL;
+}
+
+Val recur(Graph *g, Val query, Val key, Val value, Val decay, Val strength, Recur spec) {
+    const int kw = spec.key_heads * spec.key_width, vw = spec.heads * spec.value_width;
+    if (graph_ok(g) && (spec.heads < 1 || spec.key_heads < 1 || spec.heads % spec.key_heads != 0 || spec.key_width < 1 ||
+                        spec.value_width < 1 || width_of(g, query) != kw || width_of(g, key) != kw || width_of(g, value) != vw))
+        graph_fail(g, "%d heads, %d for keys, of widths %d and %d over values of width %d, %d and %d", spec.heads,
+                   spec.key_heads, spec.key_width, spec.value_width, width_of(g, query), width_of(g, key), width_of(g, value));
+    const int dw = decay != NO_VAL ? width_of(g, decay) : spec.heads;
+    if (graph_ok(g) && ((dw != spec.heads && dw != spec.heads * spec.key_width) ||
+                        (strength != NO_VAL && width_of(g, strength) != spec.heads) || (decay == NO_VAL && spec.decays == NULL)))
+        graph_fail(g, "decays of width %d for %d heads of %d", dw, spec.heads, spec.key_width);
+    Op *op = graph_op(g, OP_RECUR, query, key, vw);
+    if (op == NULL)
+        return NO_VAL;
+    op->in[2] = value;
+    op->in[3] = decay;
+    op->in[4] = strength;
+    if (spec.scale == 0)
+        spec.scale = 1.0f / sqrtf((float)spec.key_width);
+    op->u.recur = spec;
+    const size_t floats = recur_state_floats(spec.key_width, spec.value_width) * (size_t)spec.heads;
+    if (floats > INT32_MAX)
+        graph_fail(g, "a state of %zu numbers", floats);
+    op->state = state_memory(g, "memory", (int)floats);
+    return graph_ok(g) ? op->out : NO_VAL;
 }
 
 static bool same_freqs(const float *a, const float *b, int n) {

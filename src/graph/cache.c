@@ -14,7 +14,8 @@ typedef struct Group {
 } Group;
 
 typedef struct Place { /* of a state */
-    int group;         /* -1: a memory */
+    int group;         /* -1: a memory, or the last tokens */
+    int ring;          /* last tokens: how many are kept */
     uint8_t *slab;
     size_t entry_bytes, head_bytes, page_bytes;
     CacheType type;
@@ -35,6 +36,7 @@ struct Sequence {
     Cache *cache;
     int index;
     int tokens;
+    int written; /* the most tokens it had: rings hold the last ones of these */
     int64_t declared;
     int32_t *tables[MAX_GROUPS];
     int n_page[MAX_GROUPS]; /* length of the table: pages for entries 0 .. 64 n_page - 1 (some given back) */
@@ -76,16 +78,44 @@ static size_t rounded(size_t bytes) {
     return (bytes + 63) & ~(size_t)63;
 }
 
+/* Last tokens beyond those that are looked back at let a sequence be cut by that many (a draft that was refused). A
+ * recurrent memory rules cuts out, and then nothing is to be gained. */
+enum { RING_SLACK = 64 };
+
+static bool has_memories(const Graph *graph) {
+    bool any = false;
+    for (int s = 0; s < graph->n_state; s++)
+        any = any || graph->states[s].floats > 0;
+    return any;
+}
+
+static int ring_of(const StateDecl *d, bool memories) {
+    return d->recent + (memories ? 0 : RING_SLACK);
+}
+
+/* Of a memory or a ring; 0 for rows. */
+static size_t memory_bytes_of(const StateDecl *d, bool memories) {
+    if (d->recent > 0)
+        return rounded((size_t)ring_of(d, memories) * (size_t)d->width * sizeof(float));
+    return rounded((size_t)d->floats * sizeof(float));
+}
+
+size_t cache_sequence_bytes(const Graph *graph) {
+    const bool memories = has_memories(graph);
+    size_t bytes = 0;
+    for (int s = 0; s < graph->n_state; s++)
+        bytes += memory_bytes_of(&graph->states[s], memories);
+    return bytes;
+}
+
 size_t cache_bytes(const Graph *graph, CacheType type, int64_t tokens, int sequences) {
     Group groups[MAX_GROUPS];
     int n_group = 0;
-    size_t bytes = 0;
+    size_t bytes = cache_sequence_bytes(graph) * (size_t)sequences;
     for (int s = 0; s < graph->n_state; s++) {
         const StateDecl *d = &graph->states[s];
-        if (d->floats > 0) {
-            bytes += rounded((size_t)d->floats * sizeof(float)) * (size_t)sequences;
+        if (d->rows.heads == 0)
             continue;
-        }
         const int g = group_of(groups, &n_group, &d->rows);
         if (g >= 0)
             bytes += rounded((size_t)group_pages(&groups[g], tokens, sequences) * page_bytes_of(d, type));
@@ -106,15 +136,17 @@ Status cache_open(const Graph *graph, CacheType type, int64_t tokens, int sequen
     c->sequences = arena_array(&c->arena, (size_t)sequences, sizeof(Sequence *));
     const size_t bytes = cache_bytes(graph, type, tokens, sequences);
     c->slab = mem_alloc_aligned(bytes + 64, MEM_CACHE);
+    const bool memories = has_memories(graph);
     bool done = c->places != NULL && c->sequences != NULL && c->slab != NULL;
     uint8_t *at = c->slab;
     for (int s = 0; done && s < graph->n_state; s++) {
         const StateDecl *d = &graph->states[s];
         Place *p = &c->places[s];
         p->slab = at;
-        if (d->floats > 0) {
+        if (d->rows.heads == 0) {
             p->group = -1;
-            p->page_bytes = rounded((size_t)d->floats * sizeof(float));
+            p->ring = d->recent > 0 ? ring_of(d, memories) : 0;
+            p->page_bytes = memory_bytes_of(d, memories);
             at += p->page_bytes * (size_t)sequences;
             continue;
         }
@@ -266,6 +298,7 @@ Status sequence_reserve(Sequence *s, int n, Error *err) {
 
 void sequence_advance(Sequence *s, int n) {
     s->tokens += n;
+    s->written = MAX(s->written, s->tokens);
     for (int g = 0; g < s->cache->n_group; g++) {
         const Group *group = &s->cache->groups[g];
         if (group->window == 0)
@@ -282,14 +315,19 @@ void sequence_advance(Sequence *s, int n) {
 
 bool sequence_cut(Sequence *s, int tokens) {
     Cache *c = s->cache;
-    if (tokens == s->tokens)
+    if (tokens == s->tokens && tokens > 0)
         return true;
     if (tokens > s->tokens || tokens < 0)
         return false;
     for (int i = 0; tokens > 0 && i < c->graph->n_state; i++) {
         const int g = c->places[i].group;
-        if (g < 0)
-            return false;
+        if (g < 0) {
+            /* The next token looks back at the last `recent` ones, which a longer past may have overwritten. */
+            const int from = MAX(tokens - c->graph->states[i].recent, 0);
+            if (c->places[i].ring == 0 || from < s->written - c->places[i].ring)
+                return false;
+            continue;
+        }
         const Group *group = &c->groups[g];
         /* Every entry that the next token sees must still be there, and an entry over several tokens whole. */
         if (tokens % group->stride != 0)
@@ -306,9 +344,19 @@ bool sequence_cut(Sequence *s, int tokens) {
             s->first_page[g] = 0;
     }
     s->tokens = tokens;
-    if (tokens == 0)
+    if (tokens == 0) {
         clear_memories(s);
+        s->written = 0;
+    }
     return true;
+}
+
+void sequence_abandon(Sequence *s) {
+    for (int i = 0; i < s->cache->graph->n_state; i++)
+        if (s->cache->places[i].group < 0) {
+            sequence_cut(s, 0);
+            return;
+        }
 }
 
 /* ---- sharing ---------------------------------------------------------------------------------------------------------- */
@@ -370,7 +418,7 @@ void sequence_adopt_page(Sequence *s, int group, int index, int32_t page) {
 }
 
 void sequence_resume(Sequence *s, int tokens) {
-    s->tokens = tokens;
+    s->tokens = s->written = tokens;
     for (int g = 0; g < s->cache->n_group; g++) {
         s->first_page[g] = 0;
         while (s->first_page[g] < s->n_page[g] && s->tables[g][s->first_page[g]] == NO_PAGE)
@@ -499,6 +547,16 @@ uint8_t *sequence_page(const Sequence *s, State state, int entry) {
 float *sequence_memory(const Sequence *s, State state) {
     const Place *p = &s->cache->places[state];
     return (float *)(void *)(p->slab + p->page_bytes * (size_t)s->index);
+}
+
+float *sequence_recent(const Sequence *s, State state, int entry) {
+    const Place *p = &s->cache->places[state];
+    const size_t width = (size_t)s->cache->graph->states[state].width;
+    return entry < 0 ? NULL : sequence_memory(s, state) + (size_t)(entry % p->ring) * width;
+}
+
+int cache_recent_tokens(const Cache *c, State state) {
+    return c->places[state].ring;
 }
 
 size_t cache_head_bytes(const Cache *c, State state) {

@@ -6,6 +6,9 @@
  *     slab of a state:   [page][head][64 entries][width]
  *     page table:        entry e of the sequence is in page table[e / 64], place e % 64
  *
+ * Memories (of recurrent layers) lie apart, one after the other for each sequence; so do the last tokens' numbers that
+ * convolutions look back at, as a ring: entry e is in place e % ring.
+ *
  * The cache knows nothing of layers. Slabs are reserved at once and touched as pages are first used, so that the
  * memory in use follows the tokens kept, and the bytes that cache_bytes() tells are the bytes that can be used. */
 #ifndef HOULE_GRAPH_CACHE_H
@@ -34,6 +37,9 @@ void sequence_advance(Sequence *sequence, int n);
 /* Forgets the tokens from `tokens` on. False when that is not possible (a recurrent layer has no state for that
  * point, or a window has already dropped what would be needed); the sequence is then unchanged. 0 always works. */
 bool sequence_cut(Sequence *sequence, int tokens);
+/* A step failed half-way. Entries of rows are written again by the next one, but a memory has changed for good: a
+ * sequence that has any forgets everything. */
+void sequence_abandon(Sequence *sequence);
 
 /* ---- sharing ----------------------------------------------------------------------------------------------------------
  *
@@ -77,6 +83,12 @@ const Cache *sequence_cache(const Sequence *sequence);
 CacheType cache_type_of(const Cache *cache, State state);
 uint8_t *sequence_page(const Sequence *sequence, State state, int entry); /* the page that holds this entry */
 float *sequence_memory(const Sequence *sequence, State state);
+/* Where the numbers of token `entry` are kept (state_recent); NULL before the beginning. */
+float *sequence_recent(const Sequence *sequence, State state, int entry);
+/* How many tokens back from the last one are kept: older ones need not be written. */
+int cache_recent_tokens(const Cache *cache, State state);
+/* Bytes that each sequence takes for memories and last tokens. */
+size_t cache_sequence_bytes(const Graph *graph);
 size_t cache_head_bytes(const Cache *cache, State state);  /* from one head to the next inside a page */
 size_t cache_stride_bytes(const Cache *cache, State state); /* from one entry to the next */
 

@@ -40,6 +40,13 @@ static const char *const aliases[][6] = {
     {"first_k_dense_replace", "num_dense_layers"},
     {"sliding_window", "attention_window"},
     {"num_nextn_predict_layers", "num_mtp_layers"},
+    {"layer_types", "layers_block_type"},
+    /* recurrent layers: heads that share queries and keys, all heads, their widths, taps of the convolution */
+    {"linear_num_key_heads", "mamba_n_groups", "n_groups"},
+    {"linear_num_value_heads", "mamba_n_heads", "mamba_num_heads"},
+    {"linear_key_head_dim", "mamba_d_state", "ssm_state_size"},
+    {"linear_value_head_dim", "mamba_d_head", "mamba_head_dim"},
+    {"linear_conv_kernel_dim", "mamba_d_conv", "conv_kernel", "short_conv_kernel_size"},
 };
 
 /* What can stand in a configuration without changing what the text model computes. */
@@ -271,12 +278,12 @@ static const json_t *element(const Cfg *c, const char *key, int i) {
     return json_is_null(value) ? NULL : value;
 }
 
-int cfg_int_at(const Cfg *c, const char *key, int i, int otherwise) {
-    return int_of(c, key, element(c, key, i), otherwise);
-}
-
 int cfg_need_at(const Cfg *c, const char *key, int i) {
     return needed(c, key, element(c, key, i));
+}
+
+int cfg_int_at(const Cfg *c, const char *key, int i, int otherwise) {
+    return int_of(c, key, element(c, key, i), otherwise);
 }
 
 float cfg_real_at(const Cfg *c, const char *key, int i, float otherwise) {
@@ -297,7 +304,12 @@ bool cfg_list_has(const Cfg *c, const char *key, int i) {
 }
 
 bool layer_is(const Cfg *c, int i, const char *type) {
-    return strcmp(cfg_str_at(c, "layer_types", i, ""), type) == 0;
+    static const char *const older[][2] = {{"mamba", "linear_attention"}, {"attention", "full_attention"}};
+    const char *listed = cfg_str_at(c, "layer_types", i, "");
+    for (size_t k = 0; k < COUNT(older); k++)
+        if (strcmp(listed, older[k][0]) == 0)
+            listed = older[k][1];
+    return strcmp(listed, type) == 0;
 }
 
 bool layer_is_local(const Cfg *c, int i, int every) {

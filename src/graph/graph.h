@@ -40,6 +40,9 @@ typedef enum NormKind { NORM_RMS, NORM_LAYER, NORM_L2 } NormKind;
 void norm_style(Graph *g, NormKind kind, float eps, bool plus_one);
 float norm_eps(const Graph *g);
 
+/* What becomes of a vector of weights when it is read. (GGUF files hold it done: there it is MAP_NONE for all.) */
+typedef enum VectorMap { MAP_NONE, MAP_NEG_EXP /* -e^w */ } VectorMap;
+
 /* ---- simple operations ----------------------------------------------------------------------------------------------- */
 
 Val add(Graph *g, Val a, Val b);
@@ -61,6 +64,8 @@ Val mul_weight(Graph *g, Val x, const char *name);
 Val add_weight(Graph *g, Val x, const char *name);
 /* x * weight, a vector of `width` numbers that serves each run of x (1: a single factor). */
 Val mul_weight_runs(Graph *g, Val x, const char *name, int width);
+/* x * weight, a vector of n: each of its numbers serves a run of x. */
+Val mul_runs(Graph *g, Val x, const char *name, int n, VectorMap map);
 
 /* Normalised by norm_style(); weight "name.weight" as wide as x. */
 Val norm(Graph *g, Val x, const char *name);
@@ -158,6 +163,8 @@ typedef struct RowState { int heads, width, stride, window; bool exact; } RowSta
 State state_rows(Graph *g, const char *name, RowState spec);
 /* `floats` numbers per sequence, initially zero: recurrent layers. */
 State state_memory(Graph *g, const char *name, int floats);
+/* The last `tokens` tokens' numbers, `width` floats each: what a causal convolution or an n-gram looks back at. */
+State state_recent(Graph *g, const char *name, int width, int tokens);
 
 /* Writes x (its heads * width) into the state, at the token's entry. */
 void store(Graph *g, Val x, State state);
@@ -209,6 +216,70 @@ Val attention(Graph *g, Val x, Attn spec);
 /* x *= 1 + temp_scale * log(1 + floor((position + plus) / floor_at)) */
 Val scale_by_position(Graph *g, Val x, float temp_scale, int floor_at, int plus);
 
+/* ---- convolutions and recurrent layers ----------------------------------------------------------------------------------- */
+
+/* Each channel is convolved with itself over the last `taps` tokens (or every dilation-th of them), the token itself
+ * being the last. Weights "name.weight" [channels, 1, taps], bias "name.bias". */
+typedef struct Conv {
+    const char *name[3]; /* one for each input; only the first: it has the channels of all inputs, in order */
+    int taps, dilation;  /* dilation 0 = 1 */
+    bool bias;
+    Act act;
+} Conv;
+enum { CONV_INPUTS = 3 };
+/* The n <= CONV_INPUTS inputs stand side by side in the result. */
+Val conv(Graph *g, const Val *inputs, int n, Conv spec);
+
+/* A matrix per head that fades, takes up key and value, and is read by the query: op/op_recur.h says what happens. */
+typedef struct Recur {
+    int heads, key_heads;  /* key head of head h: h / (heads / key_heads), or h % key_heads when tiled */
+    int key_width, value_width;
+    bool delta, tiled;
+    float scale;           /* of the query; 0 = 1 / sqrt(key_width) */
+    const float *decays;   /* [heads], used when there is no value for it; owned by the graph */
+} Recur;
+/* query, key [T, key_heads * key_width], value [T, heads * value_width]; decay [T, heads] or [T, heads * key_width];
+ * strength [T, heads] or NO_VAL (1) -> [T, heads * value_width] */
+Val recur(Graph *g, Val query, Val key, Val value, Val decay, Val strength, Recur spec);
+
+/* The layers that are built from them, each with its projections. */
+
+/* Gated delta net (Yang, Kautz & Hatamizadeh 2024). */
+typedef struct DeltaNet {
+    int key_heads, value_heads, key_width, value_width, taps;
+    bool fused_qkvz, fused_ba; /* one projection for q, k, v and gate, one for strength and decay: rows by key head */
+    bool tiled;
+    Act act, gate;             /* of the convolution, of the output; ACT_NONE = SiLU */
+    const char *scope;         /* NULL = "linear_attn" */
+} DeltaNet;
+DeltaNet delta_net_of(Graph *g, const Cfg *c); /* the usual keys, linear_num_key_heads and so on */
+Val delta_net(Graph *g, Val x, DeltaNet spec);
+
+/* Mamba-2 (Dao & Gu 2024). */
+typedef struct Mamba {
+    int heads, head_width, groups, state_width, taps;
+    bool bias, conv_bias;      /* of the projections; of the convolution */
+    Act act;                   /* of convolution and gate; ACT_NONE = SiLU */
+    const char *scope;         /* NULL = "mamba" */
+} Mamba;
+Val mamba(Graph *g, Val x, Mamba spec);
+
+/* Lightning attention (Qin et al. 2024; MiniMax 2025): decays fixed per head and layer. */
+typedef struct Lightning {
+    int heads, head_dim;
+    float norm_eps;
+    Act act;                   /* of q, k and v; ACT_NONE = SiLU */
+} Lightning;
+Val lightning(Graph *g, Val x, Lightning spec);
+
+/* A gated short convolution: out_proj(C * conv(B * x)), with B, C, x from in_proj. */
+typedef struct ShortConv {
+    int taps;
+    bool bias;
+    const char *scope;         /* NULL = "conv" */
+} ShortConv;
+Val short_conv(Graph *g, Val x, ShortConv spec);
+
 /* ---- feed-forward -------------------------------------------------------------------------------------------------------- */
 
 typedef struct Ffn {
@@ -223,6 +294,8 @@ typedef struct Ffn {
     const char *scope;         /* NULL = "mlp" */
 } Ffn;
 Ffn ffn_of(Graph *g, const Cfg *c);
+/* The activation that a key of the configuration names; SiLU when it is absent. */
+Act act_of(Graph *g, const Cfg *c, const char *key);
 Val ffn(Graph *g, Val x, Ffn spec);
 
 typedef enum Score {

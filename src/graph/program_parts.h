@@ -77,7 +77,7 @@ typedef struct MixOps {
 } MixOps;
 /* NULL: not an operation of this kind. */
 const MixOps *mix_ops_of(OpKind kind);
-extern const MixOps mix_attend;
+extern const MixOps mix_attend, mix_conv, mix_recur;
 
 struct Step {
     StepKind kind;
@@ -92,7 +92,7 @@ struct Step {
     int n_part, n_unit;
     /* STEP_MIX, STEP_EXPERTS_* */
     const Op *op;
-    Ref in[4], out;
+    Ref in[OP_INPUTS], out;
     const float *vector[6]; /* of op->weight where those are vectors */
     const MixOps *mix;
     ActForm form;

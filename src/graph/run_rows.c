@@ -105,13 +105,17 @@ static void row_runs(const Ctx *ctx, const RowOp *op, int row) {
 
 static void row_weight_mul(const Ctx *ctx, const RowOp *op, int row) {
     float *y = ref_floats(ctx, op->out, row);
-    const float *x = ref_floats(ctx, op->in[0], row), *weight = op->vector[0];
-    const int run = op->op->u.weight.run;
-    if (run == 1)
-        ctx->kernels->affine(y, x, op->out.width, weight[0], 0);
-    else
-        for (int i = 0; i < op->out.width; i += run)
-            ctx->kernels->mul(y + i, x + i, weight, run);
+    const float *x = ref_floats(ctx, op->in[0], row), *w = op->vector[0];
+    const int n = op->op->u.vector.n, run = op->out.width / n;
+    if (run == 1) {
+        ctx->kernels->mul(y, x, w, n);
+    } else if (op->op->u.vector.repeated && n > 1) {
+        for (int i = 0; i < op->out.width; i += n)
+            ctx->kernels->mul(y + i, x + i, w, n);
+    } else {
+        for (int i = 0; i < n; i++)
+            ctx->kernels->affine(y + i * run, x + i * run, run, w[i], 0);
+    }
 }
 
 static void row_weight_add(const Ctx *ctx, const RowOp *op, int row) {
@@ -290,6 +294,8 @@ void row_store(const Ctx *ctx, const RowOp *op, int row) {
 const MixOps *mix_ops_of(OpKind kind) {
     switch (kind) {
     case OP_ATTEND: return &mix_attend;
+    case OP_CONV: return &mix_conv;
+    case OP_RECUR: return &mix_recur;
     default: return NULL;
     }
 }

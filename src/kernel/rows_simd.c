@@ -83,14 +83,15 @@ static inline VF activate(VF x, Act act) {
     case ACT_RELU2: return vf_pick(x > vf_set(0), x * x, vf_set(0));
     case ACT_SIGMOID: return vf_sigmoid(x);
     case ACT_TANH: return vf_tanh(x);
+    case ACT_SOFTPLUS: return vf_softplus(x);
     case ACT_EXP: return vf_exp(x);
     default: return x;
     }
 }
 
-/* Not worth a polynomial: they stand in small vectors only. */
+/* Not worth a polynomial: it stands in small vectors only. */
 static bool slow_act(Act act) {
-    return act == ACT_GELU_ERF || act == ACT_SOFTPLUS;
+    return act == ACT_GELU_ERF;
 }
 
 static void act(float *y, const float *x, int n, Act kind) {

@@ -174,6 +174,21 @@ static inline VF vf_tanh(VF x) {
     return vf_pick(x == x, y, x);
 }
 
+/* log(1 + e^x) = max(x, 0) + log(1 + z), z = e^-|x|; log(1 + z) = 2 atanh(z / (2 + z)), whose argument is at most 1/3. */
+static inline VF vf_softplus(VF x) {
+    const VF z = vf_exp(-vf_abs(x));
+    const VF s = z / (z + vf_set(2.0f)), t = s * s;
+    VF p = vf_set(1.0f / 15);
+    p = vf_fma(p, t, vf_set(1.0f / 13));
+    p = vf_fma(p, t, vf_set(1.0f / 11));
+    p = vf_fma(p, t, vf_set(1.0f / 9));
+    p = vf_fma(p, t, vf_set(1.0f / 7));
+    p = vf_fma(p, t, vf_set(1.0f / 5));
+    p = vf_fma(p, t, vf_set(1.0f / 3));
+    p = vf_fma(p, t, vf_set(1.0f));
+    return vf_fma(s + s, p, vf_pick(x < vf_set(0), vf_set(0), x)); /* a NaN stays one */
+}
+
 /* Sixteen halves to floats and back. */
 static inline VF vf_load_f16(const uint16_t *p) {
 #if defined(__AVX512F__)
@@ -274,6 +289,66 @@ static inline void vf_transpose(VF v[16]) {
         }
     memcpy(v, x, sizeof x);
 #endif
+}
+
+/* ---- one register ----------------------------------------------------------------------------------------------------
+ *
+ * VR is as wide as the level's registers. Loops that keep many sums at once are written with it: compilers keep a VF
+ * that is wider than a register in memory. */
+#if defined(__AVX512F__)
+enum { LANES = 16 };
+#elif defined(__AVX2__)
+enum { LANES = 8 };
+#else
+enum { LANES = 4 };
+#endif
+#if defined(__AVX512F__)
+typedef float VR __attribute__((vector_size(64)));
+#elif defined(__AVX2__)
+typedef float VR __attribute__((vector_size(32)));
+#else
+typedef float VR __attribute__((vector_size(16)));
+#endif
+
+static inline VR vr_load(const float *p) {
+    VR v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+static inline void vr_store(float *p, VR v) {
+    memcpy(p, &v, sizeof v);
+}
+
+static inline VR vr_set(float x) {
+#if defined(__AVX512F__)
+    return (VR)_mm512_set1_ps(x);
+#elif defined(__AVX2__)
+    return (VR)_mm256_set1_ps(x);
+#else
+    return (VR){x, x, x, x};
+#endif
+}
+
+/* As vf_fma. */
+static inline VR vr_fma(VR a, VR b, VR c) {
+#if defined(__AVX512F__)
+    return (VR)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__FMA__)
+    return (VR)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#else
+    return a * b + c;
+#endif
+}
+
+/* By halves, as vf_sum. */
+static inline float vr_sum(VR v) {
+    float x[LANES];
+    memcpy(x, &v, sizeof x);
+    for (int width = LANES / 2; width > 0; width /= 2)
+        for (int i = 0; i < width; i++)
+            x[i] += x[i + width];
+    return x[0];
 }
 
 static inline VF vf_load_i8(const int8_t *p) {
