@@ -20,7 +20,8 @@ struct Sampler {
     SampleSpec spec;
     int vocab;
     uint64_t draws;
-    float *logits;          /* a copy, changed by penalties */
+    float *copy;            /* of the logits, changed by penalties */
+    float *logits;          /* the copy, or the caller's own when nothing changes them */
     Candidate *candidates;  /* [vocab] */
     uint16_t *counts;       /* [vocab], zero between picks */
 };
@@ -50,10 +51,10 @@ Status sampler_open(SampleSpec spec, int vocab, Sampler **out, Error *err) {
     FAIL_IF(s == NULL, ERR_MEMORY, "no memory for a sampler");
     s->spec = spec;
     s->vocab = vocab;
-    s->logits = mem_array((size_t)vocab, sizeof *s->logits, MEM_MISC);
+    s->copy = mem_array((size_t)vocab, sizeof *s->copy, MEM_MISC);
     s->candidates = mem_array((size_t)vocab, sizeof *s->candidates, MEM_MISC);
     s->counts = mem_array((size_t)vocab, sizeof *s->counts, MEM_MISC);
-    if (s->logits == NULL || s->candidates == NULL || s->counts == NULL) {
+    if (s->copy == NULL || s->candidates == NULL || s->counts == NULL) {
         sampler_close(s);
         return error_set(err, ERR_MEMORY, "no memory for a sampler");
     }
@@ -64,7 +65,7 @@ Status sampler_open(SampleSpec spec, int vocab, Sampler **out, Error *err) {
 void sampler_close(Sampler *s) {
     if (s == NULL)
         return;
-    mem_free(s->logits);
+    mem_free(s->copy);
     mem_free(s->candidates);
     mem_free(s->counts);
     mem_free(s);
@@ -300,7 +301,9 @@ static int candidates_of(Sampler *s) {
 Status sampler_pick(Sampler *s, const float *logits, const int32_t *history, int n_history, int prompt,
                     const uint64_t *allowed, int32_t *token, Error *err) {
     const SampleSpec *spec = &s->spec;
-    memcpy(s->logits, logits, (size_t)s->vocab * sizeof *logits);
+    const bool changed = spec->n_bias > 0 || allowed != NULL || spec->repeat_penalty != 1 || spec->presence_penalty != 0 ||
+                         spec->frequency_penalty != 0 || spec->dry_multiplier != 0;
+    s->logits = changed ? memcpy(s->copy, logits, (size_t)s->vocab * sizeof *logits) : (float *)logits; /* not written then */
     for (int i = 0; i < spec->n_bias; i++)
         if (is_token(s, spec->bias[i].token))
             s->logits[spec->bias[i].token] += spec->bias[i].bias;

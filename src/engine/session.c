@@ -103,7 +103,10 @@ Status session_add_sequence(Session *s, Error *err) {
 Status session_step(Session *s, const Batch *batch, Error *err) {
     for (int i = 0; i < batch->n_run; i++)
         TRY(sequence_reserve(batch->runs[i].sequence, batch->runs[i].n_row, err));
-    TRY(program_run(s->program, s->spec.pool, batch, err));
+    const Status status = program_run(s->program, s->spec.pool, batch, err);
+    for (int i = 0; status != OK && i < batch->n_run; i++)
+        sequence_abandon(batch->runs[i].sequence);
+    TRY(status);
     for (int i = 0; i < batch->n_run; i++)
         sequence_advance(batch->runs[i].sequence, batch->runs[i].n_row);
     return OK;

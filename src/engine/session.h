@@ -36,7 +36,8 @@ Sequence *session_sequence(Session *session, int index);
 Status session_add_sequence(Session *session, Error *err);
 
 /* Appends tokens to a sequence, in steps of at most `chunk` (0 = max_rows); the logits of the last token are wanted
- * (session_logits). Progress in tokens. On ERR_CANCELLED the tokens of finished steps are kept. */
+ * (session_logits). Progress in tokens. On ERR_CANCELLED the tokens of finished steps are kept, except in
+ * models with recurrent layers: there the sequence is empty afterwards. */
 Status session_feed(Session *session, int sequence, const int32_t *tokens, int n, int chunk, const Progress *progress,
                     Error *err);
 /* Logits [V] of the last token fed; valid until the next feed or step. */

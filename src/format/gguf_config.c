@@ -24,7 +24,16 @@ static const struct { const char *gguf, *config; } keys[] = {
     {"attention.layer_norm_rms_epsilon", "rms_norm_eps"},
     {"attention.layer_norm_epsilon", "layer_norm_eps"},
     {"attention.sliding_window", "sliding_window"},
+    {"attention.key_length_swa", "swa_head_dim"},
+    {"attention.value_length_swa", "swa_v_head_dim"},
     {"attention.scale", "attention_multiplier"},
+    {"attention.value_scale", "attention_value_scale"},
+    {"attention.temperature_scale", "temperature_scale"},
+    {"attention.shared_kv_layers", "num_kv_shared_layers"},
+    {"embedding_length_per_layer_input", "hidden_size_per_layer_input"},
+    {"embedding_scale", "embedding_multiplier"},
+    {"residual_scale", "residual_multiplier"},
+    {"logit_scale", "logit_scale"},
     {"attn_logit_softcapping", "attn_logit_softcapping"},
     {"final_logit_softcapping", "final_logit_softcapping"},
     {"rope.freq_base_swa", "rope_local_base_freq"},
@@ -39,11 +48,21 @@ static const struct { const char *gguf, *config; } keys[] = {
     {"expert_group_count", "n_group"},
     {"expert_group_used_count", "topk_group"},
     {"leading_dense_block_count", "first_k_dense_replace"},
+    {"interleave_moe_layer_step", "interleave_moe_layer_step"},
+    {"swiglu_clamp_exp", "swiglu_limits"},
+    {"swiglu_clamp_shexp", "swiglu_limits_shared"},
+    {"nextn_predict_layers", "num_nextn_predict_layers"},
+    {"full_attention_interval", "full_attention_interval"},
+    {"ssm.conv_kernel", "conv_kernel"},
+    {"ssm.state_size", "ssm_state_size"},
+    {"ssm.group_count", "n_groups"},
+    {"ssm.time_step_rank", "mamba_num_heads"},
 };
 
 /* What an architecture name stands for: the model_type, and constants of it that files leave out, as JSON. */
 typedef struct ArchRow {
     const char *arch, *model_type, *implied;
+    const char *when; /* only for files with this key (under the architecture), and not 0 */
 } ArchRow;
 static const ArchRow archs[] = {
 #include "format/gguf_archs.inc"
@@ -146,6 +165,7 @@ static bool copy_rope(const ModelFiles *files, const char *arch, json_t *config)
         {"rope.scaling.factor", "factor"},
         {"rope.scaling.original_context_length", "original_max_position_embeddings"},
         {"rope.scaling.attn_factor", "attention_factor"},
+        {"rope.scaling.yarn_attn_factor", "attention_factor"},
         {"rope.scaling.yarn_beta_fast", "beta_fast"},
         {"rope.scaling.yarn_beta_slow", "beta_slow"},
         {"rope.scaling.yarn_log_multiplier", "yarn_log_multiplier"},
@@ -159,10 +179,40 @@ static bool copy_rope(const ModelFiles *files, const char *arch, json_t *config)
     return done ? json_object_set_new(config, "rope_parameters", rope) == 0 : (json_decref(rope), false);
 }
 
+/* Which layers see a window: a number or truth per layer as the words of layer_types. A single number stays the period. */
+static bool copy_pattern(const ModelFiles *files, const char *arch, json_t *config) {
+    const MetaValue *v = meta_of(files, arch, "attention.sliding_window_pattern");
+    if (v == NULL || v->type != META_ARRAY)
+        return copy_key(files, arch, "attention.sliding_window_pattern", config, "sliding_window_pattern");
+    json_t *list = json_array();
+    bool done = list != NULL;
+    for (size_t i = 0; done && i < v->as.array.count; i++) {
+        int64_t local;
+        const bool known = meta_array_int(v, i, &local);
+        done = json_array_append_new(list, json_string(known && local != 0 ? "sliding_attention" : "full_attention")) == 0;
+    }
+    return done ? set(config, "layer_types", list) : (json_decref(list), false);
+}
+
+/* The count of layers includes those that only predict further tokens. */
+static bool take_predicting_layers(json_t *config) {
+    const json_t *more = json_object_get(config, "num_nextn_predict_layers"), *all = json_object_get(config, "num_hidden_layers");
+    const json_int_t n = json_integer_value(all) - json_integer_value(more);
+    return json_integer_value(more) <= 0 || n < 1 || set(config, "num_hidden_layers", json_integer(n));
+}
+
 static size_t vocabulary(const ModelFiles *files) {
     const MetaValue *tokens = model_files_meta_find(files, "tokenizer.ggml.tokens");
     const Tensor *table = model_files_find(files, "token_embd.weight");
     return table != NULL && table->n_dim == 2 ? table->dims[0] : tokens != NULL && tokens->type == META_ARRAY ? tokens->as.array.count : 0;
+}
+
+/* The width of a state's heads follows from their number. */
+static bool fill_head_dim(const ModelFiles *files, const char *arch, json_t *config) {
+    const MetaValue *inner = meta_of(files, arch, "ssm.inner_size"), *heads = meta_of(files, arch, "ssm.time_step_rank");
+    if (inner == NULL || heads == NULL || inner->type == META_ARRAY || heads->type == META_ARRAY || heads->as.integer < 1)
+        return true;
+    return set(config, "mamba_head_dim", json_integer(inner->as.integer / heads->as.integer));
 }
 
 static bool fill(const ModelFiles *files, const char *arch, const ArchRow *row, json_t *config) {
@@ -170,7 +220,8 @@ static bool fill(const ModelFiles *files, const char *arch, const ArchRow *row, 
     done = done && set(config, "gguf_architecture", json_string(arch));
     for (size_t i = 0; done && i < COUNT(keys); i++)
         done = copy_key(files, arch, keys[i].gguf, config, keys[i].config);
-    done = done && copy_rope(files, arch, config);
+    done = done && fill_head_dim(files, arch, config) && copy_rope(files, arch, config) && copy_pattern(files, arch, config) &&
+           take_predicting_layers(config);
     if (done && vocabulary(files) > 0)
         done = set(config, "vocab_size", json_integer((json_int_t)vocabulary(files)));
     if (done && row != NULL && row->implied != NULL) {
@@ -181,13 +232,18 @@ static bool fill(const ModelFiles *files, const char *arch, const ArchRow *row, 
     return done;
 }
 
+static bool is_set(const MetaValue *v) {
+    return v != NULL && (v->type == META_ARRAY || v->type == META_STRING || v->type == META_F32 || v->type == META_F64 ||
+                         v->as.integer != 0);
+}
+
 Status gguf_config(const ModelFiles *files, json_t **out, Error *err) {
     *out = NULL;
     char arch[64];
     FAIL_IF(!gguf_architecture(files, arch), ERR_FORMAT, "%s: general.architecture is missing", model_files_path(files));
     const ArchRow *row = NULL;
     for (size_t i = 0; i < COUNT(archs) && row == NULL; i++)
-        if (strcmp(archs[i].arch, arch) == 0)
+        if (strcmp(archs[i].arch, arch) == 0 && (archs[i].when == NULL || is_set(meta_of(files, arch, archs[i].when))))
             row = &archs[i];
     json_t *config = json_object();
     if (config == NULL || !fill(files, arch, row, config)) {

@@ -22,6 +22,9 @@ static const NameRow outer_rows[] = {
     {NULL, "model.embed_tokens*", "token_embd*"},
     {NULL, "model.norm*", "output_norm*"},
     {NULL, "lm_head*", "output*"},
+    {NULL, "model.embed_tokens_per_layer*", "per_layer_token_embd*"},
+    {NULL, "model.per_layer_model_projection*", "per_layer_model_proj*"},
+    {NULL, "model.per_layer_projection_norm*", "per_layer_proj_norm*"},
 };
 
 static bool arch_listed(const char *archs, const char *arch) {

@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "format/gguf_names.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -445,7 +446,8 @@ static Status bind_experts(Weights *w, const Binder *b, const WeightDecl *d, Wei
         } else if (layout->stacked != NULL) {
             const size_t rows = (size_t)d->rows * (size_t)layout->parts;
             /* A transposed stack is [E, cols, rows]: bound whole as [E * cols, rows], then each part turned. */
-            const bool turned = layout->transposed && find_beside(b, layout->stacked, "_blocks") == NULL;
+            const bool plain = b->arch != NULL; /* GGUF's stacks are [E, rows, cols], gate before up */
+            const bool turned = layout->transposed && !plain && find_beside(b, layout->stacked, "_blocks") == NULL;
             TRY(matrix_named(w, b, layout->stacked, turned ? (size_t)d->count * (size_t)d->cols : (size_t)d->count * rows,
                              turned ? rows : (size_t)d->cols, &tensor, &found, err));
             if (!found)
@@ -453,8 +455,9 @@ static Status bind_experts(Weights *w, const Binder *b, const WeightDecl *d, Wei
             for (int e = 0; e < d->count; e++) {
                 Matrix *m = &weight->matrices[e];
                 *m = tensor;
-                const int part = layout->interleaved ? layout->part : layout->part * d->rows;
-                const int step = layout->interleaved ? layout->parts : 1;
+                const bool alternate = layout->interleaved && !plain;
+                const int part = alternate ? layout->part : layout->part * d->rows;
+                const int step = alternate ? layout->parts : 1;
                 if (!turned) {
                     TRY(rows_of(d->name, m, e * (int)rows + part, d->rows, step, err));
                     continue;
@@ -481,11 +484,14 @@ static Status bind_vector(Weights *w, const Binder *b, const WeightDecl *d, Weig
     const ExpertLayout *part = &d->layout[0];
     const size_t n = (size_t)d->rows * (size_t)d->cols;
     const Tensor *t = find(b, d->name);
+    const bool fused = t == NULL && part->stacked != NULL;
+    if (fused)
+        t = find(b, part->stacked);
     if (t == NULL && d->optional)
         return OK;
     if (t == NULL)
         return missing(d, err);
-    const size_t parts = part->parts > 1 ? (size_t)part->parts : 1;
+    const size_t parts = fused && part->parts > 1 ? (size_t)part->parts : 1;
     const size_t whole = d->whole != 0 ? (size_t)d->whole : n * parts;
     const size_t have = flat_rows(t) * flat_cols(t);
     if (have != whole || t->bytes != dtype_row_bytes(t->type, have))
@@ -499,7 +505,9 @@ static Status bind_vector(Weights *w, const Binder *b, const WeightDecl *d, Weig
         for (size_t i = 0; i < cols; i++) {
             size_t from = (size_t)d->begin + r * cols * parts;
             from += parts == 1 ? i : part->interleaved ? i * parts + (size_t)part->part : (size_t)part->part * cols + i;
-            weight->vector[r * cols + i] = all[from];
+            if (d->transposed)
+                from = (size_t)d->begin + i * (size_t)d->rows + r;
+            weight->vector[r * cols + i] = d->map == MAP_NEG_EXP ? -expf(all[from]) : all[from];
         }
     mem_free(all);
     w->copied_bytes += n * sizeof(float);
@@ -525,6 +533,18 @@ static size_t matrix_bytes(const Matrix *m) {
     return bytes;
 }
 
+static Status bind_weight(Weights *w, const Binder *b, const WeightDecl *d, Weight *weight, Error *err) {
+    if (d->role == WEIGHT_VECTOR)
+        return bind_vector(w, b, d, weight, err);
+    weight->count = d->count;
+    weight->matrices = arena_array(&w->arena, (size_t)d->count, sizeof *weight->matrices);
+    FAIL_IF(weight->matrices == NULL, ERR_MEMORY, "no memory for the weights");
+    TRY(d->role == WEIGHT_EXPERTS ? bind_experts(w, b, d, weight, err) : bind_matrix(w, b, d, weight, err));
+    for (int m = 0; m < d->count; m++)
+        weight->bytes += matrix_bytes(&weight->matrices[m]);
+    return OK;
+}
+
 Status weights_open(const Graph *graph, const ModelFiles *files, Weights **out, Error *err) {
     *out = NULL;
     Weights *w = mem_zalloc(sizeof *w, MEM_GRAPH);
@@ -543,20 +563,13 @@ Status weights_open(const Graph *graph, const ModelFiles *files, Weights **out, 
     Status status = w->weights == NULL || w->used == NULL ? error_set(err, ERR_MEMORY, "no memory for the weights") : OK;
     for (int i = 0; status == OK && i < graph->n_weight; i++) {
         const WeightDecl *d = &graph->weights[i];
-        Weight *weight = &w->weights[i];
-        if (d->role == WEIGHT_VECTOR) {
-            status = bind_vector(w, &b, d, weight, err);
-            continue;
+        status = bind_weight(w, &b, d, &w->weights[i], err);
+        if (d->kept_only && status != OK && status != ERR_MEMORY) { /* nothing runs with it: a model works without */
+            w->weights[i] = (Weight){0};
+            error_clear(err);
+            status = OK;
         }
-        weight->count = d->count;
-        weight->matrices = arena_array(&w->arena, (size_t)d->count, sizeof *weight->matrices);
-        if (weight->matrices == NULL)
-            status = error_set(err, ERR_MEMORY, "no memory for the weights");
-        else
-            status = d->role == WEIGHT_EXPERTS ? bind_experts(w, &b, d, weight, err) : bind_matrix(w, &b, d, weight, err);
-        for (int m = 0; status == OK && m < d->count; m++)
-            weight->bytes += matrix_bytes(&weight->matrices[m]);
-        w->mapped_bytes += weight->bytes;
+        w->mapped_bytes += w->weights[i].bytes;
     }
     if (status != OK) {
         weights_close(w);

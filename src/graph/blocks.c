@@ -8,16 +8,18 @@
 /* ---- attention --------------------------------------------------------------------------------------------------------- */
 
 Attn attn_of(Graph *g, const Cfg *c) {
-    const int heads = cfg_need(c, "num_attention_heads");
-    const int head_dim = cfg_int(c, "head_dim", cfg_need(c, "hidden_size") / heads);
-    Attn a = {.heads = heads, .kv_heads = cfg_int(c, "num_key_value_heads", heads), .head_dim = head_dim,
-              .qkv_bias = cfg_bool(c, "attention_bias", false)};
+    const int i = g->layer;
+    const int heads = cfg_need_at(c, "num_attention_heads", i);
+    const int head_dim = cfg_int_at(c, "head_dim", i, cfg_need(c, "hidden_size") / heads);
+    Attn a = {.heads = heads, .kv_heads = cfg_int_at(c, "num_key_value_heads", i, heads), .head_dim = head_dim};
     if (a.kv_heads < 1 || head_dim < 1 || heads % a.kv_heads != 0) {
         graph_fail(g, "config.json: %d heads of width %d, %d key/value heads", heads, head_dim, a.kv_heads);
         a.kv_heads = a.heads = a.head_dim = 1;
     }
-    a.out_bias = a.qkv_bias;
-    a.value_dim = cfg_int(c, "v_head_dim", head_dim);
+    /* GGUF files tell of biases by having them. */
+    a.qkv_bias = cfg_bool(c, "attention_bias", cfg_is_gguf(c) && has_tensor(g, "self_attn.q_proj.bias"));
+    a.out_bias = cfg_is_gguf(c) ? has_tensor(g, "self_attn.o_proj.bias") : a.qkv_bias;
+    a.value_dim = cfg_int_at(c, "v_head_dim", i, head_dim);
     a.rope = rope_of(g, c, head_dim, NULL);
     a.rope.interleaved = cfg_bool(c, "rope_interleaved", false);
     return a;
@@ -28,6 +30,8 @@ static Val position_of(Graph *g, Val x, const Attn *a, int heads) {
 }
 
 static Val normed(Graph *g, Val x, const char *name, const Attn *a) {
+    if (a->norm_bare)
+        return norm_plain(g, x, a->head_dim, NORM_RMS, norm_eps(g));
     return name == NULL ? x : a->norm_whole ? norm(g, x, name) : norm_heads(g, x, name, a->head_dim);
 }
 
@@ -37,11 +41,34 @@ static Val placed(Graph *g, Val x, const char *norm_name, const Attn *a, int hea
     return position_of(g, normed(g, x, norm_name, a), a, heads);
 }
 
+/* The cache that an earlier layer stores its keys or values in. */
+static State state_of(Graph *g, int layer, const char *name) {
+    for (int s = 0; s < g->n_state; s++) {
+        const char *at = strrchr(g->states[s].name, '.');
+        if (g->states[s].layer == layer && at != NULL && strcmp(at + 1, name) == 0)
+            return s;
+    }
+    graph_fail(g, "layer %d has no %s cache that others could read", layer, name);
+    return NO_STATE;
+}
+
+/* Declares the caches of a layer and stores its keys and values. */
+static void store_pair(Graph *g, Val k, Val v, const Attn *a, int value_dim, State *keys, State *values) {
+    /* Of a chunk no more than its own length can be seen, as of a window. */
+    const int window = a->chunk > 0 && (a->window == 0 || a->chunk < a->window) ? a->chunk : a->window;
+    *keys = state_rows(g, "key", (RowState){.heads = a->kv_heads, .width = a->head_dim, .window = window});
+    *values = state_rows(g, "value", (RowState){.heads = a->kv_heads, .width = value_dim, .window = window});
+    store(g, k, *keys);
+    store(g, v, *values);
+}
+
 Val attention(Graph *g, Val x, Attn a) {
     const int width = width_of(g, x), value_dim = a.value_dim != 0 ? a.value_dim : a.head_dim;
     const int qw = a.heads * a.head_dim * (a.gate_in_q ? 2 : 1), kw = a.kv_heads * a.head_dim, vw = a.kv_heads * value_dim;
     push(g, "%s", a.scope != NULL ? a.scope : "self_attn");
-    Val q, k, v, gate = NO_VAL;
+    if (a.qkv == NULL && has_tensor(g, "qkv_proj.weight") && !has_tensor(g, "q_proj.weight"))
+        a.qkv = "qkv_proj"; /* some files hold the three in one */
+    Val q, k = NO_VAL, v = NO_VAL, gate = NO_VAL;
     if (a.qkv != NULL) {
         const int whole = qw + kw + vw;
         q = linear_part(g, x, a.qkv, whole, 0, qw, a.qkv_bias, SPLIT_ROWS);
@@ -49,8 +76,10 @@ Val attention(Graph *g, Val x, Attn a) {
         v = linear_part(g, x, a.qkv, whole, qw + kw, vw, a.qkv_bias, SPLIT_ROWS);
     } else {
         q = linear(g, x, "q_proj", qw, a.qkv_bias, SPLIT_ROWS);
-        k = linear(g, x, "k_proj", kw, a.qkv_bias, SPLIT_ROWS);
-        v = linear(g, x, "v_proj", vw, a.qkv_bias, SPLIT_ROWS);
+        if (!a.borrow) {
+            k = linear(g, x, "k_proj", kw, a.qkv_bias, SPLIT_ROWS);
+            v = a.value_is_key ? k : linear(g, x, "v_proj", vw, a.qkv_bias, SPLIT_ROWS);
+        }
     }
     if (a.gate_in_q) { /* each head has its query and then its gate */
         gate = slice_heads(g, q, a.heads, a.head_dim, a.head_dim);
@@ -59,13 +88,20 @@ Val attention(Graph *g, Val x, Attn a) {
         gate = linear(g, x, a.gate, a.gate_width != 0 ? a.gate_width : a.heads, false, SPLIT_ROWS);
     }
     q = placed(g, q, a.q_norm, &a, a.heads);
-    k = placed(g, k, a.k_norm, &a, a.kv_heads);
     if (a.temp_scale != 0)
         q = scale_by_position(g, q, a.temp_scale, a.temp_floor, a.temp_plus);
-    const State keys = state_rows(g, "key", (RowState){.heads = a.kv_heads, .width = a.head_dim, .window = a.window});
-    const State values = state_rows(g, "value", (RowState){.heads = a.kv_heads, .width = value_dim, .window = a.window});
-    store(g, k, keys);
-    store(g, v, values);
+    State keys, values;
+    if (a.borrow) {
+        keys = state_of(g, a.lender, "key");
+        values = state_of(g, a.lender, "value");
+    } else {
+        k = placed(g, k, a.k_norm, &a, a.kv_heads);
+        if (a.value_norm)
+            v = norm_plain(g, v, value_dim, NORM_RMS, norm_eps(g));
+        if (a.value_scale != 0)
+            v = scale(g, v, a.value_scale);
+        store_pair(g, k, v, &a, value_dim, &keys, &values);
+    }
     Val y = attend(g, q, (Attend){.heads = a.heads, .kv_heads = a.kv_heads, .key_width = a.head_dim,
                                   .value_width = value_dim, .scale = a.scale, .softcap = a.softcap,
                                   .window = a.window, .chunk = a.chunk, .sinks = a.sinks, .keys = keys,
@@ -79,7 +115,8 @@ Val attention(Graph *g, Val x, Attn a) {
 
 /* ---- feed-forward ------------------------------------------------------------------------------------------------------- */
 
-static Act act_of(Graph *g, const char *name) {
+Act act_of(Graph *g, const Cfg *c, const char *key) {
+    const char *name = cfg_str(c, key, "silu");
     static const struct { const char *name; Act act; } known[] = {
         {"silu", ACT_SILU}, {"swish", ACT_SILU}, {"gelu", ACT_GELU_ERF}, {"gelu_pytorch_tanh", ACT_GELU_TANH},
         {"gelu_tanh", ACT_GELU_TANH}, {"gelu_new", ACT_GELU_TANH}, {"relu", ACT_RELU}, {"relu2", ACT_RELU2},
@@ -93,8 +130,8 @@ static Act act_of(Graph *g, const char *name) {
 }
 
 Ffn ffn_of(Graph *g, const Cfg *c) {
-    return (Ffn){.dim = cfg_need(c, "intermediate_size"), .act = act_of(g, cfg_str(c, "hidden_act", "silu")),
-                 .bias = cfg_bool(c, "mlp_bias", false)};
+    return (Ffn){.dim = cfg_need_at(c, "intermediate_size", g->layer), .act = act_of(g, c, "hidden_act"),
+                 .bias = cfg_bool(c, "mlp_bias", cfg_is_gguf(c) && has_tensor(g, "mlp.up_proj.bias"))};
 }
 
 static Val ffn_inside(Graph *g, Val x, const Ffn *f) {
@@ -103,7 +140,7 @@ static Val ffn_inside(Graph *g, Val x, const Ffn *f) {
     if (f->no_gate) {
         h = act(g, linear(g, x, up, f->dim, f->bias, SPLIT_ROWS), f->act);
     } else {
-        const Glu unit = {.act = f->act, .limit = f->limit, .oai = f->oai};
+        const Glu unit = {.act = f->act, .limit = f->limit, .late = f->late, .oai = f->oai};
         if (f->fused != NULL)
             h = glu(g, linear_part(g, x, f->fused, 2 * f->dim, 0, f->dim, f->bias, SPLIT_ROWS),
                     linear_part(g, x, f->fused, 2 * f->dim, f->dim, f->dim, f->bias, SPLIT_ROWS), unit);
@@ -130,19 +167,24 @@ static const ExpertNames expert_names[] = {
     {"w1", "w3", "w2"},
 };
 
+/* "experts.gate_proj", with or without the first part. */
+static void expert_name(const Moe *m, const char *name, const char *middle, char text[96]) {
+    const char *scope = m->experts_scope != NULL ? m->experts_scope : "experts";
+    snprintf(text, 96, "%s%s%s%s", scope, scope[0] != '\0' ? "." : "", middle, name);
+}
+
 static int expert_weight(Graph *g, const Moe *m, int which, int rows, int cols) {
     const ExpertNames *names = &expert_names[m->expert_w ? 1 : 0];
     const char *name = which == 0 ? names->gate : which == 1 ? names->up : names->down;
-    const char *scope = m->experts_scope != NULL ? m->experts_scope : "experts";
     char text[96];
     WeightDecl decl = {.role = WEIGHT_EXPERTS, .rows = rows, .cols = cols, .count = m->experts, .split = SPLIT_EXPERTS};
-    snprintf(text, sizeof text, "%s.%s", scope, name);
+    expert_name(m, name, "", text);
     decl.name = graph_scoped(g, text, ".weight");
     int n = 0;
-    snprintf(text, sizeof text, "%s.%%d.%s.weight", scope, name);
-    decl.layout[n++] = (ExpertLayout){.each = graph_scoped(g, text, "")};
+    expert_name(m, name, "%d.", text);
+    decl.layout[n++] = (ExpertLayout){.each = graph_scoped(g, text, ".weight")};
     const bool pair = which < 2 && !m->no_gate;
-    snprintf(text, sizeof text, "%s.%s", scope, pair ? "gate_up_proj" : name);
+    expert_name(m, pair ? "gate_up_proj" : name, "", text);
     const char *stacked = graph_scoped(g, text, "");
     decl.layout[n++] = (ExpertLayout){.stacked = stacked, .part = pair ? which : 0, .parts = pair ? 2 : 1,
                                       .interleaved = pair && m->interleaved, .transposed = m->transposed};
@@ -151,13 +193,14 @@ static int expert_weight(Graph *g, const Moe *m, int which, int rows, int cols) 
 
 /* Biases: [E, rows] stacked beside the matrices, fused in the same way. */
 static int expert_bias(Graph *g, const Moe *m, int which, int rows) {
-    const char *scope = m->experts_scope != NULL ? m->experts_scope : "experts";
+    static const char *const names[] = {"gate_proj", "up_proj", "down_proj"};
     char text[96];
-    snprintf(text, sizeof text, "%s.%s_bias", scope, which == 2 ? "down_proj" : "gate_up_proj");
-    WeightDecl decl = {.name = graph_scoped(g, text, ""), .role = WEIGHT_VECTOR, .rows = m->experts, .cols = rows,
-                       .count = 1, .split = SPLIT_EXPERTS};
-    if (which < 2)
-        decl.layout[0] = (ExpertLayout){.stacked = decl.name, .part = which, .parts = 2, .interleaved = m->interleaved};
+    WeightDecl decl = {.role = WEIGHT_VECTOR, .rows = m->experts, .cols = rows, .count = 1, .split = SPLIT_EXPERTS};
+    expert_name(m, names[which], "", text);
+    decl.name = graph_scoped(g, text, ".bias");
+    expert_name(m, which < 2 ? "gate_up_proj_bias" : "down_proj_bias", "", text);
+    decl.layout[0] = (ExpertLayout){.stacked = graph_scoped(g, text, ""), .part = which < 2 ? which : 0,
+                                    .parts = which < 2 ? 2 : 1, .interleaved = which < 2 && m->interleaved};
     return graph_weight(g, decl);
 }
 
@@ -201,6 +244,16 @@ static Val experts(Graph *g, Val x, Val route, const Moe *m) {
     return sum->out;
 }
 
+Moe moe_of(Graph *g, const Cfg *c) {
+    const int whole = cfg_int_at(c, "intermediate_size", g->layer, 0); /* of the experts where only one size is given */
+    const int dim = cfg_int_at(c, "moe_intermediate_size", g->layer, whole);
+    return (Moe){.experts = cfg_need_at(c, "num_experts", g->layer), .used = cfg_need_at(c, "num_experts_per_tok", g->layer),
+                 .dim = dim, .shared_dim = cfg_int(c, "shared_expert_intermediate_size", dim * cfg_int(c, "n_shared_experts", 0)),
+                 .groups = cfg_int(c, "n_group", 0), .groups_used = cfg_int(c, "topk_group", 0),
+                 .renormalise = cfg_bool(c, "norm_topk_prob", false), .scale = cfg_real(c, "routed_scaling_factor", 1),
+                 .glu = {.act = act_of(g, c, "hidden_act")}};
+}
+
 Val moe(Graph *g, Val x, Moe m) {
     if (graph_ok(g) && (m.experts < 1 || m.used < 1 || m.used > m.experts + m.zero_experts || m.dim < 1 || m.experts + m.zero_experts > 4096))
         graph_fail(g, "%d of %d experts of width %d", m.used, m.experts, m.dim);
@@ -210,7 +263,9 @@ Val moe(Graph *g, Val x, Moe m) {
         m.scale = 1;
     if (m.glu.act == ACT_NONE)
         m.glu.act = ACT_SILU;
-    push(g, "%s", m.scope != NULL ? m.scope : "mlp");
+    const bool scoped = m.scope == NULL || m.scope[0] != '\0';
+    if (scoped)
+        push(g, "%s", m.scope != NULL ? m.scope : "mlp");
     const int all = m.experts + m.zero_experts;
     const Val seen = m.has_router_input ? m.router_input : x;
     const Val scores = linear_exact(g, seen, m.router != NULL ? m.router : "gate", all, m.router_bias);
@@ -219,7 +274,8 @@ Val moe(Graph *g, Val x, Moe m) {
     if (op != NULL) {
         op->u.route = (OpRoute){.experts = m.experts, .used = m.used, .groups = m.groups, .groups_used = m.groups_used,
                                 .zero_experts = m.zero_experts, .group_by_top2 = m.group_by_top2,
-                                .renormalise = m.renormalise, .renormalise_eps = m.renormalise_eps, .scale = m.scale,
+                                .renormalise = m.renormalise, .renormalise_eps = m.renormalise_eps,
+                                .renormalise_min = m.renormalise_min, .scale = m.scale,
                                 .score = m.score};
         route = op->out;
         const int at = g->n_op - 1;
@@ -252,6 +308,7 @@ Val moe(Graph *g, Val x, Moe m) {
             s = mul(g, s, act(g, linear_exact(g, x, m.shared_gate, 1, false), ACT_SIGMOID));
         y = add(g, y, s);
     }
-    pop(g);
+    if (scoped)
+        pop(g);
     return y;
 }

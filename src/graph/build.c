@@ -1,5 +1,6 @@
 /* build.c - the builder: values, operations, weights and states as a description declares them. */
 #include "graph/graph_parts.h"
+#include "kernel/kernel.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -127,7 +128,9 @@ Op *graph_op(Graph *g, OpKind kind, Val a, Val b, int width) {
         return NULL;
     }
     Op *op = &g->ops[g->n_op++];
-    *op = (Op){.kind = kind, .in = {a, b, NO_VAL, NO_VAL}, .out = NO_VAL, .state = NO_STATE, .layer = g->layer};
+    *op = (Op){.kind = kind, .in = {a, b}, .out = NO_VAL, .state = NO_STATE, .layer = g->layer};
+    for (int i = 2; i < OP_INPUTS; i++)
+        op->in[i] = NO_VAL;
     for (size_t i = 0; i < COUNT(op->weight); i++)
         op->weight[i] = -1;
     op->name = place_of(g);
@@ -269,10 +272,11 @@ int graph_weight(Graph *g, WeightDecl decl) {
     if (decl.count == 0)
         decl.count = 1;
     decl.layer = g->layer;
+    decl.kept_only = g->keeping;
     /* The same tensor may be declared again (a tied embedding): it is one weight if it is read in the same way. */
     char key[640];
-    const int bytes = snprintf(key, sizeof key, "%s|%d|%d|%d|%d|%d|%d|%d", decl.name, decl.role, decl.rows, decl.cols,
-                               decl.count, decl.begin, decl.transposed, decl.layout[0].part);
+    const int bytes = snprintf(key, sizeof key, "%s|%d|%d|%d|%d|%d|%d|%d|%d", decl.name, decl.role, decl.rows, decl.cols,
+                               decl.count, decl.begin, decl.transposed, decl.layout[0].part, decl.map);
     if (bytes < 0 || (size_t)bytes >= sizeof key) {
         graph_fail(g, "the name of a weight is too long");
         return -1;
@@ -294,11 +298,29 @@ static int vector(Graph *g, const char *name, const char *suffix, int n) {
     return graph_weight(g, (WeightDecl){.name = graph_scoped(g, name, suffix), .role = WEIGHT_VECTOR, .rows = 1, .cols = n});
 }
 
-Val mul_weight(Graph *g, Val x, const char *name) {
+static Val mul_vector(Graph *g, Val x, const char *name, int n, bool repeated, VectorMap map) {
+    if (graph_ok(g) && (n < 1 || width_of(g, x) % n != 0))
+        graph_fail(g, "%d weights for a value of width %d", n, width_of(g, x));
     Op *op = graph_op(g, OP_WEIGHT_MUL, x, NO_VAL, width_of(g, x));
-    if (op != NULL)
-        op->weight[0] = vector(g, name, "", width_of(g, x));
-    return out_of(op);
+    if (op == NULL)
+        return NO_VAL;
+    op->u.vector.n = n;
+    op->u.vector.repeated = repeated;
+    op->weight[0] = graph_weight(g, (WeightDecl){.name = graph_scoped(g, name, ""), .role = WEIGHT_VECTOR, .rows = 1,
+                                                 .cols = n, .map = cfg_is_gguf(g->cfg) ? MAP_NONE : map});
+    return op->out;
+}
+
+Val mul_weight(Graph *g, Val x, const char *name) {
+    return mul_vector(g, x, name, width_of(g, x), false, MAP_NONE);
+}
+
+Val mul_weight_runs(Graph *g, Val x, const char *name, int width) {
+    return mul_vector(g, x, name, width, true, MAP_NONE);
+}
+
+Val mul_runs(Graph *g, Val x, const char *name, int n, VectorMap map) {
+    return mul_vector(g, x, name, n, false, map);
 }
 
 Val add_weight(Graph *g, Val x, const char *name) {
@@ -318,6 +340,17 @@ void norm_style(Graph *g, NormKind kind, float eps, bool plus_one) {
 
 float norm_eps(const Graph *g) {
     return g->norm_eps;
+}
+
+Val graph_norm(Graph *g, Val x, const char *name, int run, int weights, float eps) {
+    if (graph_ok(g) && (run < 1 || width_of(g, x) % run != 0))
+        graph_fail(g, "norm over %d of %d numbers", run, width_of(g, x));
+    Op *op = graph_op(g, OP_NORM, x, NO_VAL, width_of(g, x));
+    if (op == NULL)
+        return NO_VAL;
+    op->u.norm = (OpNorm){.kind = NORM_RMS, .run = run, .eps = eps, .weight_runs = weights / run};
+    op->weight[0] = vector(g, name, ".weight", weights);
+    return op->out;
 }
 
 /* Runs of `run` numbers; weights as wide as `weights` (run, or the whole value). */
@@ -411,6 +444,8 @@ Val embed(Graph *g, const char *name, int vocab, int width) {
     if (op == NULL)
         return NO_VAL;
     op->u.embed.scale = 1;
+    if (g->vocab_rows == 0 || vocab < g->vocab_rows)
+        g->vocab_rows = vocab; /* the smallest table bounds the ids that can be looked up */
     op->weight[0] = graph_weight(g, (WeightDecl){.name = graph_scoped(g, name, ".weight"), .role = WEIGHT_MATRIX,
                                                  .rows = vocab, .cols = width, .split = SPLIT_ROWS});
     return op->out;
@@ -441,7 +476,6 @@ void decoder(Graph *g, const Cfg *c, BlockFn block, Decoder spec) {
         return;
     }
     g->n_layer = layers;
-    g->vocab_rows = vocab;
     g->width = width;
     g->hidden = arena_array(&g->arena, (size_t)layers + 1, sizeof *g->hidden);
     if (g->hidden == NULL) {
@@ -455,6 +489,8 @@ void decoder(Graph *g, const Cfg *c, BlockFn block, Decoder spec) {
     const int table = graph_ok(g) ? g->ops[g->n_op - 1].weight[0] : -1;
     if (spec.embed_scale != 0)
         x = scale(g, x, spec.embed_scale);
+    if (spec.prepare != NULL)
+        g->prepared = spec.prepare(g, c, x);
     mark_hidden(g, x, 0);
     for (int i = 0; i < layers && graph_ok(g); i++) {
         g->layer = i;
@@ -473,18 +509,55 @@ void decoder(Graph *g, const Cfg *c, BlockFn block, Decoder spec) {
     if (tied && table >= 0) {
         Op *op = graph_op(g, OP_LINEAR, x, NO_VAL, vocab);
         if (op != NULL) {
-            op->weight[0] = table;
             op->u.linear.groups = 1;
+            op->weight[0] = table;
+            if (spec.head_bias)
+                op->weight[1] = vector(g, "lm_head", ".bias", vocab);
         }
         logits = out_of(op);
     } else {
-        logits = linear(g, x, "lm_head", vocab, false, SPLIT_ROWS);
+        logits = linear(g, x, "lm_head", vocab, spec.head_bias, SPLIT_ROWS);
     }
     if (spec.logit_scale != 0)
         logits = scale(g, logits, spec.logit_scale);
     if (spec.softcap != 0)
         logits = softcap(g, logits, spec.softcap);
     set_output(g, logits);
+}
+
+Val prepared(const Graph *g) {
+    return g->prepared;
+}
+
+/* One of them: what is declared stays, what would be computed is forgotten. */
+static void predicting_layer(Graph *g, const Cfg *c, BlockFn block, int i) {
+    const int n_op = g->n_op, n_value = g->n_value, n_state = g->n_state, n_rope = g->n_rope;
+    const Val x = g->hidden[g->n_layer];
+    g->keeping = true;
+    g->layer = i;
+    linear(g, concat(g, norm(g, x, "enorm"), norm(g, x, "hnorm")), "eh_proj", g->width, false, SPLIT_NONE);
+    if (has_tensor(g, "embed_tokens.weight"))
+        embed(g, "embed_tokens", g->vocab, g->width);
+    norm(g, x, "shared_head.norm");
+    if (has_tensor(g, "shared_head.head.weight"))
+        linear(g, x, "shared_head.head", g->vocab, false, SPLIT_ROWS);
+    block(g, c, x, i);
+    g->keeping = false;
+    g->layer = -1;
+    g->n_op = n_op;
+    g->n_value = n_value;
+    g->n_state = n_state;
+    g->n_rope = n_rope;
+}
+
+void predicting_layers(Graph *g, const Cfg *c, BlockFn block) {
+    const int count = cfg_int(c, "num_nextn_predict_layers", 0);
+    for (int i = g->n_layer; i < g->n_layer + count && graph_ok(g); i++) {
+        push(g, "model.layers.%d", i);
+        if (g->has_tensor == NULL || has_tensor(g, "eh_proj.weight"))
+            predicting_layer(g, c, block, i);
+        pop(g);
+    }
 }
 
 /* ---- states ------------------------------------------------------------------------------------------------------------------ */
@@ -515,6 +588,12 @@ State state_memory(Graph *g, const char *name, int floats) {
     return new_state(g, (StateDecl){.name = graph_scoped(g, name, ""), .floats = floats});
 }
 
+State state_recent(Graph *g, const char *name, int width, int tokens) {
+    if (graph_ok(g) && (width < 1 || tokens < 1 || tokens > 4096 || width > MAX_WIDTH / tokens))
+        graph_fail(g, "%d numbers of the last %d tokens are kept", width, tokens);
+    return new_state(g, (StateDecl){.name = graph_scoped(g, name, ""), .recent = tokens, .width = width});
+}
+
 void store(Graph *g, Val x, State state) {
     Op *op = graph_op(g, OP_STORE, x, NO_VAL, 0);
     if (op == NULL)
@@ -543,6 +622,61 @@ Val attend(Graph *g, Val query, Attend spec) {
     if (spec.sinks != NULL)
         op->weight[0] = vector(g, spec.sinks, "", spec.heads);
     return op->out;
+}
+
+Val conv(Graph *g, const Val *inputs, int n, Conv spec) {
+    if (spec.dilation == 0)
+        spec.dilation = 1;
+    int width = 0;
+    for (int i = 0; graph_ok(g) && i < n; i++)
+        width += width_of(g, inputs[i]);
+    if (graph_ok(g) && (n < 1 || n > CONV_INPUTS || spec.taps < 2 || spec.taps > MAX_TAPS || spec.dilation < 1 ||
+                        spec.dilation > 1024))
+        graph_fail(g, "a convolution over %d tokens, every %d", spec.taps, spec.dilation);
+    Op *op = graph_op(g, OP_CONV, inputs[0], NO_VAL, width);
+    if (op == NULL)
+        return NO_VAL;
+    op->u.conv = (OpConv){.inputs = n, .taps = spec.taps, .dilation = spec.dilation, .act = spec.act};
+    for (int i = 0, begin = 0; i < n; i++) {
+        const bool own = spec.name[1] != NULL;
+        const int channels = width_of(g, inputs[i]);
+        op->in[i] = inputs[i];
+        op->weight[i] = graph_weight(g, (WeightDecl){.name = graph_scoped(g, spec.name[own ? i : 0], ".weight"),
+                                                     .role = WEIGHT_VECTOR, .rows = spec.taps, .cols = channels,
+                                                     .transposed = true, .whole = own ? 0 : width * spec.taps,
+                                                     .begin = own ? 0 : begin * spec.taps});
+        begin += channels;
+    }
+    if (spec.bias)
+        op->weight[n] = vector(g, spec.name[0], ".bias", width);
+    op->state = state_recent(g, "conv", width, (spec.taps - 1) * spec.dilation);
+    return graph_ok(g) ? op->out : NO_VAL;
+}
+
+Val recur(Graph *g, Val query, Val key, Val value, Val decay, Val strength, Recur spec) {
+    const int kw = spec.key_heads * spec.key_width, vw = spec.heads * spec.value_width;
+    if (graph_ok(g) && (spec.heads < 1 || spec.key_heads < 1 || spec.heads % spec.key_heads != 0 || spec.key_width < 1 ||
+                        spec.value_width < 1 || width_of(g, query) != kw || width_of(g, key) != kw || width_of(g, value) != vw))
+        graph_fail(g, "%d heads, %d for keys, of widths %d and %d over values of width %d, %d and %d", spec.heads,
+                   spec.key_heads, spec.key_width, spec.value_width, width_of(g, query), width_of(g, key), width_of(g, value));
+    const int dw = decay != NO_VAL ? width_of(g, decay) : spec.heads;
+    if (graph_ok(g) && ((dw != spec.heads && dw != spec.heads * spec.key_width) ||
+                        (strength != NO_VAL && width_of(g, strength) != spec.heads) || (decay == NO_VAL && spec.decays == NULL)))
+        graph_fail(g, "decays of width %d for %d heads of %d", dw, spec.heads, spec.key_width);
+    Op *op = graph_op(g, OP_RECUR, query, key, vw);
+    if (op == NULL)
+        return NO_VAL;
+    op->in[2] = value;
+    op->in[3] = decay;
+    op->in[4] = strength;
+    if (spec.scale == 0)
+        spec.scale = 1.0f / sqrtf((float)spec.key_width);
+    op->u.recur = spec;
+    const size_t floats = recur_state_floats(spec.key_width, spec.value_width) * (size_t)spec.heads;
+    if (floats > INT32_MAX)
+        graph_fail(g, "a state of %zu numbers", floats);
+    op->state = state_memory(g, "memory", (int)floats);
+    return graph_ok(g) ? op->out : NO_VAL;
 }
 
 static bool same_freqs(const float *a, const float *b, int n) {
@@ -594,7 +728,7 @@ Val scale_by_position(Graph *g, Val x, float temp_scale, int floor_at, int plus)
 
 /* ---- the whole ---------------------------------------------------------------------------------------------------------------- */
 
-Status graph_build(const Family *family, const Cfg *cfg, bool (*has)(void *user, const char *name), void *user,
+Status graph_build(const Family *family, Cfg *cfg, bool (*has)(void *user, const char *name), void *user,
                    Graph **out, Error *err) {
     *out = NULL;
     Graph *g = mem_zalloc(sizeof *g, MEM_GRAPH);
@@ -605,7 +739,9 @@ Status graph_build(const Family *family, const Cfg *cfg, bool (*has)(void *user,
     g->has_tensor = has;
     g->user = user;
     g->layer = -1;
-    g->output = g->last_hidden = NO_VAL;
+    g->output = g->last_hidden = g->prepared = NO_VAL;
+    if (family->defaults != NULL)
+        cfg_defaults(cfg, family->defaults);
     norm_style(g, NORM_RMS, cfg_real(cfg, "rms_norm_eps", 1e-6f), false);
     family->build(g, cfg);
     if (graph_ok(g) && g->output == NO_VAL)

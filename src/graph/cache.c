@@ -10,10 +10,12 @@ typedef struct Group {
     int pages;
     int32_t *free; /* a stack of free page numbers */
     int n_free;
+    int32_t *references; /* per page */
 } Group;
 
 typedef struct Place { /* of a state */
-    int group;         /* -1: a memory */
+    int group;         /* -1: a memory, or the last tokens */
+    int ring;          /* last tokens: how many are kept */
     uint8_t *slab;
     size_t entry_bytes, head_bytes, page_bytes;
     CacheType type;
@@ -34,6 +36,7 @@ struct Sequence {
     Cache *cache;
     int index;
     int tokens;
+    int written; /* the most tokens it had: rings hold the last ones of these */
     int64_t declared;
     int32_t *tables[MAX_GROUPS];
     int n_page[MAX_GROUPS]; /* length of the table: pages for entries 0 .. 64 n_page - 1 (some given back) */
@@ -75,16 +78,44 @@ static size_t rounded(size_t bytes) {
     return (bytes + 63) & ~(size_t)63;
 }
 
+/* Last tokens beyond those that are looked back at let a sequence be cut by that many (a draft that was refused). A
+ * recurrent memory rules cuts out, and then nothing is to be gained. */
+enum { RING_SLACK = 64 };
+
+static bool has_memories(const Graph *graph) {
+    bool any = false;
+    for (int s = 0; s < graph->n_state; s++)
+        any = any || graph->states[s].floats > 0;
+    return any;
+}
+
+static int ring_of(const StateDecl *d, bool memories) {
+    return d->recent + (memories ? 0 : RING_SLACK);
+}
+
+/* Of a memory or a ring; 0 for rows. */
+static size_t memory_bytes_of(const StateDecl *d, bool memories) {
+    if (d->recent > 0)
+        return rounded((size_t)ring_of(d, memories) * (size_t)d->width * sizeof(float));
+    return rounded((size_t)d->floats * sizeof(float));
+}
+
+size_t cache_sequence_bytes(const Graph *graph) {
+    const bool memories = has_memories(graph);
+    size_t bytes = 0;
+    for (int s = 0; s < graph->n_state; s++)
+        bytes += memory_bytes_of(&graph->states[s], memories);
+    return bytes;
+}
+
 size_t cache_bytes(const Graph *graph, CacheType type, int64_t tokens, int sequences) {
     Group groups[MAX_GROUPS];
     int n_group = 0;
-    size_t bytes = 0;
+    size_t bytes = cache_sequence_bytes(graph) * (size_t)sequences;
     for (int s = 0; s < graph->n_state; s++) {
         const StateDecl *d = &graph->states[s];
-        if (d->floats > 0) {
-            bytes += rounded((size_t)d->floats * sizeof(float)) * (size_t)sequences;
+        if (d->rows.heads == 0)
             continue;
-        }
         const int g = group_of(groups, &n_group, &d->rows);
         if (g >= 0)
             bytes += rounded((size_t)group_pages(&groups[g], tokens, sequences) * page_bytes_of(d, type));
@@ -105,15 +136,17 @@ Status cache_open(const Graph *graph, CacheType type, int64_t tokens, int sequen
     c->sequences = arena_array(&c->arena, (size_t)sequences, sizeof(Sequence *));
     const size_t bytes = cache_bytes(graph, type, tokens, sequences);
     c->slab = mem_alloc_aligned(bytes + 64, MEM_CACHE);
+    const bool memories = has_memories(graph);
     bool done = c->places != NULL && c->sequences != NULL && c->slab != NULL;
     uint8_t *at = c->slab;
     for (int s = 0; done && s < graph->n_state; s++) {
         const StateDecl *d = &graph->states[s];
         Place *p = &c->places[s];
         p->slab = at;
-        if (d->floats > 0) {
+        if (d->rows.heads == 0) {
             p->group = -1;
-            p->page_bytes = rounded((size_t)d->floats * sizeof(float));
+            p->ring = d->recent > 0 ? ring_of(d, memories) : 0;
+            p->page_bytes = memory_bytes_of(d, memories);
             at += p->page_bytes * (size_t)sequences;
             continue;
         }
@@ -132,7 +165,8 @@ Status cache_open(const Graph *graph, CacheType type, int64_t tokens, int sequen
         Group *group = &c->groups[g];
         group->pages = (int)group_pages(group, tokens, sequences);
         group->free = arena_array(&c->arena, (size_t)group->pages, sizeof *group->free);
-        done = group->free != NULL;
+        group->references = arena_array(&c->arena, (size_t)group->pages, sizeof *group->references);
+        done = group->free != NULL && group->references != NULL;
         for (int p = group->pages - 1; done && p >= 0; p--)
             group->free[group->n_free++] = p;
     }
@@ -189,10 +223,9 @@ Status sequence_open(Cache *c, int64_t declared, Sequence **out, Error *err) {
 }
 
 static void give_back(Sequence *s, int g, int from, int to) {
-    Group *group = &s->cache->groups[g];
     for (int p = from; p < to; p++)
         if (s->tables[g][p] != NO_PAGE) {
-            group->free[group->n_free++] = s->tables[g][p];
+            cache_drop_page(s->cache, g, s->tables[g][p]);
             s->tables[g][p] = NO_PAGE;
         }
 }
@@ -223,6 +256,21 @@ static int pages_for(const Group *g, int64_t tokens) {
     return (int)((entries + CACHE_BLOCK - 1) / CACHE_BLOCK);
 }
 
+/* True when the next entry goes into a page that others have too (after a cut inside it). */
+static bool shared_tail(const Sequence *s, int g) {
+    const int entry = s->tokens / s->cache->groups[g].stride, index = entry / CACHE_BLOCK;
+    return entry % CACHE_BLOCK != 0 && index < s->n_page[g] && s->tables[g][index] != NO_PAGE &&
+           s->cache->groups[g].references[s->tables[g][index]] > 1;
+}
+
+static void copy_page(Cache *c, int group, int32_t to, int32_t from) {
+    for (int s = 0; s < c->graph->n_state; s++)
+        if (c->places[s].group == group) {
+            const Place *p = &c->places[s];
+            memcpy(p->slab + (size_t)to * p->page_bytes, p->slab + (size_t)from * p->page_bytes, p->page_bytes);
+        }
+}
+
 Status sequence_reserve(Sequence *s, int n, Error *err) {
     Cache *c = s->cache;
     const int64_t tokens = (int64_t)s->tokens + n;
@@ -231,23 +279,32 @@ Status sequence_reserve(Sequence *s, int n, Error *err) {
             (long long)s->declared);
     for (int g = 0; g < c->n_group; g++) {
         const int more = pages_for(&c->groups[g], tokens) - s->n_page[g];
-        FAIL_IF(more > c->groups[g].n_free, ERR_LIMIT, "the cache has no room for %d more tokens", n);
+        FAIL_IF(more + shared_tail(s, g) > c->groups[g].n_free, ERR_LIMIT, "the cache has no room for %d more tokens", n);
     }
     for (int g = 0; g < c->n_group; g++) {
+        if (shared_tail(s, g)) { /* what is shared stays as it is: go on in a copy */
+            int32_t *page = &s->tables[g][s->tokens / c->groups[g].stride / CACHE_BLOCK];
+            const int32_t copy = cache_take_page(c, g);
+            copy_page(c, g, copy, *page);
+            cache_drop_page(c, g, *page);
+            *page = copy;
+        }
         const int wanted = pages_for(&c->groups[g], tokens);
         while (s->n_page[g] < wanted)
-            s->tables[g][s->n_page[g]++] = c->groups[g].free[--c->groups[g].n_free];
+            s->tables[g][s->n_page[g]++] = cache_take_page(c, g);
     }
     return OK;
 }
 
 void sequence_advance(Sequence *s, int n) {
     s->tokens += n;
+    s->written = MAX(s->written, s->tokens);
     for (int g = 0; g < s->cache->n_group; g++) {
         const Group *group = &s->cache->groups[g];
         if (group->window == 0)
             continue;
-        const int oldest = (s->tokens - group->window) / group->stride; /* first entry that a next token can see */
+        /* First entry that a next token can see, and a little more: guessed tokens may be taken back. */
+        const int oldest = (s->tokens - group->window - CACHE_BLOCK) / group->stride;
         const int keep = oldest > 0 ? oldest / CACHE_BLOCK : 0;
         if (keep > s->first_page[g]) {
             give_back(s, g, s->first_page[g], keep);
@@ -258,14 +315,19 @@ void sequence_advance(Sequence *s, int n) {
 
 bool sequence_cut(Sequence *s, int tokens) {
     Cache *c = s->cache;
-    if (tokens == s->tokens)
+    if (tokens == s->tokens && tokens > 0)
         return true;
     if (tokens > s->tokens || tokens < 0)
         return false;
     for (int i = 0; tokens > 0 && i < c->graph->n_state; i++) {
         const int g = c->places[i].group;
-        if (g < 0)
-            return false;
+        if (g < 0) {
+            /* The next token looks back at the last `recent` ones, which a longer past may have overwritten. */
+            const int from = MAX(tokens - c->graph->states[i].recent, 0);
+            if (c->places[i].ring == 0 || from < s->written - c->places[i].ring)
+                return false;
+            continue;
+        }
         const Group *group = &c->groups[g];
         /* Every entry that the next token sees must still be there, and an entry over several tokens whole. */
         if (tokens % group->stride != 0)
@@ -282,10 +344,191 @@ bool sequence_cut(Sequence *s, int tokens) {
             s->first_page[g] = 0;
     }
     s->tokens = tokens;
-    if (tokens == 0)
+    if (tokens == 0) {
         clear_memories(s);
+        s->written = 0;
+    }
     return true;
 }
+
+void sequence_abandon(Sequence *s) {
+    for (int i = 0; i < s->cache->graph->n_state; i++)
+        if (s->cache->places[i].group < 0) {
+            sequence_cut(s, 0);
+            return;
+        }
+}
+
+/* ---- sharing ---------------------------------------------------------------------------------------------------------- */
+
+int cache_groups(const Cache *c) {
+    return c->n_group;
+}
+
+int cache_group_stride(const Cache *c, int group) {
+    return c->groups[group].stride;
+}
+
+int cache_group_window(const Cache *c, int group) {
+    return c->groups[group].window;
+}
+
+int cache_free_pages(const Cache *c, int group) {
+    return c->groups[group].n_free;
+}
+
+int cache_pages(const Cache *c, int group) {
+    return c->groups[group].pages;
+}
+
+int32_t cache_take_page(Cache *c, int group) {
+    Group *g = &c->groups[group];
+    if (g->n_free == 0)
+        return NO_PAGE;
+    const int32_t page = g->free[--g->n_free];
+    g->references[page] = 1;
+    return page;
+}
+
+void cache_hold_page(Cache *c, int group, int32_t page) {
+    c->groups[group].references[page]++;
+}
+
+void cache_drop_page(Cache *c, int group, int32_t page) {
+    Group *g = &c->groups[group];
+    if (--g->references[page] == 0)
+        g->free[g->n_free++] = page;
+}
+
+int cache_page_references(const Cache *c, int group, int32_t page) {
+    return c->groups[group].references[page];
+}
+
+int32_t sequence_share_page(const Sequence *s, int group, int index) {
+    const int32_t page = index < s->n_page[group] ? s->tables[group][index] : NO_PAGE;
+    if (page != NO_PAGE)
+        s->cache->groups[group].references[page]++;
+    return page;
+}
+
+void sequence_adopt_page(Sequence *s, int group, int index, int32_t page) {
+    while (s->n_page[group] <= index)
+        s->tables[group][s->n_page[group]++] = NO_PAGE;
+    s->tables[group][index] = page;
+}
+
+void sequence_resume(Sequence *s, int tokens) {
+    s->tokens = s->written = tokens;
+    for (int g = 0; g < s->cache->n_group; g++) {
+        s->first_page[g] = 0;
+        while (s->first_page[g] < s->n_page[g] && s->tables[g][s->first_page[g]] == NO_PAGE)
+            s->first_page[g]++;
+    }
+}
+
+size_t cache_page_bytes(const Cache *c, int group) {
+    size_t bytes = 0;
+    for (int s = 0; s < c->graph->n_state; s++)
+        if (c->places[s].group == group)
+            bytes += c->places[s].page_bytes;
+    return bytes;
+}
+
+void cache_read_page(const Cache *c, int group, int32_t page, uint8_t *bytes) {
+    for (int s = 0; s < c->graph->n_state; s++)
+        if (c->places[s].group == group) {
+            const Place *p = &c->places[s];
+            memcpy(bytes, p->slab + (size_t)page * p->page_bytes, p->page_bytes);
+            bytes += p->page_bytes;
+        }
+}
+
+void cache_write_page(Cache *c, int group, int32_t page, const uint8_t *bytes) {
+    for (int s = 0; s < c->graph->n_state; s++)
+        if (c->places[s].group == group) {
+            const Place *p = &c->places[s];
+            memcpy(p->slab + (size_t)page * p->page_bytes, bytes, p->page_bytes);
+            bytes += p->page_bytes;
+        }
+}
+
+size_t cache_entries_bytes(const Cache *c, int group, int entries) {
+    return cache_page_bytes(c, group) / CACHE_BLOCK * (size_t)entries;
+}
+
+/* One entry lies in as many pieces as its state has heads. */
+static size_t copy_entry(const Sequence *s, int group, int entry, uint8_t *out, const uint8_t *in) {
+    const Cache *c = s->cache;
+    size_t done = 0;
+    for (int i = 0; i < c->graph->n_state; i++) {
+        const Place *p = &c->places[i];
+        if (p->group != group)
+            continue;
+        uint8_t *at = sequence_page(s, i, entry);
+        if (at == NULL) { /* no longer kept: nobody will look at it */
+            const size_t bytes = p->entry_bytes * (size_t)c->graph->states[i].rows.heads;
+            if (out != NULL)
+                memset(out + done, 0, bytes);
+            done += bytes;
+            continue;
+        }
+        at += (size_t)(entry % CACHE_BLOCK) * p->entry_bytes;
+        for (int h = 0; h < c->graph->states[i].rows.heads; h++, done += p->entry_bytes) {
+            if (out != NULL)
+                memcpy(out + done, at + (size_t)h * p->head_bytes, p->entry_bytes);
+            else
+                memcpy(at + (size_t)h * p->head_bytes, in + done, p->entry_bytes);
+        }
+    }
+    return done;
+}
+
+void sequence_read_entries(const Sequence *s, int group, int from, int to, uint8_t *bytes) {
+    for (int e = from; e < to; e++)
+        bytes += copy_entry(s, group, e, bytes, NULL);
+}
+
+bool sequence_write_entries(Sequence *s, int group, int from, int to, const uint8_t *bytes) {
+    for (int e = from; e < to; e++) {
+        const int index = e / CACHE_BLOCK;
+        if (index >= s->n_page[group] || s->tables[group][index] == NO_PAGE) {
+            const int32_t page = cache_take_page(s->cache, group);
+            if (page == NO_PAGE)
+                return false;
+            sequence_adopt_page(s, group, index, page);
+        }
+        bytes += copy_entry(s, group, e, NULL, bytes);
+    }
+    return true;
+}
+
+size_t cache_memories_bytes(const Cache *c) {
+    size_t bytes = 0;
+    for (int s = 0; s < c->graph->n_state; s++)
+        if (c->places[s].group < 0)
+            bytes += c->places[s].page_bytes;
+    return bytes;
+}
+
+void sequence_read_memories(const Sequence *s, uint8_t *bytes) {
+    const Cache *c = s->cache;
+    for (int i = 0; i < c->graph->n_state; i++)
+        if (c->places[i].group < 0) {
+            memcpy(bytes, sequence_memory(s, i), c->places[i].page_bytes);
+            bytes += c->places[i].page_bytes;
+        }
+}
+
+void sequence_write_memories(Sequence *s, const uint8_t *bytes) {
+    const Cache *c = s->cache;
+    for (int i = 0; i < c->graph->n_state; i++)
+        if (c->places[i].group < 0) {
+            memcpy(sequence_memory(s, i), bytes, c->places[i].page_bytes);
+            bytes += c->places[i].page_bytes;
+        }
+}
+
+/* ---- for the running of steps ---------------------------------------------------------------------------------------- */
 
 const Cache *sequence_cache(const Sequence *s) {
     return s->cache;
@@ -304,6 +547,16 @@ uint8_t *sequence_page(const Sequence *s, State state, int entry) {
 float *sequence_memory(const Sequence *s, State state) {
     const Place *p = &s->cache->places[state];
     return (float *)(void *)(p->slab + p->page_bytes * (size_t)s->index);
+}
+
+float *sequence_recent(const Sequence *s, State state, int entry) {
+    const Place *p = &s->cache->places[state];
+    const size_t width = (size_t)s->cache->graph->states[state].width;
+    return entry < 0 ? NULL : sequence_memory(s, state) + (size_t)(entry % p->ring) * width;
+}
+
+int cache_recent_tokens(const Cache *c, State state) {
+    return c->places[state].ring;
 }
 
 size_t cache_head_bytes(const Cache *c, State state) {

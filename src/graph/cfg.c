@@ -5,12 +5,14 @@
 
 #include <limits.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { MAX_READ = 1024 };
 
 struct Cfg {
     json_t *whole, *text; /* text is whole, or its part for the language model */
+    json_t *defaults;         /* what absent keys stand for, or NULL */
     bool gguf;
     Error err;                /* first complaint */
     const char *read[MAX_READ]; /* names that were asked for, in the arena */
@@ -21,28 +23,37 @@ struct Cfg {
 /* Names of one and the same thing in configurations of different makers and years. */
 static const char *const aliases[][6] = {
     {"num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_routed_experts"},
-    {"num_experts_per_tok", "moe_topk", "moe_k", "num_experts_per_token", "top_k_experts"},
+    {"num_experts_per_tok", "moe_topk", "moe_k", "num_experts_per_token", "top_k_experts", "moe_top_k"},
     {"n_shared_experts", "num_shared_experts", "num_shared_expert", "moe_num_shared_experts"},
     {"moe_intermediate_size", "expert_ffn_hidden_size", "moe_ffn_hidden_size"},
     {"rms_norm_eps", "norm_eps", "layer_norm_eps", "layernorm_epsilon", "layer_norm_epsilon"},
     {"num_hidden_layers", "n_layers", "num_layers", "n_layer"},
     {"num_attention_heads", "n_head", "n_heads"},
-    {"num_key_value_heads", "num_kv_heads", "n_head_kv"},
+    {"num_key_value_heads", "num_kv_heads", "n_head_kv", "num_attention_groups"},
+    {"head_dim", "attention_head_dim"},
     {"hidden_act", "hidden_activation", "mlp_hidden_act"},
     {"dtype", "torch_dtype"},
     {"n_group", "num_expert_groups", "num_expert_group"},
     {"topk_group", "topk_expert_groups"},
     {"norm_topk_prob", "route_norm", "moe_renormalize"},
-    {"routed_scaling_factor", "router_scaling_factor", "route_scale"},
+    {"routed_scaling_factor", "router_scaling_factor", "route_scale", "moe_router_scaling_factor"},
     {"first_k_dense_replace", "num_dense_layers"},
     {"sliding_window", "attention_window"},
+    {"num_nextn_predict_layers", "num_mtp_layers"},
+    {"layer_types", "layers_block_type"},
+    /* recurrent layers: heads that share queries and keys, all heads, their widths, taps of the convolution */
+    {"linear_num_key_heads", "mamba_n_groups", "n_groups"},
+    {"linear_num_value_heads", "mamba_n_heads", "mamba_num_heads"},
+    {"linear_key_head_dim", "mamba_d_state", "ssm_state_size"},
+    {"linear_value_head_dim", "mamba_d_head", "mamba_head_dim"},
+    {"linear_conv_kernel_dim", "mamba_d_conv", "conv_kernel", "short_conv_kernel_size"},
 };
 
 /* What can stand in a configuration without changing what the text model computes. */
 static const char *const harmless[] = {
     "_name_or_path", "_sliding_window_pattern", "architectures", "gguf_architecture", "intermediate_size", "attention_dropout", "auto_map", "bos_token_id", "chunk_size_feed_forward",
     "classifier_dropout", "decoder_start_token_id", "dtype", "embd_pdrop", "embedding_dropout", "eos_token_id", "ep_size",
-    "hidden_dropout", "hidden_dropout_prob", "id2label", "initializer_range", "initializer_cutoff_factor", "is_decoder",
+    "enable_moe_fp32_combine", "hidden_dropout", "hidden_dropout_prob", "id2label", "initializer_range", "initializer_cutoff_factor", "is_decoder",
     "is_encoder_decoder", "keep_past", "label2id", "language", "max_window_layers", "model_type", "moe_router_bias_update",
     "output_attentions", "output_hidden_states", "output_router_logits", "pad_token_id", "pretraining_tp",
     "problem_type", "resid_pdrop", "return_dict", "router_aux_loss_coef", "router_jitter_noise", "router_z_loss_coef",
@@ -51,9 +62,10 @@ static const char *const harmless[] = {
     "text_config", "llm_config", "image_token_id", "video_token_id", "image_token_index", "boi_token_index",
     "eoi_token_index", "vision_start_token_id", "vision_end_token_id", "mm_tokens_per_image", "projector_hidden_act",
     "multimodal_projector_bias", "spatial_merge_size", "vision_feature_layer", "audio_token_id", "boi_token_id",
-    "eoi_token_id", "boa_token_id", "eoa_token_index", "_attn_implementation", "attn_implementation",
+    "eod_token_id", "eoi_token_id", "boa_token_id", "eoa_token_index", "_attn_implementation", "attn_implementation",
     "quantization_config", "compression_config", "unsloth_version", "mamba_ssm_dtype", "max_position_embeddings",
     "model_max_length", "head_dim_original", "cross_attention_hidden_size", "add_cross_attention", "prefix", "pruned_heads",
+    "residual_dropout",
 };
 
 Status cfg_open(const json_t *config, bool gguf, Cfg **out, Error *err) {
@@ -81,6 +93,7 @@ void cfg_close(Cfg *c) {
     if (c == NULL)
         return;
     json_decref(c->whole);
+    json_decref(c->defaults);
     arena_free(&c->arena);
     mem_free(c);
 }
@@ -109,7 +122,14 @@ static void note_read(const Cfg *cfg, const char *key) {
         c->read[c->n_read++] = copy;
 }
 
-/* "a.b.c" inside an object; NULL when absent or null. */
+void cfg_defaults(Cfg *c, const char *json) {
+    json_decref(c->defaults);
+    c->defaults = json_loads(json, 0, NULL);
+    if (c->defaults == NULL)
+        error_set(&c->err, ERR_MEMORY, "no memory for the defaults of the configuration");
+}
+
+/* "a.b.c" inside an object; NULL when absent. */
 static json_t *get_path(json_t *object, const char *path) {
     while (object != NULL) {
         const char *dot = strchr(path, '.');
@@ -124,7 +144,7 @@ static json_t *get_path(json_t *object, const char *path) {
             break;
         path = dot + 1;
     }
-    return json_is_null(object) ? NULL : object;
+    return object;
 }
 
 static const char *const *alias_group(const char *key) {
@@ -135,18 +155,38 @@ static const char *const *alias_group(const char *key) {
     return NULL;
 }
 
+/* Defaults hold for absent keys; those of an object that is there belong to another one. */
+static json_t *get_default(const Cfg *c, const char *key) {
+    char first[96];
+    const size_t length = strcspn(key, ".");
+    if (c->defaults == NULL || c->gguf || length >= sizeof first)
+        return NULL;
+    memcpy(first, key, length);
+    first[length] = '\0';
+    const bool inside = key[length] == '.' && (json_object_get(c->text, first) != NULL || json_object_get(c->whole, first) != NULL);
+    return inside ? NULL : get_path(c->defaults, key);
+}
+
 static json_t *get(const Cfg *c, const char *key) {
     note_read(c, key);
     const char *const *group = alias_group(key);
     json_t *value = get_path(c->text, key);
-    for (int j = 0; value == NULL && group != NULL && j < 6 && group[j] != NULL; j++) {
+    bool given = value != NULL;
+    for (int j = 0; (value == NULL || json_is_null(value)) && group != NULL && j < 6 && group[j] != NULL; j++) {
         note_read(c, group[j]);
         value = get_path(c->text, group[j]);
+        given = given || value != NULL;
     }
     /* Composite configurations keep some keys outside (tie_word_embeddings, quantization_config). */
-    if (value == NULL && c->text != c->whole)
+    if ((value == NULL || json_is_null(value)) && c->text != c->whole) {
         value = get_path(c->whole, key);
-    return value;
+        given = given || value != NULL;
+    }
+    if (!given)
+        value = get_default(c, key);
+    for (int j = 0; value == NULL && !given && group != NULL && j < 6 && group[j] != NULL; j++)
+        value = get_default(c, group[j]);
+    return json_is_null(value) ? NULL : value;
 }
 
 static int int_of(const Cfg *c, const char *key, const json_t *value, int otherwise) {
@@ -185,14 +225,17 @@ int cfg_int(const Cfg *c, const char *key, int otherwise) {
     return int_of(c, key, get(c, key), otherwise);
 }
 
-int cfg_need(const Cfg *c, const char *key) {
-    const json_t *value = get(c, key);
+static int needed(const Cfg *c, const char *key, const json_t *value) {
     if (value == NULL)
         cfg_refuse(c, "config.json: %s is missing", key);
     const int n = int_of(c, key, value, 1);
     if (n < 1)
         cfg_refuse(c, "config.json: %s is %d, at least 1 is expected", key, n);
     return n < 1 ? 1 : n;
+}
+
+int cfg_need(const Cfg *c, const char *key) {
+    return needed(c, key, get(c, key));
 }
 
 float cfg_real(const Cfg *c, const char *key, float otherwise) {
@@ -214,12 +257,29 @@ int cfg_list_length(const Cfg *c, const char *key) {
     return value == NULL ? 0 : json_is_array(value) ? (int)json_array_size(value) : -1;
 }
 
+/* A key of layer i alone: per_layer_config, an object of objects by layer. */
+static const json_t *of_layer(const Cfg *c, const char *key, int i) {
+    char path[128];
+    snprintf(path, sizeof path, "per_layer_config.%s", key);
+    note_read(c, path);
+    snprintf(path, sizeof path, "per_layer_config.%d.%s", i, key);
+    const json_t *value = get_path(c->text, path);
+    return json_is_null(value) ? NULL : value;
+}
+
 static const json_t *element(const Cfg *c, const char *key, int i) {
-    const json_t *value = get(c, key);
+    const json_t *value = of_layer(c, key, i);
+    if (value != NULL)
+        return value;
+    value = get(c, key);
     if (!json_is_array(value))
         return value;
     value = json_array_get(value, (size_t)i);
     return json_is_null(value) ? NULL : value;
+}
+
+int cfg_need_at(const Cfg *c, const char *key, int i) {
+    return needed(c, key, element(c, key, i));
 }
 
 int cfg_int_at(const Cfg *c, const char *key, int i, int otherwise) {
@@ -244,7 +304,25 @@ bool cfg_list_has(const Cfg *c, const char *key, int i) {
 }
 
 bool layer_is(const Cfg *c, int i, const char *type) {
-    return strcmp(cfg_str_at(c, "layer_types", i, ""), type) == 0;
+    static const char *const older[][2] = {{"mamba", "linear_attention"}, {"attention", "full_attention"}};
+    const char *listed = cfg_str_at(c, "layer_types", i, "");
+    for (size_t k = 0; k < COUNT(older); k++)
+        if (strcmp(listed, older[k][0]) == 0)
+            listed = older[k][1];
+    return strcmp(listed, type) == 0;
+}
+
+bool layer_is_local(const Cfg *c, int i, int every) {
+    if (cfg_list_length(c, "layer_types") > 0)
+        return layer_is(c, i, "sliding_attention") || layer_is(c, i, "chunked_attention");
+    every = cfg_int(c, "sliding_window_pattern", every);
+    return every > 0 && (i + 1) % every != 0;
+}
+
+bool layer_is_sparse(const Cfg *c, int i) {
+    if (cfg_list_length(c, "mlp_layer_types") > 0)
+        return strcmp(cfg_str_at(c, "mlp_layer_types", i, ""), "sparse") == 0;
+    return i >= cfg_int(c, "first_k_dense_replace", 0);
 }
 
 const char *cfg_model_type(const Cfg *c) {
@@ -281,15 +359,34 @@ static bool is_off(const json_t *value) {
            (json_is_object(value) && json_object_size(value) == 0);
 }
 
+static void list_key(Text *list, const char *key) {
+    if (list->count > 0)
+        text_append_str(list, ", ");
+    text_append_printable(list, key, strlen(key));
+}
+
+/* Keys of single layers: known when any layer's was asked for. */
+static void list_unread_of_layers(const Cfg *c, json_t *layers, Text *list) {
+    const char *layer, *key;
+    json_t *object, *value;
+    json_object_foreach(layers, layer, object)
+        json_object_foreach(object, key, value) {
+            char path[128];
+            if (snprintf(path, sizeof path, "per_layer_config.%s", key) < (int)sizeof path && was_read(c, path))
+                continue;
+            snprintf(path, sizeof path, "per_layer_config.%s.%s", layer, key);
+            list_key(list, path);
+        }
+}
+
 Status cfg_unread(const Cfg *c, Text *list, Error *err) {
     const char *key;
     json_t *value;
     json_object_foreach(c->text, key, value) {
-        if (was_read(c, key) || is_off(value))
-            continue;
-        if (list->count > 0)
-            text_append_str(list, ", ");
-        text_append_printable(list, key, strlen(key));
+        if (strcmp(key, "per_layer_config") == 0)
+            list_unread_of_layers(c, value, list);
+        else if (!was_read(c, key) && !is_off(value))
+            list_key(list, key);
     }
     return text_check(list, err);
 }

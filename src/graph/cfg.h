@@ -22,19 +22,30 @@ bool cfg_has(const Cfg *c, const char *key); /* present and not null */
 /* The same, but the key must be there. */
 int cfg_need(const Cfg *c, const char *key);
 
-/* Lists: element i of a list of numbers or words; a single value counts as a list of it for every i. */
+/* Lists: element i of a list of numbers or words; a single value counts as a list of it for every i. Values given for
+ * layer i alone (per_layer_config) come first. */
 int cfg_list_length(const Cfg *c, const char *key); /* 0 when absent, -1 when it is a single value */
+int cfg_need_at(const Cfg *c, const char *key, int i);
 int cfg_int_at(const Cfg *c, const char *key, int i, int otherwise);
 float cfg_real_at(const Cfg *c, const char *key, int i, float otherwise);
 const char *cfg_str_at(const Cfg *c, const char *key, int i, const char *otherwise);
 /* True when the list of whole numbers holds i. */
 bool cfg_list_has(const Cfg *c, const char *key, int i);
 
-/* True when layer_types[i] is `type`. */
+/* True when layer_types[i] is `type` ("mamba" and "attention" count as "linear_attention" and "full_attention"). */
 bool layer_is(const Cfg *c, int i, const char *type);
+
+/* True when layer i sees a window (or chunk) only: by its entry in layer_types where those are listed, else every layer
+ * but each `every`-th (sliding_window_pattern where that is given; 0 = none). */
+bool layer_is_local(const Cfg *c, int i, int every);
+
+/* True when layer i has experts in the place of one feed-forward block: by mlp_layer_types where those are listed, else
+ * every layer from first_k_dense_replace on. */
+bool layer_is_sparse(const Cfg *c, int i);
 
 /* The configuration came from a GGUF file (whose rows or constants may be arranged otherwise). */
 bool cfg_is_gguf(const Cfg *c);
+
 
 /* Records that the configuration asks for what the description cannot give. The first complaint is kept. */
 void cfg_refuse(const Cfg *c, const char *format, ...) PRINTF_LIKE(2, 3);

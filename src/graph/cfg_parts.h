@@ -12,6 +12,10 @@
 Status cfg_open(const json_t *config, bool gguf, Cfg **cfg, Error *err);
 void cfg_close(Cfg *cfg);
 
+/* What the configuration means where it leaves keys out, as a JSON object: the defaults of the published configuration
+ * classes. They hold for config.json only (GGUF files have constants of their own), and not for keys that are null. */
+void cfg_defaults(Cfg *c, const char *json);
+
 /* model_type of the text part, and of the whole. */
 const char *cfg_model_type(const Cfg *cfg);
 const char *cfg_outer_type(const Cfg *cfg);

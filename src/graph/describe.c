@@ -2,6 +2,7 @@
 #include "graph/describe.h"
 
 #include "base/text.h"
+#include "graph/cache.h"
 
 static uint64_t numbers_of(const WeightDecl *d) {
     return (uint64_t)d->rows * (uint64_t)d->cols * (uint64_t)d->count;
@@ -57,10 +58,7 @@ size_t graph_cache_bytes_per_token(const Graph *g, CacheType type) {
 }
 
 size_t graph_memory_bytes(const Graph *g) {
-    size_t bytes = 0;
-    for (int s = 0; s < g->n_state; s++)
-        bytes += (size_t)g->states[s].floats * sizeof(float);
-    return bytes;
+    return cache_sequence_bytes(g);
 }
 
 static const char *kind_word(OpKind kind) {
@@ -71,6 +69,7 @@ static const char *kind_word(OpKind kind) {
         [OP_POSITION_SCALE] = "position scale", [OP_ROUTE] = "route", [OP_COMBINE] = "combine experts", [OP_SLICE] = "slice",
         [OP_LINEAR] = "linear", [OP_GROUPED] = "grouped linear", [OP_EXPERTS_UP] = "experts up",
         [OP_EXPERTS_DOWN] = "experts down", [OP_STORE] = "store", [OP_ATTEND] = "attend",
+        [OP_CONV] = "convolve", [OP_RECUR] = "recur",
     };
     return words[kind] != NULL ? words[kind] : "operation";
 }
@@ -84,7 +83,7 @@ Status graph_print(const Graph *g, Text *text, Error *err) {
         if (op->out != NO_VAL)
             text_append_format(text, " v%d[%d]%s =", op->out, g->values[op->out].width,
                                g->values[op->out].rows == ROWS_WANTED ? " wanted" : "");
-        for (int j = 0; j < 4; j++)
+        for (int j = 0; j < OP_INPUTS; j++)
             if (op->in[j] != NO_VAL)
                 text_append_format(text, " v%d", op->in[j]);
         if (op->state != NO_STATE)
@@ -92,6 +91,9 @@ Status graph_print(const Graph *g, Text *text, Error *err) {
         if (op->kind == OP_ATTEND)
             text_append_format(text, " heads %d / %d of %d, %d%s", op->u.attend.heads, op->u.attend.kv_heads,
                                op->u.attend.key_width, op->u.attend.value_width, op->u.attend.window > 0 ? ", window" : "");
+        if (op->kind == OP_RECUR)
+            text_append_format(text, " heads %d / %d of %d, %d%s", op->u.recur.heads, op->u.recur.key_heads,
+                               op->u.recur.key_width, op->u.recur.value_width, op->u.recur.delta ? ", delta rule" : "");
         for (size_t w = 0; w < COUNT(op->weight); w++)
             if (op->weight[w] >= 0) {
                 const WeightDecl *d = &g->weights[op->weight[w]];

@@ -40,6 +40,9 @@ typedef enum NormKind { NORM_RMS, NORM_LAYER, NORM_L2 } NormKind;
 void norm_style(Graph *g, NormKind kind, float eps, bool plus_one);
 float norm_eps(const Graph *g);
 
+/* What becomes of a vector of weights when it is read. (GGUF files hold it done: there it is MAP_NONE for all.) */
+typedef enum VectorMap { MAP_NONE, MAP_NEG_EXP /* -e^w */ } VectorMap;
+
 /* ---- simple operations ----------------------------------------------------------------------------------------------- */
 
 Val add(Graph *g, Val a, Val b);
@@ -56,9 +59,13 @@ Val slice_heads(Graph *g, Val x, int groups, int begin, int width);
 /* Interleaves by runs: for each of `groups`: a's part, then b's. A b of one part's width is repeated for all. */
 Val concat_heads(Graph *g, Val a, Val b, int groups);
 Val repeat_heads(Graph *g, Val x, int groups, int times); /* run i of x becomes runs i*times .. i*times+times-1 */
-/* x * weight or x + weight, a vector of weights as wide as x (or as a run of it) */
+/* x * weight or x + weight, a vector of weights as wide as x */
 Val mul_weight(Graph *g, Val x, const char *name);
 Val add_weight(Graph *g, Val x, const char *name);
+/* x * weight, a vector of `width` numbers that serves each run of x (1: a single factor). */
+Val mul_weight_runs(Graph *g, Val x, const char *name, int width);
+/* x * weight, a vector of n: each of its numbers serves a run of x. */
+Val mul_runs(Graph *g, Val x, const char *name, int n, VectorMap map);
 
 /* Normalised by norm_style(); weight "name.weight" as wide as x. */
 Val norm(Graph *g, Val x, const char *name);
@@ -72,7 +79,9 @@ Val norm_plain(Graph *g, Val x, int width, NormKind kind, float eps);
 typedef struct Glu {
     Act act;
     float limit;  /* clamps gate from above and up to +-limit; 0 = none */
-    bool oai;     /* op_glu_oai with alpha 1.702 and the limit */
+    bool late;    /* the gate is clamped after its activation instead of before */
+    bool oai;     /* op_glu_oai with alpha and the limit */
+    float alpha;  /* 0 = 1.702 */
 } Glu;
 Val glu(Graph *g, Val gate, Val up, Glu spec);
 
@@ -108,10 +117,17 @@ typedef struct Decoder {
     float embed_scale;   /* 0 = none */
     float logit_scale;   /* 0 = none; multiplies the logits */
     float softcap;       /* of the logits; 0 = none */
+    bool head_bias;      /* lm_head.bias */
     const char *norm;    /* NULL = "norm" */
     const char *prefix;  /* NULL = "model" */
+    Val (*prepare)(Graph *g, const Cfg *c, Val x); /* from the embedding: something that all layers use */
 } Decoder;
 void decoder(Graph *g, const Cfg *c, BlockFn block, Decoder spec);
+/* Layers after the last that predict further tokens, num_nextn_predict_layers of them: `block` describes their decoder
+ * layer. Their weights are declared as kept, nothing of them runs. */
+void predicting_layers(Graph *g, const Cfg *c, BlockFn block);
+/* What Decoder.prepare made. */
+Val prepared(const Graph *g);
 
 /* ---- rotary positions ---------------------------------------------------------------------------------------------------- */
 
@@ -147,6 +163,8 @@ typedef struct RowState { int heads, width, stride, window; bool exact; } RowSta
 State state_rows(Graph *g, const char *name, RowState spec);
 /* `floats` numbers per sequence, initially zero: recurrent layers. */
 State state_memory(Graph *g, const char *name, int floats);
+/* The last `tokens` tokens' numbers, `width` floats each: what a causal convolution or an n-gram looks back at. */
+State state_recent(Graph *g, const char *name, int width, int tokens);
 
 /* Writes x (its heads * width) into the state, at the token's entry. */
 void store(Graph *g, Val x, State state);
@@ -177,6 +195,12 @@ typedef struct Attn {
     const char *q_norm, *k_norm; /* names; NULL = none */
     bool norm_whole;          /* over all heads together instead of each by itself */
     bool norm_late;           /* after the rotation instead of before */
+    bool norm_bare;           /* of q and k, each head by itself, without weights; the names are not needed */
+    bool value_norm;          /* of v likewise, before it is stored */
+    bool value_is_key;        /* no v_proj: v is what k_proj gives */
+    float value_scale;        /* v *= it; 0 = 1 */
+    bool borrow;              /* no keys and values of its own: those of the earlier layer `lender` are read */
+    int lender;
     const char *sinks;
     const char *gate;         /* projection to one number per head (or per output): output *= sigmoid of it */
     int gate_width;           /* 0 = heads */
@@ -186,11 +210,75 @@ typedef struct Attn {
     const char *out;          /* NULL = "o_proj" */
     const char *scope;        /* NULL = "self_attn" */
 } Attn;
-Attn attn_of(Graph *g, const Cfg *c); /* the usual keys, to be amended */
+Attn attn_of(Graph *g, const Cfg *c); /* the usual keys, for the layer being described; to be amended */
 Val attention(Graph *g, Val x, Attn spec);
 
 /* x *= 1 + temp_scale * log(1 + floor((position + plus) / floor_at)) */
 Val scale_by_position(Graph *g, Val x, float temp_scale, int floor_at, int plus);
+
+/* ---- convolutions and recurrent layers ----------------------------------------------------------------------------------- */
+
+/* Each channel is convolved with itself over the last `taps` tokens (or every dilation-th of them), the token itself
+ * being the last. Weights "name.weight" [channels, 1, taps], bias "name.bias". */
+typedef struct Conv {
+    const char *name[3]; /* one for each input; only the first: it has the channels of all inputs, in order */
+    int taps, dilation;  /* dilation 0 = 1 */
+    bool bias;
+    Act act;
+} Conv;
+enum { CONV_INPUTS = 3 };
+/* The n <= CONV_INPUTS inputs stand side by side in the result. */
+Val conv(Graph *g, const Val *inputs, int n, Conv spec);
+
+/* A matrix per head that fades, takes up key and value, and is read by the query: op/op_recur.h says what happens. */
+typedef struct Recur {
+    int heads, key_heads;  /* key head of head h: h / (heads / key_heads), or h % key_heads when tiled */
+    int key_width, value_width;
+    bool delta, tiled;
+    float scale;           /* of the query; 0 = 1 / sqrt(key_width) */
+    const float *decays;   /* [heads], used when there is no value for it; owned by the graph */
+} Recur;
+/* query, key [T, key_heads * key_width], value [T, heads * value_width]; decay [T, heads] or [T, heads * key_width];
+ * strength [T, heads] or NO_VAL (1) -> [T, heads * value_width] */
+Val recur(Graph *g, Val query, Val key, Val value, Val decay, Val strength, Recur spec);
+
+/* The layers that are built from them, each with its projections. */
+
+/* Gated delta net (Yang, Kautz & Hatamizadeh 2024). */
+typedef struct DeltaNet {
+    int key_heads, value_heads, key_width, value_width, taps;
+    bool fused_qkvz, fused_ba; /* one projection for q, k, v and gate, one for strength and decay: rows by key head */
+    bool tiled;
+    Act act, gate;             /* of the convolution, of the output; ACT_NONE = SiLU */
+    const char *scope;         /* NULL = "linear_attn" */
+} DeltaNet;
+DeltaNet delta_net_of(Graph *g, const Cfg *c); /* the usual keys, linear_num_key_heads and so on */
+Val delta_net(Graph *g, Val x, DeltaNet spec);
+
+/* Mamba-2 (Dao & Gu 2024). */
+typedef struct Mamba {
+    int heads, head_width, groups, state_width, taps;
+    bool bias, conv_bias;      /* of the projections; of the convolution */
+    Act act;                   /* of convolution and gate; ACT_NONE = SiLU */
+    const char *scope;         /* NULL = "mamba" */
+} Mamba;
+Val mamba(Graph *g, Val x, Mamba spec);
+
+/* Lightning attention (Qin et al. 2024; MiniMax 2025): decays fixed per head and layer. */
+typedef struct Lightning {
+    int heads, head_dim;
+    float norm_eps;
+    Act act;                   /* of q, k and v; ACT_NONE = SiLU */
+} Lightning;
+Val lightning(Graph *g, Val x, Lightning spec);
+
+/* A gated short convolution: out_proj(C * conv(B * x)), with B, C, x from in_proj. */
+typedef struct ShortConv {
+    int taps;
+    bool bias;
+    const char *scope;         /* NULL = "conv" */
+} ShortConv;
+Val short_conv(Graph *g, Val x, ShortConv spec);
 
 /* ---- feed-forward -------------------------------------------------------------------------------------------------------- */
 
@@ -198,7 +286,7 @@ typedef struct Ffn {
     int dim;
     Act act;
     float limit;
-    bool oai;                  /* as in Glu */
+    bool late, oai;            /* as in Glu */
     bool bias;
     bool no_gate;              /* down(act(up x)) */
     const char *gate, *up, *down; /* NULL = gate_proj, up_proj, down_proj */
@@ -206,12 +294,15 @@ typedef struct Ffn {
     const char *scope;         /* NULL = "mlp" */
 } Ffn;
 Ffn ffn_of(Graph *g, const Cfg *c);
+/* The activation that a key of the configuration names; SiLU when it is absent. */
+Act act_of(Graph *g, const Cfg *c, const char *key);
 Val ffn(Graph *g, Val x, Ffn spec);
 
 typedef enum Score {
     SCORE_SOFTMAX,       /* softmax over all experts, then choose */
     SCORE_SIGMOID,
     SCORE_SOFTMAX_TOPK,  /* choose by raw score, softmax over the chosen */
+    SCORE_SIGMOID_TOPK,  /* choose by raw score, sigmoid of each chosen */
     SCORE_SQRT_SOFTPLUS,
 } Score;
 
@@ -226,6 +317,7 @@ typedef struct Moe {
     Act act;                   /* with no_gate */
     bool renormalise;          /* chosen weights are divided by their sum */
     float renormalise_eps;     /* added to that sum */
+    float renormalise_min;     /* that sum counts as at least this */
     float scale;               /* of the routed sum; 0 = 1 */
     bool scale_input;          /* weights multiply the experts' input instead of their output */
     const char *router;        /* NULL = "gate" */
@@ -233,7 +325,7 @@ typedef struct Moe {
     const char *correction;    /* name of a vector added to the scores for choosing only */
     const char *expert_scale;  /* name of a vector: each chosen weight is multiplied by its expert's */
     bool bias;                 /* experts have biases */
-    const char *experts_scope; /* NULL = "experts" */
+    const char *experts_scope; /* NULL = "experts", "" = none */
     bool expert_w;             /* experts' tensors are called w1 (gate), w3 (up), w2 (down) */
     bool interleaved;          /* fused gate_up_proj: rows alternate, gate first */
     bool transposed;           /* stacked tensors are [E, in, out] */
@@ -246,8 +338,9 @@ typedef struct Moe {
     bool has_router_input;
     const char *latent_in, *latent_out; /* projections around the experts; NULL = none */
     int latent_dim;
-    const char *scope;         /* NULL = "mlp" */
+    const char *scope;         /* NULL = "mlp", "" = none */
 } Moe;
+Moe moe_of(Graph *g, const Cfg *c); /* the usual keys; choice and names are the family's */
 Val moe(Graph *g, Val x, Moe spec);
 
 /* ---- families -------------------------------------------------------------------------------------------------------------- */
@@ -255,6 +348,7 @@ Val moe(Graph *g, Val x, Moe spec);
 typedef struct Family {
     const char *name;           /* model_type of config.json, or the name GGUF's architecture maps to */
     void (*build)(Graph *g, const Cfg *c);
+    const char *defaults;       /* JSON: what keys stand for that a config.json leaves out; NULL = nothing */
     const char *reply_format;   /* row of the reply parsers' table; NULL = plain */
     const char *since;          /* first version of houle that runs it */
     const char *golden;         /* reference folder that proves it */

@@ -21,7 +21,7 @@ typedef enum OpKind {
     /* Matrices. */
     OP_LINEAR, OP_GROUPED, OP_EXPERTS_UP, OP_EXPERTS_DOWN,
     /* States. */
-    OP_STORE, OP_ATTEND,
+    OP_STORE, OP_ATTEND, OP_CONV, OP_RECUR,
     OP_KIND_COUNT
 } OpKind;
 
@@ -60,6 +60,7 @@ typedef struct WeightDecl {
     int count;           /* matrices: experts or groups, else 1 */
     int whole, begin;    /* the tensor holds `whole` rows (per group) of which ours begin at `begin`; 0: all */
     bool transposed;     /* the stored part is [cols, rows] */
+    VectorMap map;       /* WEIGHT_VECTOR */
     bool optional;       /* may be absent: then it counts as zeros (biases) */
     bool kept_only;      /* read and kept, not used in this graph (multi-token prediction) */
     Split split;
@@ -72,6 +73,8 @@ typedef struct StateDecl {
     const char *name;
     RowState rows;  /* heads > 0 */
     int floats;     /* or a memory of so many floats per sequence */
+    int recent;     /* or `width` floats of each of the last `recent` tokens */
+    int width;
     int layer;
 } StateDecl;
 
@@ -81,13 +84,17 @@ typedef struct OpRope { int table; RopeAt at; int run; } OpRope;
 typedef struct OpRoute {
     int experts, used, groups, groups_used, zero_experts;
     bool group_by_top2, renormalise;
-    float renormalise_eps, scale;
+    float renormalise_eps, renormalise_min, scale;
     Score score;
 } OpRoute;
 
+typedef struct OpConv { int inputs, taps, dilation; Act act; } OpConv; /* weight[i] [taps, width of in[i]], then bias */
+
+enum { OP_INPUTS = 6, MAX_TAPS = 16 };
+
 typedef struct Op {
     OpKind kind;
-    Val in[4];
+    Val in[OP_INPUTS];
     Val out;        /* NO_VAL for stores */
     int weight[6];  /* indices of weights, -1 */
     State state;
@@ -106,7 +113,10 @@ typedef struct Op {
         OpRoute route;
         struct { bool no_gate; Glu glu; Act act; bool scale_input; int used, experts; } experts;
         Attend attend;
+        OpConv conv;
+        Recur recur; /* in: query, key, value, decay, strength */
         struct { float scale; } embed;
+        struct { int n; bool repeated; } vector; /* n numbers: for each run in turn, or one for each run */
     } u;
 } Op;
 
@@ -142,8 +152,10 @@ struct Graph {
     NormKind norm_kind;
     float norm_eps;
     bool norm_plus_one;
+    bool keeping;    /* weights declared now are kept only */
 
     Val output;
+    Val prepared;    /* what Decoder.prepare made, or NO_VAL */
     Val *hidden;   /* [n_layer + 1]: input of the first layer, output of each; NO_VAL where not marked */
     int n_layer, vocab, width;
     int vocab_rows;  /* of the embedding */
@@ -151,13 +163,16 @@ struct Graph {
 };
 
 /* Makes the description. `has_tensor` may be NULL (then optional parts are taken to be there as config.json says). */
-Status graph_build(const Family *family, const Cfg *cfg, bool (*has_tensor)(void *user, const char *name), void *user,
+Status graph_build(const Family *family, Cfg *cfg, bool (*has_tensor)(void *user, const char *name), void *user,
                    Graph **graph, Error *err);
 void graph_free(Graph *graph);
 
 /* Builder parts shared by the files that add operations. They return -1/NO_VAL/NULL once the graph has failed. */
 Op *graph_op(Graph *g, OpKind kind, Val a, Val b, int width);   /* makes the op and its value (width > 0) */
 Val graph_value(Graph *g, int width, RowKind rows, int per_row);
+/* Norm of each run of `run` numbers by weights "name.weight" as they are, whatever norm_style() says; as many of them
+ * as `weights`: run, or the whole width. */
+Val graph_norm(Graph *g, Val x, const char *name, int run, int weights, float eps);
 int graph_weight(Graph *g, WeightDecl decl);                     /* name under the scope; the same name is one weight */
 void graph_fail(Graph *g, const char *format, ...) PRINTF_LIKE(2, 3);
 bool graph_ok(const Graph *g);

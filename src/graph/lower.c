@@ -42,7 +42,9 @@ static Step *new_step(Lower *l, StepKind kind, const Op *op) {
         return NULL;
     Step *s = &p->steps[p->n_step++];
     *s = (Step){.kind = kind, .op = op, .layer = op != NULL ? op->layer : -1, .name = op != NULL ? op->name : ""};
-    s->in[0].buffer = s->in[1].buffer = s->in[2].buffer = s->in[3].buffer = s->out.buffer = -1;
+    s->out.buffer = -1;
+    for (int i = 0; i < OP_INPUTS; i++)
+        s->in[i].buffer = -1;
     l->open = kind == STEP_ROWS ? p->n_step - 1 : -1;
     l->row_op_capacity = l->part_capacity = 0;
     return s;
@@ -272,7 +274,7 @@ static Status lower_mix(Lower *l, const Op *op) {
         return no_memory(l);
     const int step = (int)(s - l->p->steps);
     s->mix = mix_ops_of(op->kind);
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < OP_INPUTS; i++)
         s->in[i] = read_ref(l, op->in[i], step);
     for (size_t i = 0; i < COUNT(op->weight) && l->p->weights != NULL; i++)
         s->vector[i] = weight_vector(l->p->weights, op->weight[i]);
@@ -340,7 +342,7 @@ Status lower(Program *p, Error *err) {
     for (int i = 0; status == OK && i < g->n_value * ACT_FORM_COUNT; i++)
         l.converted[i] = -1;
     for (int i = 0; status == OK && i < g->n_op; i++)
-        for (int j = 0; j < 4; j++)
+        for (int j = 0; j < OP_INPUTS; j++)
             if (g->ops[i].in[j] != NO_VAL)
                 l.uses[base_of(g, g->ops[i].in[j])] += 1 + (base_of(g, g->ops[i].in[j]) != g->ops[i].in[j]);
     if (status == OK)

@@ -77,7 +77,7 @@ typedef struct MixOps {
 } MixOps;
 /* NULL: not an operation of this kind. */
 const MixOps *mix_ops_of(OpKind kind);
-extern const MixOps mix_attend;
+extern const MixOps mix_attend, mix_conv, mix_recur;
 
 struct Step {
     StepKind kind;
@@ -92,7 +92,7 @@ struct Step {
     int n_part, n_unit;
     /* STEP_MIX, STEP_EXPERTS_* */
     const Op *op;
-    Ref in[4], out;
+    Ref in[OP_INPUTS], out;
     const float *vector[6]; /* of op->weight where those are vectors */
     const MixOps *mix;
     ActForm form;
@@ -161,6 +161,18 @@ RowFn row_fn_of(OpKind kind);
 /* From one slot of a buffer to the next: of a token or of the next token. */
 static inline size_t slot_bytes(const Program *p, Ref ref) {
     return p->buffers[ref.buffer].row_bytes / (size_t)p->buffers[ref.buffer].per_row;
+}
+
+/* y = act(gate) * up in any of its forms; y may be gate. */
+static inline void apply_glu(const Kernels *k, const Glu *glu, float *y, const float *gate, const float *up, int n) {
+    if (glu->oai) {
+        k->glu_oai(y, gate, up, n, glu->alpha != 0 ? glu->alpha : 1.702f, glu->limit);
+    } else if (glu->late && glu->limit > 0) {
+        k->act(y, gate, n, glu->act);
+        k->glu(y, y, up, n, ACT_NONE, glu->limit);
+    } else {
+        k->glu(y, gate, up, n, glu->act, glu->limit);
+    }
 }
 
 /* Units of work of a step, and one unit. */

@@ -73,10 +73,14 @@ static double yarn_place(double turns, int dim, double theta, double original) {
 
 static void yarn(Graph *g, const Source *s, Rope *r) {
     float *freqs = (float *)r->freqs;
-    const float original = real_key(s, "original_max_position_embeddings", 4096);
+    const float original = real_key(s, "original_max_position_embeddings", cfg_real(s->c, "max_position_embeddings", 4096));
     const float factor = has_key(s, "factor") ? real_key(s, "factor", 1)
                                               : cfg_real(s->c, "max_position_embeddings", original) / original;
-    const float mscale = real_key(s, "mscale", 0), mscale_all = real_key(s, "mscale_all_dim", 0);
+    float mscale = real_key(s, "mscale", 0), mscale_all = real_key(s, "mscale_all_dim", 0);
+    if (has_key(s, "yarn_log_multiplier")) { /* GGUF: the second of the two, the first being 1 */
+        mscale = 1;
+        mscale_all = real_key(s, "yarn_log_multiplier", 0);
+    }
     if (has_key(s, "attention_factor"))
         r->magnitude = real_key(s, "attention_factor", 1);
     else if (mscale != 0 && mscale_all != 0)
@@ -106,7 +110,7 @@ static void by_wavelength(const Source *s, Rope *r) {
     float *freqs = (float *)r->freqs;
     const float factor = real_key(s, "factor", 8), low = real_key(s, "low_freq_factor", 1);
     const float high = real_key(s, "high_freq_factor", 4);
-    const float original = real_key(s, "original_max_position_embeddings", 8192);
+    const float original = real_key(s, "original_max_position_embeddings", cfg_real(s->c, "max_position_embeddings", 8192));
     for (int i = 0; i < r->dim / 2; i++) {
         const float wave = 2 * (float)M_PI / freqs[i];
         if (wave > original / low) {
@@ -123,7 +127,8 @@ static void divide(Graph *g, const Source *s, const char *key, float *freqs, int
     char path[192];
     key_of(s, key, path);
     const int n = cfg_list_length(s->c, path);
-    if (n != dim / 2)
+    const bool spare = cfg_is_gguf(s->c) && n > dim / 2; /* for layers that rotate more */
+    if (n != dim / 2 && !spare)
         graph_fail(g, "config.json: %s has %d numbers, %d are expected", path, n, dim / 2);
     for (int i = 0; graph_ok(g) && i < dim / 2; i++)
         freqs[i] /= cfg_real_at(s->c, path, i, 1);
@@ -131,9 +136,9 @@ static void divide(Graph *g, const Source *s, const char *key, float *freqs, int
 
 static void longrope(Graph *g, const Source *s, Rope *r) {
     const float longest = cfg_real(s->c, "max_position_embeddings", 4096);
-    float original = real_key(s, "original_max_position_embeddings", 0);
-    if (original == 0)
-        original = longest;
+    /* The outer key is the older and counts first. */
+    const float inner = real_key(s, "original_max_position_embeddings", longest);
+    const float original = cfg_real(s->c, "original_max_position_embeddings", inner);
     const float factor = has_key(s, "factor") ? real_key(s, "factor", 1) : longest / original;
     r->magnitude = has_key(s, "attention_factor") ? real_key(s, "attention_factor", 1)
                    : factor <= 1                  ? 1
@@ -153,8 +158,9 @@ Rope rope_of(Graph *g, const Cfg *c, int head_dim, const char *layer_type) {
     const char *type = cfg_str(c, key_of(&s, "rope_type", path), NULL);
     if (type == NULL)
         type = cfg_str(c, key_of(&s, "type", path), "default");
-    const float theta = real_key(&s, "rope_theta", 10000);
-    float part = real_key(&s, "partial_rotary_factor", 1);
+    const bool theta_inside = has_key(&s, "rope_theta"); /* else one for all, or a list for the layers */
+    const float theta = theta_inside ? real_key(&s, "rope_theta", 10000) : cfg_real_at(c, "rope_theta", g->layer, 10000);
+    float part = real_key(&s, "partial_rotary_factor", cfg_real_at(c, "partial_rotary_factors", g->layer, 1));
     if (cfg_has(c, "rotary_dim"))
         part = (float)cfg_int(c, "rotary_dim", head_dim) / (float)head_dim;
     Rope r = {.dim = (int)((float)head_dim * part), .theta = theta};
@@ -183,9 +189,10 @@ Rope rope_of(Graph *g, const Cfg *c, int head_dim, const char *layer_type) {
             ((float *)r.freqs)[i] /= factor;
     } else if (strcmp(type, "llama3") == 0) {
         by_wavelength(&s, &r);
-    } else if (strcmp(type, "yarn") == 0) {
+    } else if (strcmp(type, "yarn") == 0 && !has_key(&s, "long_factor")) {
         yarn(g, &s, &r);
-    } else if (strcmp(type, "longrope") == 0 || strcmp(type, "su") == 0) {
+    } else if (strcmp(type, "longrope") == 0 || strcmp(type, "su") == 0 || strcmp(type, "yarn") == 0) {
+        /* "yarn" with lists of factors is an early name of it */
         longrope(g, &s, &r);
     } else if (strcmp(type, "factors") == 0) { /* from a GGUF tensor */
         divide(g, &s, "factors", (float *)r.freqs, r.dim);

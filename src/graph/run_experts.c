@@ -115,10 +115,8 @@ static void experts_up(const Ctx *ctx, const Step *step, Sorted *s, int e, int f
             const float *g = s->gate + r * LINEAR_UNIT, *u = s->up + r * LINEAR_UNIT;
             if (op->u.experts.no_gate)
                 ctx->kernels->act(h, u, n, op->u.experts.act);
-            else if (op->u.experts.glu.oai)
-                ctx->kernels->glu_oai(h, g, u, n, 1.702f, op->u.experts.glu.limit);
             else
-                ctx->kernels->glu(h, g, u, n, op->u.experts.glu.act, op->u.experts.glu.limit);
+                apply_glu(ctx->kernels, &op->u.experts.glu, h, g, u, n);
         }
     }
 }

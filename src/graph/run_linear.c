@@ -57,11 +57,7 @@ static void run_pair(const Ctx *ctx, const LinearPart *gate, const LinearPart *u
             float *gr = g + r * LINEAR_UNIT, *ur = u + r * LINEAR_UNIT;
             add_bias(ctx->kernels, gr, gate->bias != NULL ? gate->bias + begin : NULL, n);
             add_bias(ctx->kernels, ur, up->bias != NULL ? up->bias + begin : NULL, n);
-            float *y = ref_floats(ctx, gate->out, r0 + r) + begin;
-            if (gate->glu.oai)
-                ctx->kernels->glu_oai(y, gr, ur, n, 1.702f, gate->glu.limit);
-            else
-                ctx->kernels->glu(y, gr, ur, n, gate->glu.act, gate->glu.limit);
+            apply_glu(ctx->kernels, &gate->glu, ref_floats(ctx, gate->out, r0 + r) + begin, gr, ur, n);
         }
         gate_job.acts += (size_t)PAIR_ROWS * gate_job.act_bytes;
         up_job.acts += (size_t)PAIR_ROWS * up_job.act_bytes;

@@ -85,13 +85,8 @@ static void row_softmax(const Ctx *ctx, const RowOp *op, int row) {
 }
 
 static void row_glu(const Ctx *ctx, const RowOp *op, int row) {
-    const Glu *glu = &op->op->u.glu;
-    float *y = ref_floats(ctx, op->out, row);
-    const float *gate = ref_floats(ctx, op->in[0], row), *up = ref_floats(ctx, op->in[1], row);
-    if (glu->oai)
-        ctx->kernels->glu_oai(y, gate, up, op->out.width, 1.702f, glu->limit);
-    else
-        ctx->kernels->glu(y, gate, up, op->out.width, glu->act, glu->limit);
+    apply_glu(ctx->kernels, &op->op->u.glu, ref_floats(ctx, op->out, row), ref_floats(ctx, op->in[0], row),
+              ref_floats(ctx, op->in[1], row), op->out.width);
 }
 
 static void row_runs(const Ctx *ctx, const RowOp *op, int row) {
@@ -109,7 +104,18 @@ static void row_runs(const Ctx *ctx, const RowOp *op, int row) {
 }
 
 static void row_weight_mul(const Ctx *ctx, const RowOp *op, int row) {
-    ctx->kernels->mul(ref_floats(ctx, op->out, row), ref_floats(ctx, op->in[0], row), op->vector[0], op->out.width);
+    float *y = ref_floats(ctx, op->out, row);
+    const float *x = ref_floats(ctx, op->in[0], row), *w = op->vector[0];
+    const int n = op->op->u.vector.n, run = op->out.width / n;
+    if (run == 1) {
+        ctx->kernels->mul(y, x, w, n);
+    } else if (op->op->u.vector.repeated && n > 1) {
+        for (int i = 0; i < op->out.width; i += n)
+            ctx->kernels->mul(y + i, x + i, w, n);
+    } else {
+        for (int i = 0; i < n; i++)
+            ctx->kernels->affine(y + i * run, x + i * run, run, w[i], 0);
+    }
 }
 
 static void row_weight_add(const Ctx *ctx, const RowOp *op, int row) {
@@ -203,7 +209,7 @@ static void row_route(const Ctx *ctx, const RowOp *op, int row) {
     switch (r->score) {
     case SCORE_SOFTMAX: ctx->kernels->softmax(scores, logits, all); break;
     case SCORE_SIGMOID: ctx->kernels->act(scores, logits, all, ACT_SIGMOID); break;
-    case SCORE_SOFTMAX_TOPK: memcpy(scores, logits, (size_t)all * sizeof *scores); break;
+    case SCORE_SOFTMAX_TOPK: case SCORE_SIGMOID_TOPK: memcpy(scores, logits, (size_t)all * sizeof *scores); break;
     case SCORE_SQRT_SOFTPLUS:
         for (int e = 0; e < all; e++)
             scores[e] = sqrtf(logits[e] > 20 ? logits[e] : log1pf(expf(logits[e])));
@@ -228,8 +234,11 @@ static void row_route(const Ctx *ctx, const RowOp *op, int row) {
         weight[k] = scores[chosen[k]];
         sum += weight[k];
     }
+    sum = MAX(sum, r->renormalise_min);
     if (r->score == SCORE_SOFTMAX_TOPK)
         ctx->kernels->softmax(weight, weight, r->used);
+    else if (r->score == SCORE_SIGMOID_TOPK)
+        ctx->kernels->act(weight, weight, r->used, ACT_SIGMOID);
     else if (r->renormalise)
         for (int k = 0; k < r->used; k++)
             weight[k] /= sum + r->renormalise_eps;
@@ -285,6 +294,8 @@ void row_store(const Ctx *ctx, const RowOp *op, int row) {
 const MixOps *mix_ops_of(OpKind kind) {
     switch (kind) {
     case OP_ATTEND: return &mix_attend;
+    case OP_CONV: return &mix_conv;
+    case OP_RECUR: return &mix_recur;
     default: return NULL;
     }
 }

@@ -45,22 +45,16 @@ static ALWAYS_INLINE VF load_16(CacheType type, const uint8_t *entry, int at, in
         if (at + 16 <= width)
             return vf_load((const float *)(const void *)entry + at);
     } else if (at + 16 <= width) {
-        uint16_t d;
-        memcpy(&d, entry + width + 2 * (at / 32), 2);
-        return vf_load_i8((const int8_t *)entry + at) * vf_set(float_of_f16(d));
+        return vf_load_i8((const int8_t *)entry + at) * vf_set(f16_value(entry + width + 2 * (at / 32)));
     }
     float x[16] = {0};
     for (int i = 0; i < 16 && at + i < width; i++) {
         if (type == CACHE_F32) {
             memcpy(&x[i], entry + 4 * (at + i), 4);
         } else if (type == CACHE_F16) {
-            uint16_t h;
-            memcpy(&h, entry + 2 * (at + i), 2);
-            x[i] = float_of_f16(h);
+            x[i] = f16_value(entry + 2 * (at + i));
         } else {
-            uint16_t d;
-            memcpy(&d, entry + width + 2 * ((at + i) / 32), 2);
-            x[i] = float_of_f16(d) * (float)(int8_t)entry[at + i];
+            x[i] = f16_value(entry + width + 2 * ((at + i) / 32)) * (float)(int8_t)entry[at + i];
         }
     }
     return vf_load(x);
@@ -168,11 +162,29 @@ static ALWAYS_INLINE VF sum_lanes(VF v[16]) {
     return sum;
 }
 
+/* The tile after this one: its lines are asked for while this one is computed, because the pages of a cache lie too far
+ * apart for the hardware to see what comes next. */
+typedef struct Ahead {
+    const uint8_t *keys, *values; /* NULL: nothing is ahead */
+    size_t key_stride, value_stride;
+    int key_bytes, value_bytes;
+} Ahead;
+
+static ALWAYS_INLINE void ask_ahead(const Ahead *ahead, int entry) {
+    if (ahead->keys == NULL)
+        return;
+    for (int i = 0; i < ahead->key_bytes; i += 64)
+        PREFETCH(ahead->keys + (size_t)entry * ahead->key_stride + i);
+    for (int i = 0; i < ahead->value_bytes; i += 64)
+        PREFETCH(ahead->values + (size_t)entry * ahead->value_stride + i);
+}
+
 /* Scores of up to 16 entries for n_row rows. */
 static ALWAYS_INLINE void score_16(CacheType type, const uint8_t *const *keys, int n, const float *query, int width,
-                                   int query_stride, int n_row, float *scores) {
+                                   int query_stride, int n_row, float *scores, const Ahead *ahead, int entry) {
     VF part[FEW_ROWS][16];
     for (int e = 0; e < 16; e++) {
+        ask_ahead(ahead, entry + e);
         if (e >= n) {
             for (int r = 0; r < n_row; r++)
                 part[r][e] = vf_set(0);
@@ -196,18 +208,18 @@ static ALWAYS_INLINE void score_16(CacheType type, const uint8_t *const *keys, i
 /* Adds the weighted values of n entries: `vectors` vectors of the output from number `at` on. */
 static ALWAYS_INLINE void values_direct(CacheType type, const uint8_t *const *values, int n, const float *weights, int width,
                                         int n_row, float *out, int at, int vectors) {
-    VF acc[4][8];
+    VF acc[FEW_ROWS][4];
     for (int r = 0; r < n_row; r++)
         for (int v = 0; v < vectors; v++)
             acc[r][v] = vf_load(out + (size_t)r * width + at + 16 * v);
     for (int e = 0; e < n; e++) {
-        VF w[4];
-        for (int r = 0; r < n_row; r++)
-            w[r] = vf_set(weights[r * TILE + e]);
-        for (int v = 0; v < vectors; v++) {
-            const VF x = load_16(type, values[e], at + 16 * v, width);
-            for (int r = 0; r < n_row; r++)
-                acc[r][v] = vf_fma(x, w[r], acc[r][v]);
+        VF x[4];
+        for (int v = 0; v < vectors; v++)
+            x[v] = load_16(type, values[e], at + 16 * v, width);
+        for (int r = 0; r < n_row; r++) {
+            const VF w = vf_set(weights[r * TILE + e]);
+            for (int v = 0; v < vectors; v++)
+                acc[r][v] = vf_fma(x[v], w, acc[r][v]);
         }
     }
     for (int r = 0; r < n_row; r++)
@@ -221,50 +233,50 @@ static ALWAYS_INLINE void values_direct(CacheType type, const uint8_t *const *va
         case 1: { enum { R = 1 }; call; break; }                                                                       \
         case 2: { enum { R = 2 }; call; break; }                                                                       \
         case 3: { enum { R = 3 }; call; break; }                                                                       \
-        default: { enum { R = 4 }; call; break; }                                                                      \
+        case 4: { enum { R = 4 }; call; break; }                                                                       \
+        case 5: { enum { R = 5 }; call; break; }                                                                       \
+        case 6: { enum { R = 6 }; call; break; }                                                                       \
+        case 7: { enum { R = 7 }; call; break; }                                                                       \
+        default: { enum { R = 8 }; call; break; }                                                                      \
         }                                                                                                              \
     } while (0)
 
 static ALWAYS_INLINE void few_rows_of(CacheType type, const AttendJob *job, const Scratch *s, int row0, int n_row,
                                       const uint8_t *const *keys, const uint8_t *const *values, const int *low,
-                                      const int *high, int n) {
+                                      const int *high, int n, const Ahead *next) {
     const int kp = padded(job->key_width), vw = job->value_width;
-    for (int r = row0; r < row0 + n_row; r += 4) {
-        const int rows = row0 + n_row - r < 4 ? row0 + n_row - r : 4;
-        float *scores = s->scores + r * TILE;
-        for (int e = 0; e < n; e += 16)
-            FOR_FEW(rows, score_16(type, keys + e, n - e < 16 ? n - e : 16, s->query + (size_t)r * (size_t)kp, job->key_width, kp,
-                                   R, scores + e));
-    }
+    float *scores = s->scores + row0 * TILE, *out = job->out + (size_t)row0 * (size_t)vw;
+    for (int e = 0; e < n; e += 16)
+        FOR_FEW(n_row, score_16(type, keys + e, n - e < 16 ? n - e : 16, s->query + (size_t)row0 * (size_t)kp, job->key_width,
+                                kp, R, scores + e, next, e));
     for (int r = row0; r < row0 + n_row; r++)
         soften(job, s->scores + r * TILE, low[r], high[r], r);
-    for (int r = row0; r < row0 + n_row; r += 4) {
-        const int rows = row0 + n_row - r < 4 ? row0 + n_row - r : 4;
-        const float *weights = s->scores + r * TILE;
-        float *out = job->out + (size_t)r * (size_t)vw;
-        int at = 0;
+    int at = 0;
+    if (n_row <= 4)
         for (; at + 64 <= vw; at += 64)
-            FOR_FEW(rows, values_direct(type, values, n, weights, vw, R, out, at, 4));
-        for (; at + 16 <= vw; at += 16)
-            FOR_FEW(rows, values_direct(type, values, n, weights, vw, R, out, at, 1));
-        for (int i = 0; i < rows; i++)
-            for (int d = at; d < vw; d++)
-                for (int e = 0; e < n; e++) {
-                    float x[16];
-                    vf_store(x, load_16(type, values[e], d, vw));
-                    out[(size_t)i * (size_t)vw + (size_t)d] += x[0] * weights[i * TILE + e];
-                }
-    }
+            FOR_FEW(n_row, values_direct(type, values, n, scores, vw, R, out, at, 4));
+    else
+        for (; at + 32 <= vw; at += 32)
+            FOR_FEW(n_row, values_direct(type, values, n, scores, vw, R, out, at, 2));
+    for (; at + 16 <= vw; at += 16)
+        FOR_FEW(n_row, values_direct(type, values, n, scores, vw, R, out, at, 1));
+    for (int i = 0; i < n_row; i++)
+        for (int d = at; d < vw; d++)
+            for (int e = 0; e < n; e++) {
+                float x[16];
+                vf_store(x, load_16(type, values[e], d, vw));
+                out[(size_t)i * (size_t)vw + (size_t)d] += x[0] * scores[i * TILE + e];
+            }
 }
 
 static void few_rows(const AttendJob *job, const Scratch *s, int row0, int n_row, const uint8_t *const *keys,
-                     const uint8_t *const *values, const int *low, const int *high, int n) {
+                     const uint8_t *const *values, const int *low, const int *high, int n, const Ahead *next) {
     if (job->type == CACHE_F16)
-        few_rows_of(CACHE_F16, job, s, row0, n_row, keys, values, low, high, n);
+        few_rows_of(CACHE_F16, job, s, row0, n_row, keys, values, low, high, n, next);
     else if (job->type == CACHE_Q8_0)
-        few_rows_of(CACHE_Q8_0, job, s, row0, n_row, keys, values, low, high, n);
+        few_rows_of(CACHE_Q8_0, job, s, row0, n_row, keys, values, low, high, n, next);
     else
-        few_rows_of(CACHE_F32, job, s, row0, n_row, keys, values, low, high, n);
+        few_rows_of(CACHE_F32, job, s, row0, n_row, keys, values, low, high, n, next);
 }
 
 /* ---- many rows: a tile of floats ---------------------------------------------------------------------------------- */
@@ -386,9 +398,9 @@ static void many_rows(const AttendJob *job, const Scratch *s, int row0, int n_ro
 /* ---- ranges and lists of entries ---------------------------------------------------------------------------------- */
 
 static void one_tile(const AttendJob *job, const Scratch *s, int row0, int n_row, const uint8_t *const *keys,
-                     const uint8_t *const *values, const int *low, const int *high, int n) {
+                     const uint8_t *const *values, const int *low, const int *high, int n, const Ahead *next) {
     if (n_row <= FEW_ROWS) {
-        few_rows(job, s, row0, n_row, keys, values, low, high, n);
+        few_rows(job, s, row0, n_row, keys, values, low, high, n, next);
     } else {
         load_tile(job, s, keys, values, n);
         many_rows(job, s, row0, n_row, low, high, n);
@@ -413,7 +425,13 @@ static void attend_range(const AttendJob *job, const Scratch *s) {
             keys[e] = job->key_blocks[b / TILE] + (size_t)e * job->key_stride;
             values[e] = job->value_blocks[b / TILE] + (size_t)e * job->value_stride;
         }
-        one_tile(job, s, 0, job->n_row, keys, values, low, high, n);
+        Ahead next = {0};
+        if (b + TILE < job->end)
+            next = (Ahead){.keys = job->key_blocks[b / TILE + 1], .values = job->value_blocks[b / TILE + 1],
+                           .key_stride = job->key_stride, .value_stride = job->value_stride,
+                           .key_bytes = (int)cache_entry_bytes(job->type, job->key_width),
+                           .value_bytes = (int)cache_entry_bytes(job->type, job->value_width)};
+        one_tile(job, s, 0, job->n_row, keys, values, low, high, n, &next);
     }
 }
 
@@ -433,7 +451,8 @@ static void attend_chosen(const AttendJob *job, const Scratch *s) {
                 low[r] = 0;
                 high[r] = n;
             }
-            one_tile(job, s, t * job->group, job->group, keys, values, low, high, n);
+            static const Ahead nothing = {0};
+            one_tile(job, s, t * job->group, job->group, keys, values, low, high, n, &nothing);
         }
     }
 }

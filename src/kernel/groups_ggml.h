@@ -1,4 +1,4 @@
-/* groups_ggml.h - reading ggml's blocks of LANES rows at once: the layouts of op/form_ggml.c, in vectors.
+/* groups_ggml.h - reading ggml's blocks of NI_LANES rows at once: the layouts of op/form_ggml.c, in vectors.
  *
  * Rows begin at p, `stride` bytes apart. A vector that is put has four consecutive inputs in each lane, lanes are rows:
  * exactly what a tile holds and a byte dot product takes. Where it goes (into a tile, or at once into a dot product) is

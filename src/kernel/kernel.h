@@ -10,6 +10,7 @@
 
 #include "base/status.h"
 #include "op/form.h"
+#include "op/op_recur.h"
 #include "op/op_row.h"
 
 typedef enum Level {
@@ -83,7 +84,36 @@ typedef struct AttendJob {
 } AttendJob;
 
 size_t attend_scratch_bytes(int n_row, int key_width, int value_width);
-enum { ATTEND_MAX_ROWS = 64 }; /* rows per job */
+enum { ATTEND_MAX_ROWS = 128 }; /* rows per job */
+
+/* ---- recurrent layers -------------------------------------------------------------------------------------------- */
+
+/* A head's matrix is kept in blocks of 32 columns, each [key_width][32]: see recur_simd.c. */
+enum { RECUR_BLOCK = 32 };
+static inline size_t recur_state_floats(int key_width, int value_width) {
+    return (size_t)((value_width + RECUR_BLOCK - 1) / RECUR_BLOCK) * RECUR_BLOCK * (size_t)key_width;
+}
+
+/* The tokens of one sequence, in order, at some columns of one head: op_recur() for each. Strides are floats from one
+ * token to the next (0: the same for all). */
+typedef struct RecurJob {
+    int n_row;
+    int key_width;
+    int n_col;            /* columns, from one that begins a block; the last block may be partly used */
+    bool delta, by_channel; /* by_channel: key_width numbers of decay per token instead of one */
+    float scale;          /* of the query */
+    const float *query, *key, *value, *decay;
+    const float *strength; /* one number per token; NULL = 1 */
+    size_t query_stride, key_stride, value_stride, decay_stride, strength_stride;
+    float *out;
+    size_t out_stride;
+    float *state;         /* the block with the first column */
+    void *scratch;        /* recur_scratch_bytes() */
+} RecurJob;
+
+static inline size_t recur_scratch_bytes(int key_width) {
+    return 4 * (((size_t)key_width + 15) & ~(size_t)15) * sizeof(float);
+}
 
 typedef struct Kernels {
     Level level;
@@ -112,6 +142,9 @@ typedef struct Kernels {
     /* Writes one entry of `width` numbers in a cache's form. */
     void (*cache_store)(CacheType type, void *entry, const float *x, int width);
     void (*cache_load)(CacheType type, float *x, const void *entry, int width);
+
+    void (*recur)(const RecurJob *job);
+    void (*conv)(float *y, const float *const *x, const float *weight, int stride, const float *bias, int taps, int n);
 } Kernels;
 
 /* The table of a level, or of the best level this machine has (or HOULE_CPU forces: ERR_ARGUMENT naming those

@@ -85,14 +85,18 @@ static void fill_tables(void) {
         kernels_fill_rows_generic(k);
         kernels_fill_linear_generic(k);
         kernels_fill_attend_generic(k);
+        kernels_fill_recur_generic(k);
 #if X86
-        static void (*const fill[LEVEL_COUNT][3])(Kernels *) = {
-            [LEVEL_AVX2] = {kernels_fill_rows_avx2, kernels_fill_linear_avx2, kernels_fill_attend_avx2},
-            [LEVEL_AVX512] = {kernels_fill_rows_avx512, kernels_fill_linear_avx512, kernels_fill_attend_avx512},
-            [LEVEL_AVX512VNNI] = {NULL, kernels_fill_linear_avx512vnni, NULL},
+        enum { PARTS = 4 };
+        static void (*const fill[LEVEL_COUNT][PARTS])(Kernels *) = {
+            [LEVEL_AVX2] = {kernels_fill_rows_avx2, kernels_fill_linear_avx2, kernels_fill_attend_avx2,
+                            kernels_fill_recur_avx2},
+            [LEVEL_AVX512] = {kernels_fill_rows_avx512, kernels_fill_linear_avx512, kernels_fill_attend_avx512,
+                              kernels_fill_recur_avx512},
+            [LEVEL_AVX512VNNI] = {NULL, kernels_fill_linear_avx512vnni, NULL, NULL},
         };
         for (int below = LEVEL_AVX2; below <= l; below++)
-            for (int part = 0; part < 3; part++)
+            for (int part = 0; part < PARTS; part++)
                 if (fill[below][part] != NULL)
                     fill[below][part](k);
 #endif

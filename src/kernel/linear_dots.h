@@ -113,7 +113,7 @@ static ALWAYS_INLINE void dot_group(Sums sum, const uint8_t *const q[VECTORS], c
     for (int j = 0; j < steps; j++)
         for (int v = 0; v < VECTORS; v++)
             for (int r = 0; r < n_row; r++)
-                for (int o = 0; o < LANES; o++)
+                for (int o = 0; o < NI_LANES; o++)
                     for (int i = 0; i < 4; i++)
                         sum[r][v][o] += q[v][64 * j + 4 * o + i] * row[r].a.q[at + 4 * j + i];
 #endif
@@ -142,7 +142,7 @@ static ALWAYS_INLINE void block_rows(const BlockTile *tiles, const RowPart *row,
     for (int r = 0; r < n_row; r++)
         UNROLL
         for (int v = 0; v < VECTORS; v++)
-            acc[r][v] = first ? nf_zero() : nf_load(row[r].out + LANES * v);
+            acc[r][v] = first ? nf_zero() : nf_load(row[r].out + NI_LANES * v);
     const int steps = group / 4;
     NO_UNROLL
     for (int g = 0; g < n / group; g++) {
@@ -173,7 +173,7 @@ static ALWAYS_INLINE void block_rows(const BlockTile *tiles, const RowPart *row,
     for (int r = 0; r < n_row; r++)
         UNROLL
         for (int v = 0; v < VECTORS; v++)
-            nf_store(row[r].out + LANES * v, acc[r][v]);
+            nf_store(row[r].out + NI_LANES * v, acc[r][v]);
 }
 
 /* ---- class SUPER: 256 inputs ---- */
@@ -185,9 +185,9 @@ static ALWAYS_INLINE NI dot2(NI acc, NI w, const int16_t *a) {
     memcpy(&two, a, sizeof two);
     return ni_dot2(acc, w, ni_set(two));
 #else
-    int16_t pairs[LANES][2];
+    int16_t pairs[NI_LANES][2];
     memcpy(pairs, &w, sizeof pairs);
-    for (int o = 0; o < LANES; o++)
+    for (int o = 0; o < NI_LANES; o++)
         acc[o] += pairs[o][0] * a[0] + pairs[o][1] * a[1];
     return acc;
 #endif
@@ -229,7 +229,7 @@ static ALWAYS_INLINE void super_rows(const SuperTile *tiles, const RowPart *row,
         UNROLL
         for (int r = 0; r < n_row; r++) {
             const NF scale = nf_set(row[r].a.super->d);
-            NF acc = first ? nf_zero() : nf_load(row[r].out + LANES * v);
+            NF acc = first ? nf_zero() : nf_load(row[r].out + NI_LANES * v);
             acc = nf_fma(nf_of_ni(total[r][v]), nf_mul(d, scale), acc);
             if (has_min) {
                 NI less = ni_zero();
@@ -239,7 +239,7 @@ static ALWAYS_INLINE void super_rows(const SuperTile *tiles, const RowPart *row,
                                 (group == 16 ? row[r].a.super->counts : row[r].a.super->counts32) + 2 * g);
                 acc = nf_fnma(nf_of_ni(less), nf_mul(dm, scale), acc);
             }
-            nf_store(row[r].out + LANES * v, acc);
+            nf_store(row[r].out + NI_LANES * v, acc);
         }
     }
 }

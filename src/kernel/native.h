@@ -1,7 +1,7 @@
-/* native.h - the widest vectors of the level this file is compiled for: LANES 32-bit lanes, 16 with AVX-512, 8 with
+/* native.h - the widest vectors of the level this file is compiled for: NI_LANES 32-bit lanes, 16 with AVX-512, 8 with
  * AVX2. What is written with these (the unpackers, the dot products of linear_simd.c) is written once for all levels.
  *
- * NI holds integers: LANES of 32 bits, or four bytes in each of them. NF holds LANES floats. On machines without either
+ * NI holds integers: NI_LANES of 32 bits, or four bytes in each of them. NF holds NI_LANES floats. On machines without either
  * instruction set only what the plain kernels need is defined, by the compiler's own vectors. */
 #ifndef HOULE_KERNEL_NATIVE_H
 #define HOULE_KERNEL_NATIVE_H
@@ -25,7 +25,7 @@
 #if defined(NATIVE_512)
 
 #define LANES_ARE_16 1
-enum { LANES = 16 };
+enum { NI_LANES = 16 };
 typedef __m512i NI;
 typedef __m512 NF;
 
@@ -87,7 +87,7 @@ static ALWAYS_INLINE NF nf_load_f16(const void *p) { return _mm512_cvtph_ps(_mm2
 #elif defined(NATIVE_256)
 
 #define LANES_ARE_16 0
-enum { LANES = 8 };
+enum { NI_LANES = 8 };
 typedef __m256i NI;
 typedef __m256 NF;
 
@@ -146,7 +146,7 @@ static ALWAYS_INLINE NF nf_load_f16(const void *p) { return _mm256_cvtph_ps(_mm_
 #else
 
 #define LANES_ARE_16 1
-enum { LANES = 16 };
+enum { NI_LANES = 16 };
 typedef VI NI;
 typedef VF NF;
 
@@ -228,14 +228,14 @@ static ALWAYS_INLINE void turn_4x4(NI v[4]) {
     v[3] = ni_unpack64_high(c, d);
 }
 
-/* 16 bytes of each of LANES rows: v[i] has bytes 4 i .. 4 i + 3 of row l in lane l. */
+/* 16 bytes of each of NI_LANES rows: v[i] has bytes 4 i .. 4 i + 3 of row l in lane l. */
 static ALWAYS_INLINE void turn_rows_16(NI v[4], const uint8_t *p, size_t stride) {
     for (int i = 0; i < 4; i++)
         v[i] = parts_of_rows(p + (size_t)i * stride, stride);
     turn_4x4(v);
 }
 
-/* 32 bytes of each of LANES rows. */
+/* 32 bytes of each of NI_LANES rows. */
 static ALWAYS_INLINE void turn_rows_32(NI v[8], const uint8_t *p, size_t stride) {
 #if defined(NATIVE_512)
     /* Rows i and i + 4 (low), i + 8 and i + 12 (high) as halves; after turning the squares inside the 16-byte lanes,
@@ -261,8 +261,8 @@ static ALWAYS_INLINE void turn_rows_32(NI v[8], const uint8_t *p, size_t stride)
 /* Four bytes of each row. */
 static ALWAYS_INLINE NI gather_32(const uint8_t *p, size_t stride) {
     NI v;
-    __m128i x[LANES / 4];
-    for (int i = 0; i < LANES / 4; i++) {
+    __m128i x[NI_LANES / 4];
+    for (int i = 0; i < NI_LANES / 4; i++) {
         int32_t a[4];
         for (int j = 0; j < 4; j++)
             memcpy(&a[j], p + (size_t)(4 * i + j) * stride, 4);
@@ -279,8 +279,8 @@ static ALWAYS_INLINE NI gather_32(const uint8_t *p, size_t stride) {
 
 /* Two bytes of each row, as binary16. */
 static ALWAYS_INLINE NF gather_f16(const uint8_t *p, size_t stride) {
-    __m128i x[LANES / 8];
-    for (int i = 0; i < LANES / 8; i++) {
+    __m128i x[NI_LANES / 8];
+    for (int i = 0; i < NI_LANES / 8; i++) {
         uint16_t a[8];
         for (int j = 0; j < 8; j++)
             memcpy(&a[j], p + (size_t)(8 * i + j) * stride, 2);

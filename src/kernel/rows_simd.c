@@ -84,14 +84,15 @@ static inline VF activate(VF x, Act act) {
     case ACT_RELU2: return vf_pick(x > vf_set(0), x * x, vf_set(0));
     case ACT_SIGMOID: return vf_sigmoid(x);
     case ACT_TANH: return vf_tanh(x);
+    case ACT_SOFTPLUS: return vf_softplus(x);
     case ACT_EXP: return vf_exp(x);
     default: return x;
     }
 }
 
-/* Not worth a polynomial: they stand in small vectors only. */
+/* Not worth a polynomial: it stands in small vectors only. */
 static bool slow_act(Act act) {
-    return act == ACT_GELU_ERF || act == ACT_SOFTPLUS;
+    return act == ACT_GELU_ERF;
 }
 
 static void act(float *y, const float *x, int n, Act kind) {
@@ -235,9 +236,9 @@ static float dot(const float *a, const float *b, int n) {
 
 /* Eight or sixteen floats; those from the n-th on are zero. */
 static ALWAYS_INLINE NF load_some(const float *x, int n) {
-    if (n >= LANES)
+    if (n >= NI_LANES)
         return nf_load(x);
-    float part[LANES] = {0};
+    float part[NI_LANES] = {0};
     if (n > 0)
         memcpy(part, x, (size_t)n * sizeof *x);
     return nf_load(part);
@@ -267,7 +268,7 @@ static ALWAYS_INLINE float quantise_vectors(int8_t *q, const NF *x, int count) {
     const float top = bits >= 0x7F800000 ? NAN : float_of_bits(bits) >= ACT_TINY ? float_of_bits(bits) : 0;
     const float inverse = top > 0 ? 127.0f / top : 0;
     if (isnan(top)) {
-        memset(q, 0, (size_t)(count * LANES));
+        memset(q, 0, (size_t)(count * NI_LANES));
         return top;
     }
 #if defined(NATIVE_512)
@@ -307,14 +308,14 @@ static ALWAYS_INLINE __m256i sums_of_16(const int8_t *q) {
 }
 
 static void quantise_q8_32(void *row, const float *x, int n) {
-    enum { VECTORS = 32 / LANES };
+    enum { VECTORS = 32 / NI_LANES };
     ActBlock32 *block = row;
     for (int at = 0; at < n; at += 256, block++) {
         for (int g = 0; g < 8; g++) {
             NF v[VECTORS];
             const int first = at + 32 * g;
             for (int i = 0; i < VECTORS; i++)
-                v[i] = load_some(x + first + i * LANES, n - first - i * LANES);
+                v[i] = load_some(x + first + i * NI_LANES, n - first - i * NI_LANES);
             block->d[g] = quantise_vectors(block->q + 32 * g, v, VECTORS);
         }
         const __m256i counts = sums_of_16(block->q);
@@ -325,12 +326,12 @@ static void quantise_q8_32(void *row, const float *x, int n) {
 }
 
 static void quantise_q8_256(void *row, const float *x, int n) {
-    enum { VECTORS = 256 / LANES };
+    enum { VECTORS = 256 / NI_LANES };
     ActBlock256 *block = row;
     for (int at = 0; at < n; at += 256, block++) {
         NF v[VECTORS];
         for (int i = 0; i < VECTORS; i++)
-            v[i] = load_some(x + at + i * LANES, n - at - i * LANES);
+            v[i] = load_some(x + at + i * NI_LANES, n - at - i * NI_LANES);
         block->d = quantise_vectors(block->q, v, VECTORS);
         const __m256i counts = sums_of_16(block->q);
         _mm256_storeu_si256((__m256i *)(void *)block->counts, counts);

@@ -124,6 +124,10 @@ static inline VF vf_round(VF x) { /* to nearest, ties to even, for |x| < 2^22 */
 /* e^x by 2^n * e^r with |r| <= ln 2 / 2 and a polynomial for e^r (coefficients: Taylor, adjusted by Remez); within
  * 2 units in the last place. Below -87.3 the result is 0, above 88.7 infinity. */
 static inline VF vf_exp(VF x) {
+#if defined(__AVX512F__)
+    /* Of (limit, x) the instruction gives x when that is a NaN. Beyond the limits the results are 0 and infinity. */
+    x = (VF)_mm512_min_ps(_mm512_set1_ps(89.0f), _mm512_max_ps(_mm512_set1_ps(-104.0f), (__m512)x));
+#endif
     const VF n = vf_round(x * vf_set(1.44269504f));
     VF r = vf_fma(n, vf_set(-0.693359375f), x);
     r = vf_fma(n, vf_set(2.12194440e-4f), r);
@@ -134,6 +138,9 @@ static inline VF vf_exp(VF x) {
     p = vf_fma(p, r, vf_set(1.6666665459e-1f));
     p = vf_fma(p, r, vf_set(5.0000001201e-1f));
     p = vf_fma(p, r * r, r + vf_set(1.0f));
+#if defined(__AVX512F__)
+    return (VF)_mm512_scalef_ps((__m512)p, (__m512)n);
+#else
     /* 2^n in two halves, so that n = 128 and n = -126 do not leave the range of exponents on the way */
     const VI whole = __builtin_convertvector(n, VI);
     const VI half = whole >> 1;
@@ -142,6 +149,7 @@ static inline VF vf_exp(VF x) {
     y = vf_pick(x < vf_set(-87.3f), vf_set(0), y);
     y = vf_pick(x > vf_set(88.72f), vf_set(INFINITY), y);
     return vf_pick(x == x, y, x); /* a NaN stays one */
+#endif
 }
 
 static inline VF vf_sigmoid(VF x) {
@@ -164,6 +172,21 @@ static inline VF vf_tanh(VF x) {
     const VF signed_large = (VF)((VI)large | sign);
     const VF y = vf_pick(a < vf_set(0.625f), small, signed_large);
     return vf_pick(x == x, y, x);
+}
+
+/* log(1 + e^x) = max(x, 0) + log(1 + z), z = e^-|x|; log(1 + z) = 2 atanh(z / (2 + z)), whose argument is at most 1/3. */
+static inline VF vf_softplus(VF x) {
+    const VF z = vf_exp(-vf_abs(x));
+    const VF s = z / (z + vf_set(2.0f)), t = s * s;
+    VF p = vf_set(1.0f / 15);
+    p = vf_fma(p, t, vf_set(1.0f / 13));
+    p = vf_fma(p, t, vf_set(1.0f / 11));
+    p = vf_fma(p, t, vf_set(1.0f / 9));
+    p = vf_fma(p, t, vf_set(1.0f / 7));
+    p = vf_fma(p, t, vf_set(1.0f / 5));
+    p = vf_fma(p, t, vf_set(1.0f / 3));
+    p = vf_fma(p, t, vf_set(1.0f));
+    return vf_fma(s + s, p, vf_pick(x < vf_set(0), vf_set(0), x)); /* a NaN stays one */
 }
 
 /* Sixteen halves to floats and back. */
@@ -206,12 +229,27 @@ static inline void vf_store_f16(uint16_t *p, VF v) {
 }
 
 static inline VF vf_load_bf16(const uint16_t *p) {
-    uint16_t h[16];
-    memcpy(h, p, sizeof h);
-    typedef uint16_t V16 __attribute__((vector_size(32)));
-    V16 v;
-    memcpy(&v, h, sizeof v);
-    return (VF)(__builtin_convertvector(v, VI) << 16);
+#if defined(__AVX512F__)
+    __m256i h;
+    memcpy(&h, p, sizeof h);
+    return (VF)_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16);
+#else
+    VI v;
+    for (int i = 0; i < 16; i++)
+        v[i] = (int32_t)((uint32_t)p[i] << 16);
+    return (VF)v;
+#endif
+}
+
+/* One half. */
+static inline float f16_value(const void *p) {
+    uint16_t h;
+    memcpy(&h, p, sizeof h);
+#if defined(__F16C__)
+    return _cvtsh_ss(h);
+#else
+    return float_of_f16(h);
+#endif
 }
 
 /* Turns 16 vectors round: afterwards v[i] holds what was lane i of each. */
@@ -253,11 +291,83 @@ static inline void vf_transpose(VF v[16]) {
 #endif
 }
 
-static inline VF vf_load_i8(const int8_t *p) {
-    typedef int8_t V8 __attribute__((vector_size(16)));
-    V8 v;
+/* ---- one register ----------------------------------------------------------------------------------------------------
+ *
+ * VR is as wide as the level's registers. Loops that keep many sums at once are written with it: compilers keep a VF
+ * that is wider than a register in memory. */
+#if defined(__AVX512F__)
+enum { LANES = 16 };
+#elif defined(__AVX2__)
+enum { LANES = 8 };
+#else
+enum { LANES = 4 };
+#endif
+#if defined(__AVX512F__)
+typedef float VR __attribute__((vector_size(64)));
+#elif defined(__AVX2__)
+typedef float VR __attribute__((vector_size(32)));
+#else
+typedef float VR __attribute__((vector_size(16)));
+#endif
+
+static inline VR vr_load(const float *p) {
+    VR v;
     memcpy(&v, p, sizeof v);
-    return __builtin_convertvector(__builtin_convertvector(v, VI), VF);
+    return v;
+}
+
+static inline void vr_store(float *p, VR v) {
+    memcpy(p, &v, sizeof v);
+}
+
+static inline VR vr_set(float x) {
+#if defined(__AVX512F__)
+    return (VR)_mm512_set1_ps(x);
+#elif defined(__AVX2__)
+    return (VR)_mm256_set1_ps(x);
+#else
+    return (VR){x, x, x, x};
+#endif
+}
+
+/* As vf_fma. */
+static inline VR vr_fma(VR a, VR b, VR c) {
+#if defined(__AVX512F__)
+    return (VR)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__FMA__)
+    return (VR)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#else
+    return a * b + c;
+#endif
+}
+
+/* By halves, as vf_sum. */
+static inline float vr_sum(VR v) {
+    float x[LANES];
+    memcpy(x, &v, sizeof x);
+    for (int width = LANES / 2; width > 0; width /= 2)
+        for (int i = 0; i < width; i++)
+            x[i] += x[i + width];
+    return x[0];
+}
+
+static inline VF vf_load_i8(const int8_t *p) {
+#if defined(__AVX512F__)
+    __m128i q;
+    memcpy(&q, p, sizeof q);
+    return (VF)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(q));
+#elif defined(__AVX2__)
+    const __m256 f[2] = {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p))),
+                         _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(p + 8))))};
+    VF v;
+    memcpy(&v, f, sizeof v);
+    return v;
+#else
+    VF v;
+    for (int i = 0; i < 16; i++)
+        v[i] = (float)p[i];
+    return v;
+#endif
 }
 
 #endif

@@ -1,6 +1,6 @@
 /* unpack_ggml_simd.c - tiles from ggml's blocks; compiled for each level that has vectors of bytes.
  *
- * The layouts are read by groups_ggml.h; here what is read goes into tiles, LANES outputs at a time. */
+ * The layouts are read by groups_ggml.h; here what is read goes into tiles, NI_LANES outputs at a time. */
 #include "kernel/kernel_parts.h"
 
 #include "kernel/native.h"
@@ -25,7 +25,7 @@ static ALWAYS_INLINE const uint8_t *block_at(const Matrix *m, int row, int col, 
 /* Tiles of a form whose blocks are 32 numbers. */
 #define UNPACK_BLOCK(name, bytes, has_min)                                                                             \
     static void unpack_##name(const Matrix *m, int row0, int col, int n, BlockTile *tile) {                            \
-        for (int lane = 0; lane < LINEAR_PANEL; lane += LANES) {                                                       \
+        for (int lane = 0; lane < LINEAR_PANEL; lane += NI_LANES) {                                                       \
             const uint8_t *p = block_at(m, row0 + lane, col, 32, bytes);                                               \
             for (int g = 0; g < n / 32; g++, p += bytes) {                                                             \
                 Sink s = {tile->q[8 * g][lane]};                                                                       \
@@ -49,7 +49,7 @@ UNPACK_BLOCK(mxfp4, 17, false)
 /* Tiles of a form whose blocks are `length` numbers, several groups of 32. */
 #define UNPACK_LONG(name, length, bytes)                                                                               \
     static void unpack_##name(const Matrix *m, int row0, int col, int n, BlockTile *tile) {                            \
-        for (int lane = 0; lane < LINEAR_PANEL; lane += LANES)                                                         \
+        for (int lane = 0; lane < LINEAR_PANEL; lane += NI_LANES)                                                         \
             for (int g = 0; g < n / 32; g++) {                                                                         \
                 Sink s = {tile->q[8 * g][lane]};                                                                       \
                 GroupScale scale;                                                                                      \
@@ -79,7 +79,7 @@ UNPACK_LONG(q2_0, 64, 18)
 /* Tiles of a form whose blocks are 256 numbers. */
 #define UNPACK_SUPER(name, bytes, groups, has_min)                                                                     \
     static void unpack_##name(const Matrix *m, int row0, int col, SuperTile *tile) {                                   \
-        for (int lane = 0; lane < LINEAR_PANEL; lane += LANES) {                                                       \
+        for (int lane = 0; lane < LINEAR_PANEL; lane += NI_LANES) {                                                       \
             const uint8_t *p = block_at(m, row0 + lane, col, 256, bytes);                                              \
             SuperScale scale;                                                                                          \
             scales_##name(&scale, p, m->row_bytes);                                                                    \

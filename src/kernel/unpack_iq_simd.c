@@ -130,15 +130,15 @@ static ALWAYS_INLINE NI negative(const uint8_t *signs) {
 
 static ALWAYS_INLINE void unpack_lines(const Matrix *m, int row0, int col, SuperTile *tile, LineFn decode, int bytes,
                                        int groups, int offset, bool thirds) {
-    _Alignas(64) uint8_t q[LANES][256];
-    for (int lane = 0; lane < LINEAR_PANEL; lane += LANES) {
-        for (int l = 0; l < LANES; l++) {
+    _Alignas(64) uint8_t q[NI_LANES][256];
+    for (int lane = 0; lane < LINEAR_PANEL; lane += NI_LANES) {
+        for (int l = 0; l < NI_LANES; l++) {
             Line line;
             decode(&line, m->data + (size_t)(row0 + lane + l) * m->row_bytes + (size_t)(col / 256 * bytes));
             for (int g = 0; g < groups; g++)
                 tile->sc[g][lane + l] = line.sc[g];
             tile->d[lane + l] = line.d;
-            for (int i = 0; i < 256; i += 4 * LANES) {
+            for (int i = 0; i < 256; i += 4 * NI_LANES) {
                 const NI minus = negative(line.signs + i / 8);
                 NI x = ni_load((const uint8_t *)line.codes + i);
                 if (thirds) {

@@ -34,7 +34,7 @@ static ALWAYS_INLINE NF f8_of_lanes(NI byte) {
 #endif
 }
 
-/* One scale of each of LANES rows, `stride` bytes apart. */
+/* One scale of each of NI_LANES rows, `stride` bytes apart. */
 static ALWAYS_INLINE NF scales_of_rows(const Matrix *m, const uint8_t *p, int index, size_t stride) {
     switch ((ScaleType)m->scale_type) {
     case SCALE_F32: return nf_bits(gather_32(p + 4 * index, stride));
@@ -42,8 +42,8 @@ static ALWAYS_INLINE NF scales_of_rows(const Matrix *m, const uint8_t *p, int in
     case SCALE_E4M3: return f8_of_lanes(gather_8(p + index, stride));
     case SCALE_BF16: {
         NI v = ni_zero();
-        uint16_t x[LANES];
-        for (int l = 0; l < LANES; l++)
+        uint16_t x[NI_LANES];
+        for (int l = 0; l < NI_LANES; l++)
             x[l] = load_u16(p + 2 * index + (size_t)l * stride);
 #if defined(NATIVE_512)
         v = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)x));
@@ -53,15 +53,15 @@ static ALWAYS_INLINE NF scales_of_rows(const Matrix *m, const uint8_t *p, int in
         return nf_bits(ni_sll(v, 16));
     }
     default: {
-        float x[LANES];
-        for (int l = 0; l < LANES; l++)
+        float x[NI_LANES];
+        for (int l = 0; l < NI_LANES; l++)
             x[l] = float_of_e8m0(p[index + (ptrdiff_t)((size_t)l * stride)]);
         return nf_load(x);
     }
     }
 }
 
-/* LANES scales that stand side by side. */
+/* NI_LANES scales that stand side by side. */
 static ALWAYS_INLINE NF scales_in_line(const Matrix *m, const uint8_t *line, int row) {
     switch ((ScaleType)m->scale_type) {
     case SCALE_F32: return nf_load((const float *)(const void *)(line + 4 * (size_t)row));
@@ -105,7 +105,7 @@ static ALWAYS_INLINE void put_rows_of_bytes(Sink *s, const uint8_t *p, size_t st
 
 static void unpack_mxfp4_split(const Matrix *m, int row0, int col, int n, BlockTile *tile) {
     const NI table = table_16(fp4_levels_doubled, 16);
-    for (int lane = 0; lane < LINEAR_PANEL; lane += LANES) {
+    for (int lane = 0; lane < LINEAR_PANEL; lane += NI_LANES) {
         const uint8_t *p = m->data + (size_t)(row0 + lane) * m->row_bytes + (size_t)col / 2;
         const uint8_t *scales = m->scales + (size_t)(row0 + lane) * m->scale_row_bytes + (size_t)col / 32;
         for (int g = 0; g < n / 32; g++) {
@@ -119,7 +119,7 @@ static void unpack_mxfp4_split(const Matrix *m, int row0, int col, int n, BlockT
 static void unpack_nvfp4_split(const Matrix *m, int row0, int col, int n, BlockTile *tile) {
     const NI table = table_16(fp4_levels_doubled, 16);
     const NF global = nf_set(m->global_scale), half = nf_set(0.5f);
-    for (int lane = 0; lane < LINEAR_PANEL; lane += LANES) {
+    for (int lane = 0; lane < LINEAR_PANEL; lane += NI_LANES) {
         const uint8_t *p = m->data + (size_t)(row0 + lane) * m->row_bytes + (size_t)col / 2;
         const uint8_t *scales = m->scales + (size_t)(row0 + lane) * m->scale_row_bytes;
         for (int g = 0; g < n / 32; g++) {
@@ -134,7 +134,7 @@ static void unpack_nvfp4_split(const Matrix *m, int row0, int col, int n, BlockT
 }
 
 static void unpack_i8_scaled(const Matrix *m, int row0, int col, int n, BlockTile *tile) {
-    for (int lane = 0; lane < LINEAR_PANEL; lane += LANES) {
+    for (int lane = 0; lane < LINEAR_PANEL; lane += NI_LANES) {
         const uint8_t *p = m->data + (size_t)(row0 + lane) * m->row_bytes + (size_t)col;
         const uint8_t *scales = m->scales + (size_t)(row0 + lane) * m->scale_row_bytes;
         NF d = nf_zero();
@@ -155,7 +155,7 @@ static ALWAYS_INLINE NF min_of_zeros(NF scale, const int32_t *zeros, int half) {
 
 static void zeros_int_packed(const Matrix *m, int row, int group, int32_t *zeros) {
     const int per_word = 32 / m->bits;
-    for (int l = 0; l < LANES; l++) {
+    for (int l = 0; l < NI_LANES; l++) {
         const int at = row + l + m->scale_row0;
         const uint8_t *word = m->zeros + (size_t)(at / per_word) * m->zero_row_bytes + 4 * (size_t)group;
         zeros[l] = (int32_t)(load_u32(word) >> (at % per_word * m->bits) & ((1u << m->bits) - 1));
@@ -164,7 +164,7 @@ static void zeros_int_packed(const Matrix *m, int row, int group, int32_t *zeros
 
 static void unpack_int_packed(const Matrix *m, int row0, int col, int n, BlockTile *tile) {
     const int half = 1 << (m->bits - 1);
-    for (int lane = 0; lane < LINEAR_PANEL; lane += LANES) {
+    for (int lane = 0; lane < LINEAR_PANEL; lane += NI_LANES) {
         const uint8_t *p = m->data + (size_t)(row0 + lane) * m->row_bytes + (size_t)(col * m->bits / 8);
         const uint8_t *scales = m->scales + (size_t)(row0 + lane) * m->scale_row_bytes;
         NF d = nf_zero(), min = nf_zero();
@@ -178,7 +178,7 @@ static void unpack_int_packed(const Matrix *m, int row0, int col, int n, BlockTi
                 const int group = (col + 32 * g) / m->block_cols;
                 d = scales_of_rows(m, scales, group, m->scale_row_bytes);
                 if (m->zeros != NULL) {
-                    int32_t zeros[LANES];
+                    int32_t zeros[NI_LANES];
                     zeros_int_packed(m, row0 + lane, group, zeros);
                     min = min_of_zeros(d, zeros, half);
                 } else {
@@ -194,7 +194,7 @@ static void unpack_int_packed(const Matrix *m, int row0, int col, int n, BlockTi
 /* GPTQ and AWQ have the outputs side by side: no turning. */
 static void unpack_gptq(const Matrix *m, int row0, int col, int n, BlockTile *tile) {
     const int half = 1 << (m->bits - 1), per_word = 32 / m->bits;
-    for (int lane = 0; lane < LINEAR_PANEL; lane += LANES) {
+    for (int lane = 0; lane < LINEAR_PANEL; lane += NI_LANES) {
         const int row = row0 + lane;
         const uint8_t *p = m->data + (size_t)(col / per_word) * m->row_bytes + 4 * (size_t)row;
         NF d = nf_zero(), min = nf_zero();
@@ -214,8 +214,8 @@ static void unpack_gptq(const Matrix *m, int row0, int col, int n, BlockTile *ti
             if (g == 0 || (col + 32 * g) % m->block_cols == 0) {
                 const size_t group = (size_t)((col + 32 * g) / m->block_cols);
                 const uint8_t *words = m->zeros + group * m->zero_row_bytes;
-                int32_t zeros[LANES];
-                for (int l = 0; l < LANES; l++) {
+                int32_t zeros[NI_LANES];
+                for (int l = 0; l < NI_LANES; l++) {
                     const uint32_t word = load_u32(words + (size_t)((row + l) / per_word) * 4);
                     zeros[l] = (int32_t)(word >> ((row + l) % per_word * m->bits) & ((1u << m->bits) - 1)) + m->zero_plus;
                 }
@@ -228,7 +228,7 @@ static void unpack_gptq(const Matrix *m, int row0, int col, int n, BlockTile *ti
     }
 }
 
-/* LANES outputs of four inputs: words of eight outputs in the order 0 2 4 6 1 3 5 7. In each 16-byte lane, whose four
+/* NI_LANES outputs of four inputs: words of eight outputs in the order 0 2 4 6 1 3 5 7. In each 16-byte lane, whose four
  * outputs are 0-3 or 4-7 of a word, the words of the four inputs are gathered; outputs 0, 1 (4, 5) are the low nibbles
  * of bytes 0, 2 (1, 3), outputs 2, 3 (6, 7) the high ones. */
 static ALWAYS_INLINE NI awq_four(const uint8_t *p, size_t stride) {
@@ -253,7 +253,7 @@ static ALWAYS_INLINE NI awq_four(const uint8_t *p, size_t stride) {
 
 static void unpack_awq(const Matrix *m, int row0, int col, int n, BlockTile *tile) {
     static const uint8_t place[8] = {0, 4, 1, 5, 2, 6, 3, 7};
-    for (int lane = 0; lane < LINEAR_PANEL; lane += LANES) {
+    for (int lane = 0; lane < LINEAR_PANEL; lane += NI_LANES) {
         const int row = row0 + lane;
         const uint8_t *p = m->data + (size_t)col * m->row_bytes + (size_t)(row / 8) * 4;
         NF d = nf_zero(), min = nf_zero();
@@ -264,8 +264,8 @@ static void unpack_awq(const Matrix *m, int row0, int col, int n, BlockTile *til
             if (g == 0 || (col + 32 * g) % m->block_cols == 0) {
                 const size_t group = (size_t)((col + 32 * g) / m->block_cols);
                 const uint8_t *words = m->zeros + group * m->zero_row_bytes;
-                int32_t zeros[LANES];
-                for (int l = 0; l < LANES; l++)
+                int32_t zeros[NI_LANES];
+                for (int l = 0; l < NI_LANES; l++)
                     zeros[l] = (int32_t)(load_u32(words + (size_t)((row + l) / 8) * 4) >> (4 * place[(row + l) % 8]) & 15);
                 d = scales_in_line(m, m->scales + group * m->scale_row_bytes, row);
                 min = min_of_zeros(d, zeros, 8);

@@ -1,0 +1,52 @@
+/* ernie.c - ERNIE 4.5: heads rotated in adjacent pairs; with experts, those are chosen by a softmax with a correction, in
+ * the layers of a range. Baidu 2025. */
+#include "graph/graph.h"
+
+static Val attended(Graph *g, const Cfg *c, Val x) {
+    Attn a = attn_of(g, c);
+    a.rope.interleaved = true;
+    a.qkv_bias = cfg_bool(c, "use_bias", a.qkv_bias);
+    a.out_bias = cfg_bool(c, "use_bias", a.out_bias);
+    return add(g, x, attention(g, norm(g, x, "input_layernorm"), a));
+}
+
+static Ffn usual_ffn(Graph *g, const Cfg *c) {
+    Ffn f = ffn_of(g, c);
+    f.bias = cfg_bool(c, "use_bias", f.bias);
+    return f;
+}
+
+static Val block(Graph *g, const Cfg *c, Val x, int i) {
+    (void)i;
+    x = attended(g, c, x);
+    return add(g, x, ffn(g, norm(g, x, "post_attention_layernorm"), usual_ffn(g, c)));
+}
+
+static Val block_moe(Graph *g, const Cfg *c, Val x, int i) {
+    x = attended(g, c, x);
+    const Val h = norm(g, x, "post_attention_layernorm");
+    const int last = cfg_int(c, "moe_layer_end_index", -1), step = cfg_int(c, "moe_layer_interval", cfg_int(c, "interleave_moe_layer_step", 1));
+    const bool sparse = i >= cfg_int(c, "moe_layer_start_index", cfg_int(c, "first_k_dense_replace", 1)) &&
+                        (last == -1 || i <= last) && step > 0 && (i + 1) % step == 0;
+    if (!sparse)
+        return add(g, x, ffn(g, h, usual_ffn(g, c)));
+    Moe m = moe_of(g, c);
+    m.correction = "moe_statics.e_score_correction_bias";
+    m.renormalise = true;
+    m.renormalise_min = cfg_real(c, "moe_norm_min", 1e-12f);
+    m.shared_ffn.bias = cfg_bool(c, "use_bias", false);
+    return add(g, x, moe(g, h, m));
+}
+
+static void build(Graph *g, const Cfg *c) { decoder(g, c, block, (Decoder){0}); }
+static void build_moe(Graph *g, const Cfg *c) { decoder(g, c, block_moe, (Decoder){.head_bias = cfg_bool(c, "use_bias", false)}); }
+
+const Family family_ernie4_5 = {
+    .name = "ernie4_5", .build = build, .reply_format = "plain", .since = "0.1", .golden = "ernie4_5", .covers = "ERNIE-4.5-0.3B",
+    .defaults = "{\"num_key_value_heads\": 2, \"head_dim\": 128, \"rms_norm_eps\": 1e-5, \"rope_theta\": 500000.0,"
+                " \"tie_word_embeddings\": true}"};
+const Family family_ernie4_5_moe = {
+    .name = "ernie4_5_moe", .build = build_moe, .reply_format = "ernie_4_5_thinking", .since = "0.1", .golden = "ernie4_5_moe",
+    .covers = "ERNIE-4.5-21B-A3B, ERNIE-4.5-300B-A47B",
+    .defaults = "{\"num_key_value_heads\": 4, \"rms_norm_eps\": 1e-5, \"rope_theta\": 500000.0, \"tie_word_embeddings\": true,"
+                " \"num_experts\": 64, \"num_experts_per_tok\": 6, \"n_shared_experts\": 2, \"moe_intermediate_size\": 1536}"};

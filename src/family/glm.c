@@ -1,0 +1,54 @@
+/* glm.c - GLM-4 0414 and Z1 (norms before and after each half, half of each head rotated in adjacent pairs) and GLM-4.5 to
+ * 4.7 (experts chosen by sigmoids with a correction, rotation by halves). GLM team 2024, 2025. */
+#include "graph/graph.h"
+
+static Attn usual(Graph *g, const Cfg *c) {
+    Attn a = attn_of(g, c);
+    a.out_bias = false;
+    return a;
+}
+
+static Val block4(Graph *g, const Cfg *c, Val x, int i) {
+    (void)i;
+    Attn a = usual(g, c);
+    a.rope.interleaved = true;
+    x = add(g, x, norm(g, attention(g, norm(g, x, "input_layernorm"), a), "post_self_attn_layernorm"));
+    Ffn f = ffn_of(g, c);
+    f.fused = "gate_up_proj";
+    return add(g, x, norm(g, ffn(g, norm(g, x, "post_attention_layernorm"), f), "post_mlp_layernorm"));
+}
+
+static Val block4_moe(Graph *g, const Cfg *c, Val x, int i) {
+    Attn a = usual(g, c);
+    if (cfg_bool(c, "use_qk_norm", cfg_is_gguf(c) && has_tensor(g, "self_attn.q_norm.weight"))) {
+        a.q_norm = "q_norm";
+        a.k_norm = "k_norm";
+    }
+    x = add(g, x, attention(g, norm(g, x, "input_layernorm"), a));
+    const Val h = norm(g, x, "post_attention_layernorm");
+    if (!layer_is_sparse(c, i))
+        return add(g, x, ffn(g, h, ffn_of(g, c)));
+    Moe m = moe_of(g, c);
+    m.score = SCORE_SIGMOID;
+    m.correction = "gate.e_score_correction_bias";
+    m.group_by_top2 = true;
+    m.renormalise_eps = 1e-20f;
+    return add(g, x, moe(g, h, m));
+}
+
+static void build4(Graph *g, const Cfg *c) { decoder(g, c, block4, (Decoder){0}); }
+
+static void build4_moe(Graph *g, const Cfg *c) {
+    decoder(g, c, block4_moe, (Decoder){0});
+    predicting_layers(g, c, block4_moe);
+}
+
+const Family family_glm4 = {
+    .name = "glm4", .build = build4, .reply_format = "plain", .since = "0.1", .golden = "glm4",
+    .covers = "GLM-4-9B-0414, GLM-4-32B-0414, GLM-Z1",
+    .defaults = "{\"head_dim\": 128, \"attention_bias\": true, \"partial_rotary_factor\": 0.5, \"rms_norm_eps\": 1.5625e-7}"};
+const Family family_glm4_moe = {
+    .name = "glm4_moe", .build = build4_moe, .reply_format = "glm_4_6", .since = "0.1", .golden = "glm4_moe",
+    .covers = "GLM-4.5, GLM-4.5-Air, GLM-4.6, GLM-4.7",
+    .defaults = "{\"partial_rotary_factor\": 0.5, \"rms_norm_eps\": 1e-5, \"n_shared_experts\": 1, \"first_k_dense_replace\": 1,"
+                " \"norm_topk_prob\": true, \"num_nextn_predict_layers\": 1}"};
