@@ -507,6 +507,20 @@ static Status bind_vector(Weights *w, const Binder *b, const WeightDecl *d, Weig
     return OK;
 }
 
+/* Whether the files have anything for a declaration. */
+static bool weight_is_there(Binder *b, const WeightDecl *d) {
+    bool there = binder_has_tensor(b, d->name);
+    for (int l = 0; l < EXPERT_LAYOUTS && !there; l++) {
+        char name[512];
+        if (d->layout[l].each != NULL)
+            snprintf(name, sizeof name, d->layout[l].each, 0);
+        else
+            snprintf(name, sizeof name, "%s", d->layout[l].stacked != NULL ? d->layout[l].stacked : d->name);
+        there = binder_has_tensor(b, name);
+    }
+    return there;
+}
+
 static size_t matrix_bytes(const Matrix *m) {
     const bool turned = m->form == FORM_F32_T || m->form == FORM_F16_T || m->form == FORM_BF16_T ||
                         m->form == FORM_F8_BLOCK_T || m->form == FORM_F8_E8M0_T;
@@ -544,6 +558,8 @@ Status weights_open(const Graph *graph, const ModelFiles *files, Weights **out, 
     for (int i = 0; status == OK && i < graph->n_weight; i++) {
         const WeightDecl *d = &graph->weights[i];
         Weight *weight = &w->weights[i];
+        if (d->kept_only && !weight_is_there(&b, d))
+            continue;
         if (d->role == WEIGHT_VECTOR) {
             status = bind_vector(w, &b, d, weight, err);
             continue;

@@ -66,10 +66,11 @@ Val attention(Graph *g, Val x, Attn a) {
     const State values = state_rows(g, "value", (RowState){.heads = a.kv_heads, .width = value_dim, .window = a.window});
     store(g, k, keys);
     store(g, v, values);
+    const Val chosen = a.choose != NULL ? a.choose(g, graph_cfg(g), x) : NO_VAL;
     Val y = attend(g, q, (Attend){.heads = a.heads, .kv_heads = a.kv_heads, .key_width = a.head_dim,
                                   .value_width = value_dim, .scale = a.scale, .softcap = a.softcap,
                                   .window = a.window, .chunk = a.chunk, .sinks = a.sinks, .keys = keys,
-                                  .values = values, .chosen = NO_VAL});
+                                  .values = values, .chosen = chosen, .span = a.span, .tail = a.tail});
     if (gate != NO_VAL)
         y = mul(g, y, act(g, gate, ACT_SIGMOID));
     y = linear(g, y, a.out != NULL ? a.out : "o_proj", width, a.out_bias, SPLIT_COLS);

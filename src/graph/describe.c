@@ -71,6 +71,8 @@ static const char *kind_word(OpKind kind) {
         [OP_POSITION_SCALE] = "position scale", [OP_ROUTE] = "route", [OP_COMBINE] = "combine experts", [OP_SLICE] = "slice",
         [OP_LINEAR] = "linear", [OP_GROUPED] = "grouped linear", [OP_EXPERTS_UP] = "experts up",
         [OP_EXPERTS_DOWN] = "experts down", [OP_STORE] = "store", [OP_ATTEND] = "attend",
+        [OP_CHOOSE] = "choose entries", [OP_POOL] = "pool tokens", [OP_HYPER_WEIGHTS] = "stream weights",
+        [OP_HYPER_COLLAPSE] = "collapse streams", [OP_HYPER_EXPAND] = "expand streams",
     };
     return words[kind] != NULL ? words[kind] : "operation";
 }

@@ -22,6 +22,10 @@ typedef enum OpKind {
     OP_LINEAR, OP_GROUPED, OP_EXPERTS_UP, OP_EXPERTS_DOWN,
     /* States. */
     OP_STORE, OP_ATTEND,
+    OP_CHOOSE,    /* lists of entries to attend to */
+    OP_POOL,      /* several entries made one */
+    /* Residual streams. */
+    OP_HYPER_WEIGHTS, OP_HYPER_COLLAPSE, OP_HYPER_EXPAND,
     OP_KIND_COUNT
 } OpKind;
 
@@ -78,12 +82,15 @@ typedef struct StateDecl {
 typedef struct OpNorm { NormKind kind; int run; float eps, plus; int weight_runs; } OpNorm; /* weights repeat or go on */
 typedef struct OpRuns { int runs, a_begin, a_width, a_stride, b_begin, b_width, b_stride, a_repeat; } OpRuns;
 typedef struct OpRope { int table; RopeAt at; int run; } OpRope;
+typedef struct RopeTable { Rope rope; int stride; } RopeTable; /* angles of position / stride * stride */
 typedef struct OpRoute {
     int experts, used, groups, groups_used, zero_experts;
     bool group_by_top2, renormalise;
     float renormalise_eps, scale;
     Score score;
 } OpRoute;
+
+enum { HYPER_STREAMS = 16, POOL_ROWS = 512 }; /* at the most */
 
 typedef struct Op {
     OpKind kind;
@@ -106,6 +113,9 @@ typedef struct Op {
         OpRoute route;
         struct { bool no_gate; Glu glu; Act act; bool scale_input; int used, experts; } experts;
         Attend attend;
+        Choice choice;
+        Pool pool;
+        Hyper hyper;
         struct { float scale; } embed;
     } u;
 } Op;
@@ -131,7 +141,7 @@ struct Graph {
     StateDecl *states;
     int n_state;
     size_t state_capacity;
-    Rope *ropes;   /* the different rotations in use */
+    RopeTable *ropes; /* the different rotations in use */
     int n_rope;
     size_t rope_capacity;
 
@@ -148,6 +158,8 @@ struct Graph {
     int n_layer, vocab, width;
     int vocab_rows;  /* of the embedding */
     Val last_hidden; /* what enters the output matrix */
+    Val last_choice;
+    struct { bool on; int n_op, n_value, n_state, n_weight; Val last_choice; } kept; /* where kept_begin() was */
 };
 
 /* Makes the description. `has_tensor` may be NULL (then optional parts are taken to be there as config.json says). */

@@ -147,17 +147,16 @@ static void longrope(Graph *g, const Source *s, Rope *r) {
     r->long_after = (int)original;
 }
 
-Rope rope_of(Graph *g, const Cfg *c, int head_dim, const char *layer_type) {
-    const Source s = source_of(c, layer_type);
+/* `head_dim`: numbers of a head; `dim` of them are rotated. */
+static Rope rope_with(Graph *g, const Source *from, int head_dim, int dim) {
+    const Source s = *from;
+    const Cfg *c = s.c;
     char path[192];
     const char *type = cfg_str(c, key_of(&s, "rope_type", path), NULL);
     if (type == NULL)
         type = cfg_str(c, key_of(&s, "type", path), "default");
     const float theta = real_key(&s, "rope_theta", 10000);
-    float part = real_key(&s, "partial_rotary_factor", 1);
-    if (cfg_has(c, "rotary_dim"))
-        part = (float)cfg_int(c, "rotary_dim", head_dim) / (float)head_dim;
-    Rope r = {.dim = (int)((float)head_dim * part), .theta = theta};
+    Rope r = {.dim = dim, .theta = theta};
     if (r.dim < 0 || r.dim > head_dim || r.dim % 2 != 0 || !(theta > 0)) {
         graph_fail(g, "config.json: %d of %d numbers of a head cannot be rotated with rope_theta %g", r.dim, head_dim,
                    (double)theta);
@@ -203,6 +202,29 @@ Rope rope_of(Graph *g, const Cfg *c, int head_dim, const char *layer_type) {
         graph_fail(g, "rotary scaling '%s' is not known", type);
     }
     return r;
+}
+
+static float rotated_part(const Source *s, int head_dim) {
+    const float part = real_key(s, "partial_rotary_factor", 1);
+    return cfg_has(s->c, "rotary_dim") ? (float)cfg_int(s->c, "rotary_dim", head_dim) / (float)head_dim : part;
+}
+
+Rope rope_of(Graph *g, const Cfg *c, int head_dim, const char *layer_type) {
+    const Source s = source_of(c, layer_type);
+    return rope_with(g, &s, head_dim, (int)((float)head_dim * rotated_part(&s, head_dim)));
+}
+
+Rope rope_sized(Graph *g, const Cfg *c, int dim, const char *layer_type) {
+    const Source s = source_of(c, layer_type);
+    (void)rotated_part(&s, dim); /* says the same in another way, where it is there */
+    return rope_with(g, &s, dim, dim);
+}
+
+float rope_score_scale(const Cfg *c) {
+    const Source s = source_of(c, NULL);
+    const float mscale = real_key(&s, "mscale_all_dim", 0);
+    const float m = mscale != 0 && has_key(&s, "factor") ? yarn_magnitude(real_key(&s, "factor", 1), mscale) : 1;
+    return m * m;
 }
 
 void rope_angles(const Rope *rope, int64_t position, int64_t declared, float *cosine, float *sine) {
