@@ -25,6 +25,7 @@ static const struct { const char *gguf, *config; } keys[] = {
     {"attention.layer_norm_epsilon", "layer_norm_eps"},
     {"attention.sliding_window", "sliding_window"},
     {"attention.scale", "attention_multiplier"},
+    {"attention.temperature_scale", "temperature_scale"},
     {"attn_logit_softcapping", "attn_logit_softcapping"},
     {"final_logit_softcapping", "final_logit_softcapping"},
     {"rope.freq_base_swa", "rope_local_base_freq"},
@@ -39,6 +40,13 @@ static const struct { const char *gguf, *config; } keys[] = {
     {"expert_group_count", "n_group"},
     {"expert_group_used_count", "topk_group"},
     {"leading_dense_block_count", "first_k_dense_replace"},
+    {"nextn_predict_layers", "num_nextn_predict_layers"},
+    {"attention.q_lora_rank", "q_lora_rank"},
+    {"attention.kv_lora_rank", "kv_lora_rank"},
+    {"attention.indexer.head_count", "index_n_heads"},
+    {"attention.indexer.key_length", "index_head_dim"},
+    {"attention.indexer.top_k", "index_topk"},
+    {"attention.indexer.types", "indexer_types"},
 };
 
 /* What an architecture name stands for: the model_type, and constants of it that files leave out, as JSON. */
@@ -148,15 +156,49 @@ static bool copy_rope(const ModelFiles *files, const char *arch, json_t *config)
         {"rope.scaling.attn_factor", "attention_factor"},
         {"rope.scaling.yarn_beta_fast", "beta_fast"},
         {"rope.scaling.yarn_beta_slow", "beta_slow"},
-        {"rope.scaling.yarn_log_multiplier", "yarn_log_multiplier"},
         {"rope.dimension_sections", "mrope_section"},
     };
     for (size_t i = 0; done && i < COUNT(parts); i++)
         done = copy_key(files, arch, parts[i].gguf, rope, parts[i].config);
+    const MetaValue *mscale = meta_of(files, arch, "rope.scaling.yarn_log_multiplier"); /* 0.1 mscale_all_dim = 0.1 mscale */
+    if (done && mscale != NULL && mscale->type == META_F32)
+        done = set(rope, "mscale", json_real(10 * mscale->as.real)) && set(rope, "mscale_all_dim", json_real(10 * mscale->as.real));
     const MetaValue *dim = meta_of(files, arch, "rope.dimension_count");
     if (done && dim != NULL && dim->type != META_ARRAY)
         done = set(config, "rotary_dim", json_integer(dim->as.integer));
     return done ? json_object_set_new(config, "rope_parameters", rope) == 0 : (json_decref(rope), false);
+}
+
+static int64_t whole_of(const ModelFiles *files, const char *arch, const char *key, int64_t otherwise) {
+    const MetaValue *v = meta_of(files, arch, key);
+    return v == NULL || v->type == META_ARRAY || v->type == META_STRING || v->type == META_F32 || v->type == META_F64 ? otherwise
+                                                                                                             : v->as.integer;
+}
+
+/* Latent attention: key_length and value_length tell what is cached; the heads' own sizes have keys of their own, which older
+ * files lack because they cached whole heads. */
+static bool copy_latent(const ModelFiles *files, const char *arch, json_t *config) {
+    if (meta_of(files, arch, "attention.kv_lora_rank") == NULL)
+        return true;
+    const int64_t rope = whole_of(files, arch, "rope.dimension_count", 0);
+    const int64_t key = whole_of(files, arch, "attention.key_length_mla", whole_of(files, arch, "attention.key_length", 0));
+    const int64_t value = whole_of(files, arch, "attention.value_length_mla", whole_of(files, arch, "attention.value_length", 0));
+    return set(config, "qk_rope_head_dim", json_integer(rope)) && set(config, "qk_nope_head_dim", json_integer(key - rope)) &&
+           set(config, "v_head_dim", json_integer(value));
+}
+
+/* How experts are scored, by number: the enumeration of llama.cpp's reader. */
+static bool copy_scoring(const ModelFiles *files, const char *arch, json_t *config) {
+    static const char *const words[] = {NULL, "softmax", "sigmoid", "softmax_topk", "sqrtsoftplus"};
+    const int64_t n = whole_of(files, arch, "expert_gating_func", 0);
+    return n < 1 || n >= (int64_t)COUNT(words) || set(config, "scoring_func", json_string(words[n]));
+}
+
+/* The count of layers includes those that only predict further tokens. */
+static bool take_predicting_layers(json_t *config) {
+    const json_t *more = json_object_get(config, "num_nextn_predict_layers"), *all = json_object_get(config, "num_hidden_layers");
+    const json_int_t n = json_integer_value(all) - json_integer_value(more);
+    return json_integer_value(more) <= 0 || n < 1 || set(config, "num_hidden_layers", json_integer(n));
 }
 
 static size_t vocabulary(const ModelFiles *files) {
@@ -170,7 +212,8 @@ static bool fill(const ModelFiles *files, const char *arch, const ArchRow *row, 
     done = done && set(config, "gguf_architecture", json_string(arch));
     for (size_t i = 0; done && i < COUNT(keys); i++)
         done = copy_key(files, arch, keys[i].gguf, config, keys[i].config);
-    done = done && copy_rope(files, arch, config);
+    done = done && copy_rope(files, arch, config) && copy_latent(files, arch, config) && copy_scoring(files, arch, config) &&
+           take_predicting_layers(config);
     if (done && vocabulary(files) > 0)
         done = set(config, "vocab_size", json_integer((json_int_t)vocabulary(files)));
     if (done && row != NULL && row->implied != NULL) {
