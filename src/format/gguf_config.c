@@ -47,6 +47,17 @@ static const struct { const char *gguf, *config; } keys[] = {
     {"attention.indexer.key_length", "index_head_dim"},
     {"attention.indexer.top_k", "index_topk"},
     {"attention.indexer.types", "indexer_types"},
+    {"attention.indexer.block_size", "index_block_size"},
+    {"attention.indexer.local_blocks", "index_local_blocks"},
+    {"attention.output_group_count", "o_groups"},
+    {"attention.output_lora_rank", "o_lora_rank"},
+    {"attention.compress_ratios", "compress_ratios"},
+    {"attention.compress_rope_freq_base", "compress_rope_theta"},
+    {"hyper_connection.count", "hc_mult"},
+    {"hyper_connection.sinkhorn_iterations", "hc_sinkhorn_iters"},
+    {"hyper_connection.epsilon", "hc_eps"},
+    {"hash_layer_count", "num_hash_layers"},
+    {"swiglu_clamp_exp", "swiglu_limits"},
 };
 
 /* What an architecture name stands for: the model_type, and constants of it that files leave out, as JSON. */

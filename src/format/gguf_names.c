@@ -22,6 +22,9 @@ static const NameRow outer_rows[] = {
     {NULL, "model.embed_tokens*", "token_embd*"},
     {NULL, "model.norm*", "output_norm*"},
     {NULL, "lm_head*", "output*"},
+    {NULL, "model.hc_head_fn*", "output_hc_fn*"},
+    {NULL, "model.hc_head_base", "output_hc_base.weight"},
+    {NULL, "model.hc_head_scale", "output_hc_scale.weight"},
 };
 
 static bool arch_listed(const char *archs, const char *arch) {

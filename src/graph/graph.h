@@ -143,6 +143,8 @@ typedef struct Rope {
 Rope rope_of(Graph *g, const Cfg *c, int head_dim, const char *layer_type);
 /* The same, but `dim` numbers are rotated whatever the configuration says of a part (families with a key for it). */
 Rope rope_sized(Graph *g, const Cfg *c, int dim, const char *layer_type);
+/* The same with another base: for families that give a second one under a key of their own. */
+Rope rope_based(Graph *g, const Cfg *c, int dim, float theta);
 /* What scalings with mscale_all_dim multiply the attention's products by; 1 without. */
 float rope_score_scale(const Cfg *c);
 /* Plain rotation: freqs theta^(-2i/dim). */

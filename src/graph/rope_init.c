@@ -147,15 +147,15 @@ static void longrope(Graph *g, const Source *s, Rope *r) {
     r->long_after = (int)original;
 }
 
-/* `head_dim`: numbers of a head; `dim` of them are rotated. */
-static Rope rope_with(Graph *g, const Source *from, int head_dim, int dim) {
+/* `head_dim`: numbers of a head; `dim` of them are rotated. base 0: rope_theta. */
+static Rope rope_with(Graph *g, const Source *from, int head_dim, int dim, float base) {
     const Source s = *from;
     const Cfg *c = s.c;
     char path[192];
     const char *type = cfg_str(c, key_of(&s, "rope_type", path), NULL);
     if (type == NULL)
         type = cfg_str(c, key_of(&s, "type", path), "default");
-    const float theta = real_key(&s, "rope_theta", 10000);
+    const float theta = base > 0 ? base : real_key(&s, "rope_theta", 10000);
     Rope r = {.dim = dim, .theta = theta};
     if (r.dim < 0 || r.dim > head_dim || r.dim % 2 != 0 || !(theta > 0)) {
         graph_fail(g, "config.json: %d of %d numbers of a head cannot be rotated with rope_theta %g", r.dim, head_dim,
@@ -211,13 +211,18 @@ static float rotated_part(const Source *s, int head_dim) {
 
 Rope rope_of(Graph *g, const Cfg *c, int head_dim, const char *layer_type) {
     const Source s = source_of(c, layer_type);
-    return rope_with(g, &s, head_dim, (int)((float)head_dim * rotated_part(&s, head_dim)));
+    return rope_with(g, &s, head_dim, (int)((float)head_dim * rotated_part(&s, head_dim)), 0);
 }
 
 Rope rope_sized(Graph *g, const Cfg *c, int dim, const char *layer_type) {
     const Source s = source_of(c, layer_type);
     (void)rotated_part(&s, dim); /* says the same in another way, where it is there */
-    return rope_with(g, &s, dim, dim);
+    return rope_with(g, &s, dim, dim, 0);
+}
+
+Rope rope_based(Graph *g, const Cfg *c, int dim, float theta) {
+    const Source s = source_of(c, NULL);
+    return rope_with(g, &s, dim, dim, theta);
 }
 
 float rope_score_scale(const Cfg *c) {
