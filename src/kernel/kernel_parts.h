@@ -45,7 +45,9 @@ typedef struct Unpackers {
     void kernels_fill_rows_##level(Kernels *k);                                                                        \
     void kernels_fill_linear_##level(Kernels *k);                                                                      \
     void kernels_fill_attend_##level(Kernels *k);                                                                      \
-    void kernels_fill_recur_##level(Kernels *k);
+    void kernels_fill_recur_##level(Kernels *k);                                                                       \
+    void kernels_fill_index_##level(Kernels *k);                                                                       \
+    void kernels_fill_streams_##level(Kernels *k);
 
 KERNELS_OF_LEVEL(generic)
 KERNELS_OF_LEVEL(avx2)
