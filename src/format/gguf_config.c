@@ -57,6 +57,22 @@ static const struct { const char *gguf, *config; } keys[] = {
     {"ssm.state_size", "ssm_state_size"},
     {"ssm.group_count", "n_groups"},
     {"ssm.time_step_rank", "mamba_num_heads"},
+    {"attention.q_lora_rank", "q_lora_rank"},
+    {"attention.kv_lora_rank", "kv_lora_rank"},
+    {"attention.indexer.head_count", "index_n_heads"},
+    {"attention.indexer.key_length", "index_head_dim"},
+    {"attention.indexer.top_k", "index_topk"},
+    {"attention.indexer.types", "indexer_types"},
+    {"attention.indexer.block_size", "index_block_size"},
+    {"attention.indexer.local_blocks", "index_local_blocks"},
+    {"attention.output_group_count", "o_groups"},
+    {"attention.output_lora_rank", "o_lora_rank"},
+    {"attention.compress_ratios", "compress_ratios"},
+    {"attention.compress_rope_freq_base", "compress_rope_theta"},
+    {"hyper_connection.count", "hc_mult"},
+    {"hyper_connection.sinkhorn_iterations", "hc_sinkhorn_iters"},
+    {"hyper_connection.epsilon", "hc_eps"},
+    {"hash_layer_count", "num_hash_layers"},
 };
 
 /* What an architecture name stands for: the model_type, and constants of it that files leave out, as JSON. */
@@ -168,11 +184,13 @@ static bool copy_rope(const ModelFiles *files, const char *arch, json_t *config)
         {"rope.scaling.yarn_attn_factor", "attention_factor"},
         {"rope.scaling.yarn_beta_fast", "beta_fast"},
         {"rope.scaling.yarn_beta_slow", "beta_slow"},
-        {"rope.scaling.yarn_log_multiplier", "yarn_log_multiplier"},
         {"rope.dimension_sections", "mrope_section"},
     };
     for (size_t i = 0; done && i < COUNT(parts); i++)
         done = copy_key(files, arch, parts[i].gguf, rope, parts[i].config);
+    const MetaValue *mscale = meta_of(files, arch, "rope.scaling.yarn_log_multiplier"); /* 0.1 mscale_all_dim = 0.1 mscale */
+    if (done && mscale != NULL && mscale->type == META_F32)
+        done = set(rope, "mscale", json_real(10 * mscale->as.real)) && set(rope, "mscale_all_dim", json_real(10 * mscale->as.real));
     const MetaValue *dim = meta_of(files, arch, "rope.dimension_count");
     if (done && dim != NULL && dim->type != META_ARRAY)
         done = set(config, "rotary_dim", json_integer(dim->as.integer));
@@ -192,6 +210,31 @@ static bool copy_pattern(const ModelFiles *files, const char *arch, json_t *conf
         done = json_array_append_new(list, json_string(known && local != 0 ? "sliding_attention" : "full_attention")) == 0;
     }
     return done ? set(config, "layer_types", list) : (json_decref(list), false);
+}
+
+static int64_t whole_of(const ModelFiles *files, const char *arch, const char *key, int64_t otherwise) {
+    const MetaValue *v = meta_of(files, arch, key);
+    return v == NULL || v->type == META_ARRAY || v->type == META_STRING || v->type == META_F32 || v->type == META_F64 ? otherwise
+                                                                                                             : v->as.integer;
+}
+
+/* Latent attention: key_length and value_length tell what is cached; the heads' own sizes have keys of their own, which older
+ * files lack because they cached whole heads. */
+static bool copy_latent(const ModelFiles *files, const char *arch, json_t *config) {
+    if (meta_of(files, arch, "attention.kv_lora_rank") == NULL)
+        return true;
+    const int64_t rope = whole_of(files, arch, "rope.dimension_count", 0);
+    const int64_t key = whole_of(files, arch, "attention.key_length_mla", whole_of(files, arch, "attention.key_length", 0));
+    const int64_t value = whole_of(files, arch, "attention.value_length_mla", whole_of(files, arch, "attention.value_length", 0));
+    return set(config, "qk_rope_head_dim", json_integer(rope)) && set(config, "qk_nope_head_dim", json_integer(key - rope)) &&
+           set(config, "v_head_dim", json_integer(value));
+}
+
+/* How experts are scored, by number: the enumeration of llama.cpp's reader. */
+static bool copy_scoring(const ModelFiles *files, const char *arch, json_t *config) {
+    static const char *const words[] = {NULL, "softmax", "sigmoid", "softmax_topk", "sqrtsoftplus"};
+    const int64_t n = whole_of(files, arch, "expert_gating_func", 0);
+    return n < 1 || n >= (int64_t)COUNT(words) || set(config, "scoring_func", json_string(words[n]));
 }
 
 /* The count of layers includes those that only predict further tokens. */
@@ -221,7 +264,7 @@ static bool fill(const ModelFiles *files, const char *arch, const ArchRow *row, 
     for (size_t i = 0; done && i < COUNT(keys); i++)
         done = copy_key(files, arch, keys[i].gguf, config, keys[i].config);
     done = done && fill_head_dim(files, arch, config) && copy_rope(files, arch, config) && copy_pattern(files, arch, config) &&
-           take_predicting_layers(config);
+           copy_latent(files, arch, config) && copy_scoring(files, arch, config) && take_predicting_layers(config);
     if (done && vocabulary(files) > 0)
         done = set(config, "vocab_size", json_integer((json_int_t)vocabulary(files)));
     if (done && row != NULL && row->implied != NULL) {

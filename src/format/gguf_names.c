@@ -25,6 +25,9 @@ static const NameRow outer_rows[] = {
     {NULL, "model.embed_tokens_per_layer*", "per_layer_token_embd*"},
     {NULL, "model.per_layer_model_projection*", "per_layer_model_proj*"},
     {NULL, "model.per_layer_projection_norm*", "per_layer_proj_norm*"},
+    {NULL, "model.hc_head_fn*", "output_hc_fn*"},
+    {NULL, "model.hc_head_base", "output_hc_base.weight"},
+    {NULL, "model.hc_head_scale", "output_hc_scale.weight"},
 };
 
 static bool arch_listed(const char *archs, const char *arch) {

@@ -31,8 +31,7 @@ struct Weights {
 
 /* ---- names ------------------------------------------------------------------------------------------------------------- */
 
-/* The tensor of a canonical name, in any spelling. */
-static const Tensor *find(const Binder *b, const char *name) {
+static const Tensor *find_spelled(const Binder *b, const char *name) {
     char text[512];
     if (b->arch != NULL) {
         return gguf_tensor_name(b->arch, name, text) ? model_files_find(b->files, text) : NULL;
@@ -45,7 +44,7 @@ static const Tensor *find(const Binder *b, const char *name) {
         {"model.", "language_model.model."}, {"model.", "model.language_model."}, {"lm_head.", "language_model.lm_head."},
         {"model.", "model.text_model."},     {"model.", "language_model."},        {"model.", ""},
         {"model.", "thinker.model."},        {"lm_head.", "thinker.lm_head."},     {"model.", "transformer."},
-        {"lm_head.", "model.language_model.lm_head."},
+        {"lm_head.", "model.language_model.lm_head."}, {"model.embed_tokens.", "embed."}, {"lm_head.", "head."},
     };
     for (size_t i = 0; i < COUNT(prefixes) && t == NULL; i++) {
         if (!starts_with(name, prefixes[i].from))
@@ -55,6 +54,18 @@ static const Tensor *find(const Binder *b, const char *name) {
             t = model_files_find(b->files, text);
     }
     return t;
+}
+
+/* The tensor of a canonical name, in any spelling. Matrices that are not part of a module have no ".weight". */
+static const Tensor *find(const Binder *b, const char *name) {
+    const Tensor *t = find_spelled(b, name);
+    char text[512];
+    const size_t length = strlen(name);
+    if (t != NULL || b->arch != NULL || !ends_with(name, ".weight") || length >= sizeof text)
+        return t;
+    memcpy(text, name, length - 7);
+    text[length - 7] = '\0';
+    return find_spelled(b, text);
 }
 
 /* A companion of "x.weight": "x" + suffix. */
@@ -303,6 +314,25 @@ static Status mxfp4_matrix(Weights *w, const Binder *b, const char *name, const 
     return OK;
 }
 
+/* 4-bit floats, two in a byte, "x.weight" [rows, cols / 2] with a power of two for 32 of them, "x.scale" [rows, cols / 32]. */
+static bool is_packed_fp4(const Binder *b, const char *name, const Tensor *t, size_t cols) {
+    const Tensor *s = find_beside(b, name, ".scale");
+    return b->arch == NULL && (t->type == DT_I8 || t->type == DT_U8) && flat_cols(t) * 2 == cols && s != NULL &&
+           (s->type == DT_E8M0 || s->type == DT_U8) && flat_cols(s) * 32 == cols;
+}
+
+static Status paired_fp4_matrix(Weights *w, const Binder *b, const char *name, const Tensor *t, size_t rows, size_t cols,
+                                Matrix *m, Error *err) {
+    const Tensor *s = find_beside(b, name, ".scale");
+    if (flat_rows(t) != rows || flat_rows(s) != rows)
+        return wrong_shape(name, t, rows, cols, err);
+    *m = (Matrix){.form = FORM_MXFP4_SPLIT, .rows = (int)rows, .cols = (int)cols, .data = t->data, .row_bytes = cols / 2,
+                  .scales = s->data, .scale_row_bytes = cols / 32, .scale_type = SCALE_E8M0, .global_scale = 1};
+    mark(w, t);
+    mark(w, s);
+    return OK;
+}
+
 /* The whole tensor(s) of a canonical name as one matrix; *found false when there are none. */
 static Status matrix_named(Weights *w, const Binder *b, const char *name, size_t rows, size_t cols, Matrix *m, bool *found,
                            Error *err) {
@@ -310,6 +340,8 @@ static Status matrix_named(Weights *w, const Binder *b, const char *name, size_t
     const Tensor *t = find(b, name);
     if (t != NULL && t->type == DT_F8_E4M3)
         return f8_matrix(w, b, name, t, rows, cols, m, err);
+    if (t != NULL && is_packed_fp4(b, name, t, cols))
+        return paired_fp4_matrix(w, b, name, t, rows, cols, m, err);
     if (t != NULL && t->type == DT_I8 && b->arch == NULL) {
         const Tensor *s = find_beside(b, name, ".weight_scale");
         FAIL_IF(s == NULL || !scale_type_of(s->type, &m->scale_type) || flat_rows(t) != rows || flat_cols(t) != cols ||
@@ -515,6 +547,20 @@ static Status bind_vector(Weights *w, const Binder *b, const WeightDecl *d, Weig
     return OK;
 }
 
+/* Whether the files have anything for a declaration. */
+static bool weight_is_there(Binder *b, const WeightDecl *d) {
+    bool there = binder_has_tensor(b, d->name);
+    for (int l = 0; l < EXPERT_LAYOUTS && !there; l++) {
+        char name[512];
+        if (d->layout[l].each != NULL)
+            snprintf(name, sizeof name, d->layout[l].each, 0);
+        else
+            snprintf(name, sizeof name, "%s", d->layout[l].stacked != NULL ? d->layout[l].stacked : d->name);
+        there = binder_has_tensor(b, name);
+    }
+    return there;
+}
+
 static size_t matrix_bytes(const Matrix *m) {
     const bool turned = m->form == FORM_F32_T || m->form == FORM_F16_T || m->form == FORM_BF16_T ||
                         m->form == FORM_F8_BLOCK_T || m->form == FORM_F8_E8M0_T;
@@ -563,6 +609,8 @@ Status weights_open(const Graph *graph, const ModelFiles *files, Weights **out, 
     Status status = w->weights == NULL || w->used == NULL ? error_set(err, ERR_MEMORY, "no memory for the weights") : OK;
     for (int i = 0; status == OK && i < graph->n_weight; i++) {
         const WeightDecl *d = &graph->weights[i];
+        if (d->kept_only && !weight_is_there(&b, d))
+            continue;
         status = bind_weight(w, &b, d, &w->weights[i], err);
         if (d->kept_only && status != OK && status != ERR_MEMORY) { /* nothing runs with it: a model works without */
             w->weights[i] = (Weight){0};

@@ -90,6 +90,7 @@ Val attention(Graph *g, Val x, Attn a) {
     q = placed(g, q, a.q_norm, &a, a.heads);
     if (a.temp_scale != 0)
         q = scale_by_position(g, q, a.temp_scale, a.temp_floor, a.temp_plus);
+    const Val chosen = a.choose != NULL ? a.choose(g, graph_cfg(g), x) : NO_VAL;
     State keys, values;
     if (a.borrow) {
         keys = state_of(g, a.lender, "key");
@@ -105,7 +106,7 @@ Val attention(Graph *g, Val x, Attn a) {
     Val y = attend(g, q, (Attend){.heads = a.heads, .kv_heads = a.kv_heads, .key_width = a.head_dim,
                                   .value_width = value_dim, .scale = a.scale, .softcap = a.softcap,
                                   .window = a.window, .chunk = a.chunk, .sinks = a.sinks, .keys = keys,
-                                  .values = values, .chosen = NO_VAL});
+                                  .values = values, .chosen = chosen, .span = a.span, .tail = a.tail});
     if (gate != NO_VAL)
         y = mul(g, y, act(g, gate, ACT_SIGMOID));
     y = linear(g, y, a.out != NULL ? a.out : "o_proj", width, a.out_bias, SPLIT_COLS);

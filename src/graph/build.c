@@ -380,6 +380,17 @@ Val norm_groups(Graph *g, Val x, const char *name, int groups) {
     return norm_runs(g, x, name, width_of(g, x) / (groups > 0 ? groups : 1), width_of(g, x));
 }
 
+Val norm_layer(Graph *g, Val x, const char *name, float eps) {
+    const int width = width_of(g, x);
+    Op *op = graph_op(g, OP_NORM, x, NO_VAL, width);
+    if (op == NULL)
+        return NO_VAL;
+    op->u.norm = (OpNorm){.kind = NORM_LAYER, .run = width, .eps = eps, .weight_runs = 1};
+    op->weight[0] = vector(g, name, ".weight", width);
+    op->weight[1] = vector(g, name, ".bias", width);
+    return op->out;
+}
+
 Val norm_plain(Graph *g, Val x, int width, NormKind kind, float eps) {
     if (graph_ok(g) && (width < 1 || width_of(g, x) % width != 0))
         graph_fail(g, "norm over %d of %d numbers", width, width_of(g, x));
@@ -491,6 +502,8 @@ void decoder(Graph *g, const Cfg *c, BlockFn block, Decoder spec) {
         x = scale(g, x, spec.embed_scale);
     if (spec.prepare != NULL)
         g->prepared = spec.prepare(g, c, x);
+    if (spec.streams > 1)
+        x = repeat_heads(g, x, 1, spec.streams);
     mark_hidden(g, x, 0);
     for (int i = 0; i < layers && graph_ok(g); i++) {
         g->layer = i;
@@ -501,6 +514,8 @@ void decoder(Graph *g, const Cfg *c, BlockFn block, Decoder spec) {
     }
     g->layer = -1;
     x = wanted_rows(g, x);
+    if (spec.collapse != NULL)
+        x = spec.collapse(g, c, x);
     x = norm(g, x, spec.norm != NULL ? spec.norm : "norm");
     pop(g);
     g->last_hidden = x;
@@ -532,6 +547,7 @@ Val prepared(const Graph *g) {
 /* One of them: what is declared stays, what would be computed is forgotten. */
 static void predicting_layer(Graph *g, const Cfg *c, BlockFn block, int i) {
     const int n_op = g->n_op, n_value = g->n_value, n_state = g->n_state, n_rope = g->n_rope;
+    const Val choice = g->last_choice;
     const Val x = g->hidden[g->n_layer];
     g->keeping = true;
     g->layer = i;
@@ -548,6 +564,7 @@ static void predicting_layer(Graph *g, const Cfg *c, BlockFn block, int i) {
     g->n_value = n_value;
     g->n_state = n_state;
     g->n_rope = n_rope;
+    g->last_choice = choice;
 }
 
 void predicting_layers(Graph *g, const Cfg *c, BlockFn block) {
@@ -604,20 +621,42 @@ void store(Graph *g, Val x, State state) {
     op->state = state;
 }
 
+/* Whether a value is the lists of a choice, one for all key heads or one for each. */
+static void check_lists(Graph *g, Val chosen, int kv_heads) {
+    if (!graph_ok(g) || chosen == NO_VAL)
+        return;
+    const Op *op = is_value(g, chosen) ? &g->ops[g->values[chosen].op] : NULL;
+    if (op == NULL || op->kind != OP_CHOOSE)
+        graph_fail(g, "attention to entries that were not chosen");
+    else if (op->u.choice.groups != 1 && op->u.choice.groups != kv_heads)
+        graph_fail(g, "attention of %d key heads to entries in %d lists", kv_heads, op->u.choice.groups);
+}
+
 Val attend(Graph *g, Val query, Attend spec) {
     if (graph_ok(g) && (spec.heads < 1 || spec.kv_heads < 1 || spec.heads % spec.kv_heads != 0 ||
                         width_of(g, query) != spec.heads * spec.key_width))
         graph_fail(g, "attention of %d heads of width %d over %d key heads, query of width %d", spec.heads,
                    spec.key_width, spec.kv_heads, width_of(g, query));
+    check_lists(g, spec.chosen, spec.kv_heads);
+    if (!spec.more)
+        spec.more_chosen = NO_VAL;
+    check_lists(g, spec.more_chosen, spec.kv_heads);
     Op *op = graph_op(g, OP_ATTEND, query, spec.chosen, spec.heads * spec.value_width);
     if (op == NULL)
         return NO_VAL;
+    op->in[2] = spec.more_chosen;
     const RowState *k = &g->states[spec.keys].rows, *v = &g->states[spec.values].rows;
     if (k->heads != spec.kv_heads || k->width < spec.key_width || v->heads != spec.kv_heads || v->width < spec.value_width)
         graph_fail(g, "attention reads %d heads of %d and %d from caches of %d x %d and %d x %d", spec.kv_heads,
                    spec.key_width, spec.value_width, k->heads, k->width, v->heads, v->width);
+    const RowState *more = spec.more ? &g->states[spec.more_keys].rows : k;
+    if (more->heads != spec.kv_heads || more->width < MAX(spec.key_width, spec.value_width))
+        graph_fail(g, "attention reads %d heads of %d and %d from a second cache of %d x %d", spec.kv_heads,
+                   spec.key_width, spec.value_width, more->heads, more->width);
     if (spec.scale == 0)
         spec.scale = 1.0f / sqrtf((float)spec.key_width);
+    if (spec.span == 0)
+        spec.span = 1;
     op->u.attend = spec;
     if (spec.sinks != NULL)
         op->weight[0] = vector(g, spec.sinks, "", spec.heads);
@@ -698,15 +737,16 @@ Val rope(Graph *g, Val x, Rope spec, RopeAt at) {
                    width_of(g, x));
     if (!graph_ok(g))
         return NO_VAL;
+    const int stride = at.stride > 1 ? at.stride : 1;
     int table = 0; /* one table of angles serves all layers that rotate alike */
-    while (table < g->n_rope && !same_rope(&g->ropes[table], &spec))
+    while (table < g->n_rope && (g->ropes[table].stride != stride || !same_rope(&g->ropes[table].rope, &spec)))
         table++;
     if (table == g->n_rope) {
         if (!mem_grow((void **)&g->ropes, &g->rope_capacity, (size_t)table + 1, sizeof *g->ropes, MEM_GRAPH)) {
             no_memory(g);
             return NO_VAL;
         }
-        g->ropes[g->n_rope++] = spec;
+        g->ropes[g->n_rope++] = (RopeTable){.rope = spec, .stride = stride};
     }
     Op *op = graph_op(g, OP_ROPE, x, NO_VAL, width_of(g, x));
     if (op != NULL)
@@ -739,7 +779,7 @@ Status graph_build(const Family *family, Cfg *cfg, bool (*has)(void *user, const
     g->has_tensor = has;
     g->user = user;
     g->layer = -1;
-    g->output = g->last_hidden = g->prepared = NO_VAL;
+    g->output = g->last_hidden = g->prepared = g->last_choice = NO_VAL;
     if (family->defaults != NULL)
         cfg_defaults(cfg, family->defaults);
     norm_style(g, NORM_RMS, cfg_real(cfg, "rms_norm_eps", 1e-6f), false);

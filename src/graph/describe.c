@@ -70,6 +70,8 @@ static const char *kind_word(OpKind kind) {
         [OP_LINEAR] = "linear", [OP_GROUPED] = "grouped linear", [OP_EXPERTS_UP] = "experts up",
         [OP_EXPERTS_DOWN] = "experts down", [OP_STORE] = "store", [OP_ATTEND] = "attend",
         [OP_CONV] = "convolve", [OP_RECUR] = "recur",
+        [OP_CHOOSE] = "choose entries", [OP_POOL] = "pool tokens", [OP_HYPER_WEIGHTS] = "stream weights",
+        [OP_HYPER_COLLAPSE] = "collapse streams", [OP_HYPER_EXPAND] = "expand streams",
     };
     return words[kind] != NULL ? words[kind] : "operation";
 }

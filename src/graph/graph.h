@@ -73,6 +73,8 @@ Val norm(Graph *g, Val x, const char *name);
 Val norm_heads(Graph *g, Val x, const char *name, int width);
 /* Each of `groups` runs by itself, with weights as wide as the whole. */
 Val norm_groups(Graph *g, Val x, const char *name, int groups);
+/* Whatever norm_style() says: x - mean over the deviation, times "name.weight", plus "name.bias". */
+Val norm_layer(Graph *g, Val x, const char *name, float eps);
 /* Without weights. */
 Val norm_plain(Graph *g, Val x, int width, NormKind kind, float eps);
 
@@ -121,6 +123,8 @@ typedef struct Decoder {
     const char *norm;    /* NULL = "norm" */
     const char *prefix;  /* NULL = "model" */
     Val (*prepare)(Graph *g, const Cfg *c, Val x); /* from the embedding: something that all layers use */
+    int streams;         /* the embedding is repeated so many times; 0 = once */
+    Val (*collapse)(Graph *g, const Cfg *c, Val x); /* makes one of several streams before the norm; NULL = none */
 } Decoder;
 void decoder(Graph *g, const Cfg *c, BlockFn block, Decoder spec);
 /* Layers after the last that predict further tokens, num_nextn_predict_layers of them: `block` describes their decoder
@@ -146,6 +150,12 @@ typedef struct Rope {
 /* The usual keys: rope_theta, rope_scaling / rope_parameters with every published rope_type. `layer_type` picks one of
  * rope_parameters that has an object per layer type; NULL otherwise. dim = head_dim * partial_rotary_factor. */
 Rope rope_of(Graph *g, const Cfg *c, int head_dim, const char *layer_type);
+/* The same, but `dim` numbers are rotated whatever the configuration says of a part (families with a key for it). */
+Rope rope_sized(Graph *g, const Cfg *c, int dim, const char *layer_type);
+/* The same with another base: for families that give a second one under a key of their own. */
+Rope rope_based(Graph *g, const Cfg *c, int dim, float theta);
+/* What scalings with mscale_all_dim multiply the attention's products by; 1 without. */
+float rope_score_scale(const Cfg *c);
 /* Plain rotation: freqs theta^(-2i/dim). */
 Rope rope_plain(Graph *g, int dim, float theta);
 /* Rotates numbers [begin, begin + rope.dim) of each of `heads` runs. inverse turns back. */
@@ -178,10 +188,48 @@ typedef struct Attend {
     int chunk;                  /* sees back to the last multiple of `chunk` only; 0 = all */
     const char *sinks;          /* weight [heads]: a logit that takes part in the softmax and has no value */
     State keys, values;         /* values may be the keys: the first value_width numbers of each entry */
-    Val chosen;                 /* NO_VAL or what choose_entries() gave; use NO_VAL explicitly (0 is a value) */
+    Val chosen;                 /* NO_VAL or what choose() gave; use NO_VAL explicitly (0 is a value) */
+    int span;                   /* entries that a chosen item stands for, from item * span on; 0 = 1 */
+    bool tail;                  /* entries after the last whole item are seen too */
+    /* A second cache in the same softmax, keys and values in one: all its entries, or chosen ones. */
+    bool more;
+    State more_keys;
+    Val more_chosen;
 } Attend;
 /* query [T, heads * key_width] -> [T, heads * value_width] */
 Val attend(Graph *g, Val query, Attend spec);
+
+/* Which entries a token attends to, when not all: an index of narrow keys is asked first. The score of entry e is the sum
+ * over the heads of a group of weight * max(0, scale * query . key[e]); items are runs of `span` entries and count as their
+ * best one. Each group of heads gives a list of at most `top` items, ascending; of equal scores the first is taken.
+ * When no more than `top` items are there, all are chosen. */
+typedef struct Choice {
+    int heads, dim;     /* of the query */
+    int groups;         /* 0 = 1 */
+    int top;
+    int span;           /* 0 = 1 */
+    int local;          /* the last items are chosen whatever their score */
+    float scale;        /* 0 = 1 / sqrt(dim) */
+    bool plain;         /* products count as they are, negative ones too */
+    State keys;         /* one head of `dim` numbers */
+} Choice;
+/* query [T, heads * dim], weights [T, heads] or NO_VAL (all one) -> [T, groups * (1 + top)]: how many, then the items. */
+Val choose(Graph *g, Val query, Val weights, Choice spec);
+/* What the last choose() gave, for layers that go by the choice of an earlier one; NO_VAL when there was none. */
+Val last_choice(const Graph *g);
+
+/* One row for `ratio` tokens: at the last token of each run of `ratio`, the values of the run's tokens are averaged, each
+ * channel with weights of its own: the softmax over the run of gate + bias[place in the run]. overlap: there are two series
+ * of values and gates; the second series of a run goes with the first series of the run before. Tokens that end no run give
+ * zeros; store() into a state of stride `ratio` keeps the others. What is needed of earlier tokens is kept in a state. */
+typedef struct Pool {
+    int ratio, width;
+    bool overlap;
+    const char *bias;   /* vector [ratio, width or 2 * width]; NULL = none */
+    const char *name;   /* of the state with the tokens' numbers; NULL = "pool" */
+} Pool;
+/* values, gates [T, width] or [T, 2 * width]; gates NO_VAL: the mean. -> [T, width] */
+Val pool_rows(Graph *g, Val values, Val gates, Pool spec);
 
 /* Attention as most families have it; zero means off. Names are the published ones. */
 typedef struct Attn {
@@ -209,9 +257,35 @@ typedef struct Attn {
     int temp_floor, temp_plus;
     const char *out;          /* NULL = "o_proj" */
     const char *scope;        /* NULL = "self_attn" */
+    Val (*choose)(Graph *g, const Cfg *c, Val x); /* which entries are seen, from the block's input; NULL = all */
+    int span;                 /* as in Attend, with choose */
+    bool tail;
 } Attn;
 Attn attn_of(Graph *g, const Cfg *c); /* the usual keys, for the layer being described; to be amended */
 Val attention(Graph *g, Val x, Attn spec);
+
+/* Latent attention (Liu et al. 2024): keys and values of all heads are projections of one narrow row per token. The
+ * cache holds that row and the part of the key that carries positions; the projections are applied to the query and to
+ * the result instead. */
+typedef struct Mla {
+    int heads;
+    int q_rank;               /* 0: q_proj gives the query at once */
+    int kv_rank, nope_dim, rope_dim, value_dim;
+    Rope rope;                /* dim 0: the rope_dim numbers are used unrotated */
+    float scale;              /* of the products; 0 = 1 / sqrt(nope_dim + rope_dim) */
+    float q_scale, kv_scale;  /* multiply query and row; 0 = 1 */
+    bool bias;                /* of q_a, kv_a and o */
+    float temp_scale;         /* as in Attn */
+    int temp_floor, temp_plus;
+    const char *gate;         /* projection to one number per head: the head's result *= sigmoid of it */
+    const char *scope;        /* NULL = "self_attn" */
+    /* Sparse: chooses the entries. x is the block's input, q_low the query's narrow row. NULL = all are seen. */
+    Val (*choose)(Graph *g, const Cfg *c, Val x, Val q_low);
+    int span;                 /* as in Attend */
+    bool tail;
+} Mla;
+Mla mla_of(Graph *g, const Cfg *c); /* the usual keys */
+Val mla(Graph *g, Val x, Mla spec);
 
 /* x *= 1 + temp_scale * log(1 + floor((position + plus) / floor_at)) */
 Val scale_by_position(Graph *g, Val x, float temp_scale, int floor_at, int plus);
@@ -342,6 +416,25 @@ typedef struct Moe {
 } Moe;
 Moe moe_of(Graph *g, const Cfg *c); /* the usual keys; choice and names are the family's */
 Val moe(Graph *g, Val x, Moe spec);
+
+/* ---- hyper-connections ---------------------------------------------------------------------------------------------------- */
+
+/* The residual is n streams of width D (Zhu et al. 2024; doubly stochastic mixing: Xie et al. 2026). A block sees a
+ * mixture of them and its result goes back to all:
+ *
+ *     w = hyper_weights(g, streams, "hc_attn_", spec);
+ *     streams = hyper_expand(g, streams, block(hyper_collapse(g, streams, w)), w);
+ *
+ * weights "<name>fn" [(2 + n) n, n D], "<name>base", "<name>scale" [3]. */
+typedef struct Hyper {
+    int streams;
+    int iterations; /* of the normalisation of rows and columns (Sinkhorn & Knopp 1967) */
+    float eps;
+    bool collapse_only; /* weights "fn" [n, n D], "base", "scale" [1]: for the end of the network */
+} Hyper;
+Val hyper_weights(Graph *g, Val streams, const char *name, Hyper spec);
+Val hyper_collapse(Graph *g, Val streams, Val weights, int n);
+Val hyper_expand(Graph *g, Val streams, Val result, Val weights, int n);
 
 /* ---- families -------------------------------------------------------------------------------------------------------------- */
 

@@ -22,6 +22,10 @@ typedef enum OpKind {
     OP_LINEAR, OP_GROUPED, OP_EXPERTS_UP, OP_EXPERTS_DOWN,
     /* States. */
     OP_STORE, OP_ATTEND, OP_CONV, OP_RECUR,
+    OP_CHOOSE,    /* lists of entries to attend to */
+    OP_POOL,      /* several entries made one */
+    /* Residual streams. */
+    OP_HYPER_WEIGHTS, OP_HYPER_COLLAPSE, OP_HYPER_EXPAND,
     OP_KIND_COUNT
 } OpKind;
 
@@ -81,6 +85,7 @@ typedef struct StateDecl {
 typedef struct OpNorm { NormKind kind; int run; float eps, plus; int weight_runs; } OpNorm; /* weights repeat or go on */
 typedef struct OpRuns { int runs, a_begin, a_width, a_stride, b_begin, b_width, b_stride, a_repeat; } OpRuns;
 typedef struct OpRope { int table; RopeAt at; int run; } OpRope;
+typedef struct RopeTable { Rope rope; int stride; } RopeTable; /* angles of position / stride * stride */
 typedef struct OpRoute {
     int experts, used, groups, groups_used, zero_experts;
     bool group_by_top2, renormalise;
@@ -91,6 +96,7 @@ typedef struct OpRoute {
 typedef struct OpConv { int inputs, taps, dilation; Act act; } OpConv; /* weight[i] [taps, width of in[i]], then bias */
 
 enum { OP_INPUTS = 6, MAX_TAPS = 16 };
+enum { HYPER_STREAMS = 16, POOL_ROWS = 512 }; /* at the most */
 
 typedef struct Op {
     OpKind kind;
@@ -115,6 +121,9 @@ typedef struct Op {
         Attend attend;
         OpConv conv;
         Recur recur; /* in: query, key, value, decay, strength */
+        Choice choice;
+        Pool pool;
+        Hyper hyper;
         struct { float scale; } embed;
         struct { int n; bool repeated; } vector; /* n numbers: for each run in turn, or one for each run */
     } u;
@@ -141,7 +150,7 @@ struct Graph {
     StateDecl *states;
     int n_state;
     size_t state_capacity;
-    Rope *ropes;   /* the different rotations in use */
+    RopeTable *ropes; /* the different rotations in use */
     int n_rope;
     size_t rope_capacity;
 
@@ -160,6 +169,7 @@ struct Graph {
     int n_layer, vocab, width;
     int vocab_rows;  /* of the embedding */
     Val last_hidden; /* what enters the output matrix */
+    Val last_choice;
 };
 
 /* Makes the description. `has_tensor` may be NULL (then optional parts are taken to be there as config.json says). */

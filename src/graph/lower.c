@@ -268,18 +268,28 @@ static Status lower_store(Lower *l, const Op *op) {
     return OK;
 }
 
+/* One step for each phase; what comes out is written by any of them. */
 static Status lower_mix(Lower *l, const Op *op) {
-    Step *s = new_step(l, STEP_MIX, op);
-    if (s == NULL)
-        return no_memory(l);
-    const int step = (int)(s - l->p->steps);
-    s->mix = mix_ops_of(op->kind);
-    for (int i = 0; i < OP_INPUTS; i++)
-        s->in[i] = read_ref(l, op->in[i], step);
-    for (size_t i = 0; i < COUNT(op->weight) && l->p->weights != NULL; i++)
-        s->vector[i] = weight_vector(l->p->weights, op->weight[i]);
-    s->out = write_ref(l, op->out, step, false);
-    return s->out.buffer < 0 ? no_memory(l) : OK;
+    Ref out = {.buffer = -1};
+    for (const MixOps *mix = mix_ops_of(op->kind); mix != NULL; mix = mix->then) {
+        Step *s = new_step(l, STEP_MIX, op);
+        if (s == NULL)
+            return no_memory(l);
+        const int step = (int)(s - l->p->steps);
+        s->mix = mix;
+        s->may_skip = mix != mix_ops_of(op->kind);
+        for (int i = 0; i < OP_INPUTS; i++)
+            s->in[i] = read_ref(l, op->in[i], step);
+        for (size_t i = 0; i < COUNT(op->weight) && l->p->weights != NULL; i++)
+            s->vector[i] = weight_vector(l->p->weights, op->weight[i]);
+        if (out.buffer < 0)
+            out = write_ref(l, op->out, step, false);
+        if (out.buffer < 0)
+            return no_memory(l);
+        l->p->buffers[out.buffer].last = MAX(l->p->buffers[out.buffer].last, step);
+        s->out = out;
+    }
+    return OK;
 }
 
 /* The angles of every rotation, first of all. */
@@ -287,7 +297,7 @@ static Status lower_angles(Lower *l) {
     for (int i = 0; i < l->g->n_rope; i++) {
         Step *s = rows_step(l, ROWS_ALL, NULL);
         RowOp *r = s != NULL ? new_row_op(l, s) : NULL;
-        const int buffer = r != NULL ? new_buffer(l, (size_t)l->g->ropes[i].dim * sizeof(float), ROWS_ALL, 1, true) : -1;
+        const int buffer = r != NULL ? new_buffer(l, (size_t)l->g->ropes[i].rope.dim * sizeof(float), ROWS_ALL, 1, true) : -1;
         if (buffer < 0)
             return no_memory(l);
         r->run = row_angles;

@@ -4,10 +4,11 @@
 
 #include <stdlib.h>
 
-/* A step of row operations is not followed by a barrier when every thread does all of it: a fast thread may be in the
- * next step while a slow one still reads. So what a row step reads must stay until the step after it is over. */
+/* A step of row operations is not followed by a barrier when every thread does all of it, nor is a phase that is skipped: a
+ * fast thread may be in the next step while a slow one still reads. So what such a step reads must stay until the step
+ * after it is over. */
 static int needed_until(const Program *p, int step) {
-    while (step < p->n_step && p->steps[step].kind == STEP_ROWS)
+    while (step < p->n_step && (p->steps[step].kind == STEP_ROWS || p->steps[step].may_skip))
         step++;
     return step;
 }

@@ -70,14 +70,17 @@ typedef enum StepKind { STEP_ROWS, STEP_LINEAR, STEP_STORE, STEP_MIX, STEP_EXPER
 
 /* How an operation that mixes tokens (attention, recurrent layers) is run: units of work that threads take, for
  * instance one head of one sequence. Units may run in any order and at the same time. */
-typedef struct MixOps {
+typedef struct MixOps MixOps;
+struct MixOps {
     int (*units)(const Ctx *ctx, const Step *step);
     void (*run)(const Ctx *ctx, const Step *step, int unit);
     size_t (*scratch)(const Program *program, const Op *op); /* bytes of a thread's scratch; NULL = none */
-} MixOps;
+    size_t (*shared)(const Program *program, const Op *op);  /* bytes of memory for all threads, until the last phase ends; NULL = none */
+    const MixOps *then; /* a second phase, begun when the first is over; costs nothing when it has no units */
+};
 /* NULL: not an operation of this kind. */
 const MixOps *mix_ops_of(OpKind kind);
-extern const MixOps mix_attend, mix_conv, mix_recur;
+extern const MixOps mix_attend, mix_choose, mix_conv, mix_recur;
 
 struct Step {
     StepKind kind;
@@ -95,6 +98,7 @@ struct Step {
     Ref in[OP_INPUTS], out;
     const float *vector[6]; /* of op->weight where those are vectors */
     const MixOps *mix;
+    bool may_skip;          /* no barrier follows when it has no units */
     ActForm form;
     Precision precision;
 };
@@ -119,9 +123,10 @@ struct Program {
     size_t all_bytes, wanted_bytes; /* per token, of both regions */
     size_t scratch_bytes;   /* of one thread */
     size_t own_bytes;       /* of one thread */
+    size_t shared_bytes;    /* of all threads together */
     uint8_t *memory;
     size_t memory_bytes;
-    uint8_t *all, *wanted;
+    uint8_t *all, *wanted, *shared;
     Ctx *threads;
     atomic_int *next_unit;  /* per step */
     atomic_bool stopped;
@@ -156,6 +161,9 @@ static inline float *ref_floats(const Ctx *ctx, Ref ref, int row) {
 }
 
 int rows_of_kind(const Batch *batch, RowKind rows);
+/* Which sequence a row belongs to, and its place in it. */
+const Run *run_of_row(const Batch *batch, int row);
+int place_of_row(const Batch *batch, int row);
 RowFn row_fn_of(OpKind kind);
 
 /* From one slot of a buffer to the next: of a token or of the next token. */
@@ -186,6 +194,10 @@ size_t experts_bytes(const Program *p, const Op *op);
 size_t linear_bytes(const Program *p);
 
 void row_convert(const Ctx *ctx, const RowOp *op, int row);
+void row_pool(const Ctx *ctx, const RowOp *op, int row);
+void row_hyper_weights(const Ctx *ctx, const RowOp *op, int row);
+void row_hyper_collapse(const Ctx *ctx, const RowOp *op, int row);
+void row_hyper_expand(const Ctx *ctx, const RowOp *op, int row);
 void row_angles(const Ctx *ctx, const RowOp *op, int row);
 
 #endif

@@ -76,11 +76,7 @@ static void yarn(Graph *g, const Source *s, Rope *r) {
     const float original = real_key(s, "original_max_position_embeddings", cfg_real(s->c, "max_position_embeddings", 4096));
     const float factor = has_key(s, "factor") ? real_key(s, "factor", 1)
                                               : cfg_real(s->c, "max_position_embeddings", original) / original;
-    float mscale = real_key(s, "mscale", 0), mscale_all = real_key(s, "mscale_all_dim", 0);
-    if (has_key(s, "yarn_log_multiplier")) { /* GGUF: the second of the two, the first being 1 */
-        mscale = 1;
-        mscale_all = real_key(s, "yarn_log_multiplier", 0);
-    }
+    const float mscale = real_key(s, "mscale", 0), mscale_all = real_key(s, "mscale_all_dim", 0);
     if (has_key(s, "attention_factor"))
         r->magnitude = real_key(s, "attention_factor", 1);
     else if (mscale != 0 && mscale_all != 0)
@@ -152,18 +148,19 @@ static void longrope(Graph *g, const Source *s, Rope *r) {
     r->long_after = (int)original;
 }
 
-Rope rope_of(Graph *g, const Cfg *c, int head_dim, const char *layer_type) {
-    const Source s = source_of(c, layer_type);
+/* `head_dim`: numbers of a head; `dim` of them are rotated. base 0: rope_theta. */
+static Rope rope_with(Graph *g, const Source *from, int head_dim, int dim, float base) {
+    const Source s = *from;
+    const Cfg *c = s.c;
     char path[192];
     const char *type = cfg_str(c, key_of(&s, "rope_type", path), NULL);
     if (type == NULL)
         type = cfg_str(c, key_of(&s, "type", path), "default");
-    const bool theta_inside = has_key(&s, "rope_theta"); /* else one for all, or a list for the layers */
-    const float theta = theta_inside ? real_key(&s, "rope_theta", 10000) : cfg_real_at(c, "rope_theta", g->layer, 10000);
-    float part = real_key(&s, "partial_rotary_factor", cfg_real_at(c, "partial_rotary_factors", g->layer, 1));
-    if (cfg_has(c, "rotary_dim"))
-        part = (float)cfg_int(c, "rotary_dim", head_dim) / (float)head_dim;
-    Rope r = {.dim = (int)((float)head_dim * part), .theta = theta};
+    /* The base inside, else one for all, or a list for the layers. */
+    const float theta = base > 0                    ? base
+                        : has_key(&s, "rope_theta") ? real_key(&s, "rope_theta", 10000)
+                                                    : cfg_real_at(c, "rope_theta", g->layer, 10000);
+    Rope r = {.dim = dim, .theta = theta};
     if (r.dim < 0 || r.dim > head_dim || r.dim % 2 != 0 || !(theta > 0)) {
         graph_fail(g, "config.json: %d of %d numbers of a head cannot be rotated with rope_theta %g", r.dim, head_dim,
                    (double)theta);
@@ -210,6 +207,34 @@ Rope rope_of(Graph *g, const Cfg *c, int head_dim, const char *layer_type) {
         graph_fail(g, "rotary scaling '%s' is not known", type);
     }
     return r;
+}
+
+static float rotated_part(const Graph *g, const Source *s, int head_dim) {
+    const float part = real_key(s, "partial_rotary_factor", cfg_real_at(s->c, "partial_rotary_factors", g->layer, 1));
+    return cfg_has(s->c, "rotary_dim") ? (float)cfg_int(s->c, "rotary_dim", head_dim) / (float)head_dim : part;
+}
+
+Rope rope_of(Graph *g, const Cfg *c, int head_dim, const char *layer_type) {
+    const Source s = source_of(c, layer_type);
+    return rope_with(g, &s, head_dim, (int)((float)head_dim * rotated_part(g, &s, head_dim)), 0);
+}
+
+Rope rope_sized(Graph *g, const Cfg *c, int dim, const char *layer_type) {
+    const Source s = source_of(c, layer_type);
+    (void)rotated_part(g, &s, dim); /* says the same in another way, where it is there */
+    return rope_with(g, &s, dim, dim, 0);
+}
+
+Rope rope_based(Graph *g, const Cfg *c, int dim, float theta) {
+    const Source s = source_of(c, NULL);
+    return rope_with(g, &s, dim, dim, theta);
+}
+
+float rope_score_scale(const Cfg *c) {
+    const Source s = source_of(c, NULL);
+    const float mscale = real_key(&s, "mscale_all_dim", 0);
+    const float m = mscale != 0 && has_key(&s, "factor") ? yarn_magnitude(real_key(&s, "factor", 1), mscale) : 1;
+    return m * m;
 }
 
 void rope_angles(const Rope *rope, int64_t position, int64_t declared, float *cosine, float *sine) {

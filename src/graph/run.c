@@ -22,13 +22,16 @@ static void size_up(Program *p) {
         const Step *s = &p->steps[i];
         if (s->kind == STEP_MIX && s->mix->scratch != NULL)
             p->scratch_bytes = MAX(p->scratch_bytes, s->mix->scratch(p, s->op));
+        if (s->kind == STEP_MIX && s->mix->shared != NULL)
+            p->shared_bytes = MAX(p->shared_bytes, s->mix->shared(p, s->op));
         if (s->kind == STEP_EXPERTS_UP || s->kind == STEP_EXPERTS_DOWN)
             p->scratch_bytes = MAX(p->scratch_bytes, experts_bytes(p, s->op));
     }
     p->scratch_bytes = rounded(p->scratch_bytes);
+    p->shared_bytes = rounded(p->shared_bytes);
     p->own_bytes = rounded((p->all_bytes + p->wanted_bytes) * FEW_ROWS);
     p->memory_bytes = rounded(p->all_bytes * (size_t)spec->max_rows) + rounded(p->wanted_bytes * (size_t)spec->max_wanted) +
-                      (p->scratch_bytes + p->own_bytes) * (size_t)spec->n_thread;
+                      p->shared_bytes + (p->scratch_bytes + p->own_bytes) * (size_t)spec->n_thread;
 }
 
 static Status program_plan(const Graph *graph, const Weights *weights, ProgramSpec spec, Program **out, Error *err) {
@@ -71,6 +74,8 @@ Status program_open(const Graph *graph, const Weights *weights, ProgramSpec spec
     at += rounded(p->all_bytes * (size_t)spec.max_rows);
     p->wanted = at;
     at += rounded(p->wanted_bytes * (size_t)spec.max_wanted);
+    p->shared = at;
+    at += p->shared_bytes;
     for (int i = 0; i < spec.n_thread; i++) {
         p->threads[i] = (Ctx){.program = p, .kernels = spec.kernels, .thread = i, .scratch = at, .own = at + p->scratch_bytes};
         at += p->scratch_bytes + p->own_bytes;
@@ -160,6 +165,8 @@ static void thread_main(void *arg, int thread, int n_thread) {
                 note_time(p, i, &since);
             continue;
         }
+        if (step->may_skip && step->mix->units(ctx, step) == 0)
+            continue; /* not needed this time, as all threads find */
         if (rows > 0) {
             if (step->kind == STEP_EXPERTS_UP || step->kind == STEP_EXPERTS_DOWN)
                 experts_begin(ctx, step);

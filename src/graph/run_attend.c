@@ -1,7 +1,9 @@
-/* run_attend.c - one unit of an attention step: some query rows of one key/value head, over all they can see.
+/* run_attend.c - attention: some query rows of one key/value head, over all they can see.
  *
- * Rows are (token, query head) pairs that share a key/value head, up to 64 of them. The cache is read in chunks of 1024
- * entries at fixed places; partial results are merged in ascending order. */
+ * Rows are (token, query head) pairs that share a key/value head, up to 64 of them: a unit. What a unit sees is one or two
+ * caches, of each a range of entries or a list of chosen ones, cut into chunks: entries 1024 c .. 1024 c + 1023 of a range, the
+ * same of a list. A chunk gives a partial result; partial results are merged in ascending order, so that the bits depend
+ * on nothing else. When there are few rows, the chunks are shared out among the threads and merged in a second phase. */
 #include "graph/program_parts.h"
 
 #include "base/carve.h"
@@ -25,16 +27,33 @@ static Cut cut_of(const Attend *a) {
     return c;
 }
 
-/* Scratch of a unit, in floats. */
+static const Choice *choice_of(const Program *p, Val chosen) {
+    return &p->graph->ops[p->graph->values[chosen].op].u.choice;
+}
+
+/* Entries at the most in a list of a token. */
+static int longest_list(const Program *p, const Op *op) {
+    const Attend *a = &op->u.attend;
+    int longest = 0;
+    if (op->in[1] != NO_VAL)
+        longest = (choice_of(p, op->in[1])->top + (a->tail ? 1 : 0)) * a->span;
+    if (op->in[2] != NO_VAL)
+        longest = MAX(longest, choice_of(p, op->in[2])->top);
+    return MIN(longest, p->spec.max_context);
+}
+
+/* Scratch of a unit. */
 typedef struct Pieces {
-    float *query, *part, *total;           /* [64][key_width], [64][value_width] twice */
+    float *query, *part, *total;            /* [64][key_width], [64][value_width] twice */
     float *part_top, *part_sum, *top, *sum; /* [64] */
-    const uint8_t **keys, **values;        /* blocks */
+    const uint8_t **keys, **values;         /* blocks */
+    int32_t *entries;                       /* [tokens][longest_list] */
     void *kernel;
 } Pieces;
 
-static size_t cut_pieces(const Attend *a, int context, uint8_t *block, Pieces *p) {
-    const size_t rows = ATTEND_MAX_ROWS, blocks = (size_t)context / CACHE_BLOCK + 2;
+static size_t cut_pieces(const Program *program, const Op *op, uint8_t *block, Pieces *p) {
+    const Attend *a = &op->u.attend;
+    const size_t rows = ATTEND_MAX_ROWS, blocks = (size_t)program->spec.max_context / CACHE_BLOCK + 2;
     Carve c = {.block = block};
     p->query = carve(&c, rows * (size_t)a->key_width * sizeof(float));
     p->part = carve(&c, rows * (size_t)a->value_width * sizeof(float));
@@ -45,21 +64,34 @@ static size_t cut_pieces(const Attend *a, int context, uint8_t *block, Pieces *p
     p->sum = carve(&c, rows * sizeof(float));
     p->keys = carve(&c, blocks * sizeof(uint8_t *));
     p->values = carve(&c, blocks * sizeof(uint8_t *));
+    p->entries = carve(&c, (size_t)cut_of(a).tokens * (size_t)longest_list(program, op) * sizeof(int32_t));
     p->kernel = carve(&c, attend_scratch_bytes(ATTEND_MAX_ROWS, a->key_width, a->value_width));
     return c.used;
 }
 
 static size_t attend_bytes(const Program *p, const Op *op) {
     Pieces pieces;
-    return cut_pieces(&op->u.attend, p->spec.max_context, NULL, &pieces);
+    return cut_pieces(p, op, NULL, &pieces);
+}
+
+/* ---- units --------------------------------------------------------------------------------------------------------- */
+
+/* Tokens of one run, and the query heads of one key/value head, or some of them. */
+typedef struct Unit {
+    const Run *run;
+    int token0, tokens;
+    int kv, head0, heads;
+} Unit;
+
+static int units_of_block(const Attend *a, const Cut *c) {
+    return a->kv_heads * c->head_blocks;
 }
 
 static int units_of_run(const Run *run, const Attend *a, const Cut *c) {
-    return (run->n_row + c->tokens - 1) / c->tokens * a->kv_heads * c->head_blocks;
+    return (run->n_row + c->tokens - 1) / c->tokens * units_of_block(a, c);
 }
 
-static int attend_units(const Ctx *ctx, const Step *step) {
-    const Attend *a = &step->op->u.attend;
+static int all_units(const Ctx *ctx, const Attend *a) {
     const Cut c = cut_of(a);
     int units = 0;
     for (int i = 0; i < ctx->batch->n_run; i++)
@@ -67,8 +99,7 @@ static int attend_units(const Ctx *ctx, const Step *step) {
     return units;
 }
 
-static void run_attend(const Ctx *ctx, const Step *step, int unit) {
-    const Attend *a = &step->op->u.attend;
+static Unit unit_at(const Ctx *ctx, const Attend *a, int unit) {
     const Cut cut = cut_of(a);
     const Run *run = ctx->batch->runs;
     /* Units of late tokens see more: hand them out first, so that no thread begins a long one at the end. */
@@ -76,69 +107,354 @@ static void run_attend(const Ctx *ctx, const Step *step, int unit) {
         unit -= units;
     unit = units_of_run(run, a, &cut) - 1 - unit;
     const int head_block = unit % cut.head_blocks, kv = unit / cut.head_blocks % a->kv_heads;
-    const int token0 = unit / cut.head_blocks / a->kv_heads * cut.tokens;
-    const int tokens = MIN(cut.tokens, run->n_row - token0);
-    const int head0 = kv * cut.group + head_block * cut.heads, heads = MIN(cut.heads, cut.group - head_block * cut.heads);
-    const int n_row = tokens * heads, kw = a->key_width, vw = a->value_width;
+    const int token0 = unit / units_of_block(a, &cut) * cut.tokens;
+    return (Unit){.run = run, .token0 = token0, .tokens = MIN(cut.tokens, run->n_row - token0), .kv = kv,
+                  .head0 = kv * cut.group + head_block * cut.heads,
+                  .heads = MIN(cut.heads, cut.group - head_block * cut.heads)};
+}
 
-    Pieces p;
-    cut_pieces(a, ctx->program->spec.max_context, ctx->scratch, &p);
-    for (int t = 0; t < tokens; t++) {
-        const float *q = ref_floats(ctx, step->in[0], run->row0 + token0 + t) + (size_t)head0 * (size_t)kw;
-        ctx->kernels->affine(p.query + (size_t)t * (size_t)heads * (size_t)kw, q, heads * kw, a->scale, 0);
+/* ---- what is seen -------------------------------------------------------------------------------------------------- */
+
+/* A cache that is read, and which of its entries. */
+typedef struct Source {
+    State keys, values;
+    int stride;           /* tokens per entry */
+    int window, chunk;
+    Ref chosen;           /* lists of items, or no buffer */
+    const Choice *choice;
+    int span;             /* entries of an item */
+    bool tail;
+} Source;
+
+static int sources_of(const Ctx *ctx, const Step *step, Source out[2]) {
+    const Attend *a = &step->op->u.attend;
+    const StateDecl *states = ctx->program->graph->states;
+    const Val *in = step->op->in;
+    out[0] = (Source){.keys = a->keys, .values = a->values, .stride = states[a->keys].rows.stride, .window = a->window,
+                      .chunk = a->chunk, .chosen = step->in[1], .span = a->span, .tail = a->tail,
+                      .choice = in[1] != NO_VAL ? choice_of(ctx->program, in[1]) : NULL};
+    if (!a->more)
+        return 1;
+    out[1] = (Source){.keys = a->more_keys, .values = a->more_keys, .stride = states[a->more_keys].rows.stride,
+                      .chosen = step->in[2], .span = 1, .choice = in[2] != NO_VAL ? choice_of(ctx->program, in[2]) : NULL};
+    return 2;
+}
+
+/* The last entry that a token reaches: one over several tokens is seen once it is whole. */
+static int last_entry(const Source *s, const Unit *u, int token) {
+    return (sequence_tokens(u->run->sequence) + u->token0 + token + 1) / s->stride - 1;
+}
+
+static int first_entry(const Source *s, const Unit *u, int token) {
+    const int place = sequence_tokens(u->run->sequence) + u->token0 + token;
+    int from = s->window > 0 ? MAX(place - s->window + 1, 0) : 0;
+    if (s->chunk > 0)
+        from = MAX(from, place / s->chunk * s->chunk);
+    return from / s->stride;
+}
+
+/* How many items a token has chosen, and which. */
+static const int32_t *items_of(const Ctx *ctx, const Source *s, const Unit *u, int token, int *n) {
+    const int32_t *lists = (const int32_t *)(const void *)ref_at(ctx, s->chosen, u->run->row0 + u->token0 + token);
+    const int32_t *list = lists + (s->choice->groups > 1 ? (size_t)u->kv * (size_t)(1 + s->choice->top) : 0);
+    *n = list[0];
+    return list + 1;
+}
+
+/* A token's list as entries (`entries` NULL: only counted). */
+static int entries_of(const Ctx *ctx, const Source *s, const Unit *u, int token, int32_t *entries) {
+    int n, count = 0;
+    const int32_t *items = items_of(ctx, s, u, token, &n);
+    const int last = last_entry(s, u, token);
+    if (entries == NULL && n > 0)
+        count = n * s->span - MAX(items[n - 1] * s->span + s->span - 1 - last, 0);
+    for (int i = 0; entries != NULL && i < n; i++)
+        for (int e = items[i] * s->span; e < items[i] * s->span + s->span && e <= last; e++)
+            entries[count++] = e;
+    for (int e = (last + 1) / s->span * s->span; s->tail && e <= last; e++, count++)
+        if (entries != NULL)
+            entries[count] = e;
+    return count;
+}
+
+/* Lists of everything are not followed: ranges give the same bits, since both are summed up in the same steps. */
+static bool has_lists(const Ctx *ctx, const Source *s, const Unit *u) {
+    for (int t = 0; s->chosen.buffer >= 0 && t < u->tokens; t++)
+        if (entries_of(ctx, s, u, t, NULL) <= last_entry(s, u, t))
+            return true;
+    return false;
+}
+
+/* The entries of a range that some row of the unit sees: lowest to highest. */
+static void range_of(const Source *s, const Unit *u, int *lowest, int *highest) {
+    *lowest = first_entry(s, u, 0);
+    *highest = last_entry(s, u, u->tokens - 1);
+}
+
+static int chunks_of(const Ctx *ctx, const Source *s, const Unit *u) {
+    int lowest, highest;
+    if (has_lists(ctx, s, u)) {
+        int longest = 0;
+        for (int t = 0; t < u->tokens; t++)
+            longest = MAX(longest, entries_of(ctx, s, u, t, NULL));
+        return (longest + CACHE_CHUNK - 1) / CACHE_CHUNK;
     }
-    /* What each token sees: itself and what came before, within window or chunk. */
-    const int past = sequence_tokens(run->sequence);
-    const int stride = ctx->program->graph->states[a->keys].rows.stride;
+    range_of(s, u, &lowest, &highest);
+    return lowest <= highest ? highest / CACHE_CHUNK - lowest / CACHE_CHUNK + 1 : 0;
+}
+
+/* ---- chunks -------------------------------------------------------------------------------------------------------- */
+
+/* A source made ready for the rows of a unit. */
+typedef struct View {
+    AttendJob job;
     int32_t first[ATTEND_MAX_ROWS], last[ATTEND_MAX_ROWS];
-    int lowest = INT32_MAX, highest = -1;
-    for (int t = 0; t < tokens; t++) {
-        const int place = past + token0 + t;
-        int from = 0;
-        if (a->window > 0 && place - a->window + 1 > 0)
-            from = place - a->window + 1;
-        if (a->chunk > 0)
-            from = MAX(from, place / a->chunk * a->chunk);
-        first[t] = from / stride;
-        last[t] = (place + 1) / stride - 1; /* an entry over several tokens is seen once it is whole */
-        lowest = MIN(lowest, first[t]);
-        highest = MAX(highest, last[t]);
+    int lowest, highest; /* of a range */
+    bool lists;
+    const int32_t *list[ATTEND_MAX_ROWS], *list_at[ATTEND_MAX_ROWS];
+    int32_t length[ATTEND_MAX_ROWS], length_at[ATTEND_MAX_ROWS];
+} View;
+
+static void look(const Ctx *ctx, const Step *step, const Source *s, const Unit *u, const Pieces *p, View *v) {
+    const Attend *a = &step->op->u.attend;
+    const Cache *cache = sequence_cache(u->run->sequence);
+    v->job = (AttendJob){.type = cache_type_of(cache, s->keys), .key_width = a->key_width, .value_width = a->value_width,
+                         .n_row = u->tokens * u->heads, .group = u->heads, .query = p->query, .key_blocks = p->keys,
+                         .value_blocks = p->values, .key_stride = cache_stride_bytes(cache, s->keys),
+                         .value_stride = cache_stride_bytes(cache, s->values), .first = v->first, .last = v->last,
+                         .softcap = a->softcap, .scratch = p->kernel};
+    range_of(s, u, &v->lowest, &v->highest);
+    v->lists = has_lists(ctx, s, u);
+    int32_t *entries = p->entries;
+    for (int t = 0; t < u->tokens; t++) {
+        v->first[t] = first_entry(s, u, t);
+        v->last[t] = last_entry(s, u, t);
+        if (!v->lists)
+            continue;
+        v->list[t] = entries;
+        v->length[t] = entries_of(ctx, s, u, t, entries);
+        entries += v->length[t];
+        v->lowest = 0;
     }
-    const Cache *cache = sequence_cache(run->sequence);
-    AttendJob job = {.type = cache_type_of(cache, a->keys), .key_width = kw, .value_width = vw, .n_row = n_row,
-                     .group = heads, .query = p.query, .key_blocks = p.keys, .value_blocks = p.values,
-                     .key_stride = cache_stride_bytes(cache, a->keys), .value_stride = cache_stride_bytes(cache, a->values),
-                     .first = first, .last = last, .softcap = a->softcap, .top = p.part_top, .sum = p.part_sum,
-                     .out = p.part, .scratch = p.kernel};
-    for (int b = lowest / CACHE_BLOCK; b * CACHE_BLOCK <= highest; b++) {
-        p.keys[b] = sequence_page(run->sequence, a->keys, b * CACHE_BLOCK) + (size_t)kv * cache_head_bytes(cache, a->keys);
-        p.values[b] = sequence_page(run->sequence, a->values, b * CACHE_BLOCK) + (size_t)kv * cache_head_bytes(cache, a->values);
-    }
-    for (int r = 0; r < n_row; r++) {
-        p.top[r] = -INFINITY;
-        p.sum[r] = 0;
-    }
-    memset(p.total, 0, (size_t)n_row * (size_t)vw * sizeof(float));
-    for (int c = lowest / CACHE_CHUNK * CACHE_CHUNK; c <= highest; c += CACHE_CHUNK) {
-        job.begin = MAX(c, lowest / CACHE_BLOCK * CACHE_BLOCK);
-        job.end = MIN(c + CACHE_CHUNK, highest + 1);
-        ctx->kernels->attend(&job);
-        for (int r = 0; r < n_row; r++)
-            attend_merge(&p.top[r], &p.sum[r], p.total + (size_t)r * (size_t)vw, p.part_top[r], p.part_sum[r],
-                         p.part + (size_t)r * (size_t)vw, vw);
-    }
-    for (int r = 0; r < n_row; r++) {
-        float *total = p.total + (size_t)r * (size_t)vw;
-        const int head = head0 + r % heads;
-        if (step->vector[0] != NULL) { /* a sink takes its share of the softmax and gives nothing */
-            const float sink = step->vector[0][head], top = MAX(p.top[r], sink);
-            const float mine = p.top[r] == -INFINITY ? 0 : expf(p.top[r] - top);
-            ctx->kernels->affine(total, total, vw, mine, 0);
-            p.sum[r] = p.sum[r] * mine + expf(sink - top);
-        }
-        float *y = ref_floats(ctx, step->out, run->row0 + token0 + r / heads) + (size_t)head * (size_t)vw;
-        ctx->kernels->affine(y, total, vw, p.sum[r] > 0 ? 1.0f / p.sum[r] : 0, 0);
+    for (int b = v->lowest / CACHE_BLOCK; b * CACHE_BLOCK <= v->highest; b++) {
+        p->keys[b] = sequence_page(u->run->sequence, s->keys, b * CACHE_BLOCK) + (size_t)u->kv * cache_head_bytes(cache, s->keys);
+        p->values[b] = sequence_page(u->run->sequence, s->values, b * CACHE_BLOCK) +
+                       (size_t)u->kv * cache_head_bytes(cache, s->values);
     }
 }
 
-const MixOps mix_attend = {.units = attend_units, .run = run_attend, .scratch = attend_bytes};
+/* The partial result of chunk `c` of a view. */
+static void see(const Ctx *ctx, View *v, const Unit *u, int c, float *top, float *sum, float *out) {
+    AttendJob *job = &v->job;
+    job->top = top;
+    job->sum = sum;
+    job->out = out;
+    if (v->lists) {
+        for (int t = 0; t < u->tokens; t++) {
+            v->list_at[t] = v->list[t] + c * CACHE_CHUNK;
+            v->length_at[t] = MIN(MAX(v->length[t] - c * CACHE_CHUNK, 0), CACHE_CHUNK);
+        }
+        job->chosen = v->list_at;
+        job->n_chosen = v->length_at;
+    } else {
+        const int begin = (v->lowest / CACHE_CHUNK + c) * CACHE_CHUNK;
+        job->begin = MAX(begin, v->lowest / CACHE_BLOCK * CACHE_BLOCK);
+        job->end = MIN(begin + CACHE_CHUNK, v->highest + 1);
+    }
+    ctx->kernels->attend(job);
+}
+
+static void begin_rows(const Ctx *ctx, const Step *step, const Unit *u, const Pieces *p) {
+    const Attend *a = &step->op->u.attend;
+    const size_t width = (size_t)u->heads * (size_t)a->key_width;
+    for (int t = 0; t < u->tokens; t++) {
+        const float *q = ref_floats(ctx, step->in[0], u->run->row0 + u->token0 + t) + (size_t)u->head0 * (size_t)a->key_width;
+        ctx->kernels->affine(p->query + (size_t)t * width, q, (int)width, a->scale, 0);
+    }
+}
+
+static void begin_sums(const Attend *a, const Unit *u, const Pieces *p) {
+    for (int r = 0; r < u->tokens * u->heads; r++) {
+        p->top[r] = -INFINITY;
+        p->sum[r] = 0;
+    }
+    memset(p->total, 0, (size_t)(u->tokens * u->heads) * (size_t)a->value_width * sizeof(float));
+}
+
+static void merge(const Attend *a, const Unit *u, const Pieces *p, const float *top, const float *sum, const float *out) {
+    const size_t width = (size_t)a->value_width;
+    for (int r = 0; r < u->tokens * u->heads; r++)
+        attend_merge(&p->top[r], &p->sum[r], p->total + (size_t)r * width, top[r], sum[r], out + (size_t)r * width, a->value_width);
+}
+
+static void end_rows(const Ctx *ctx, const Step *step, const Unit *u, const Pieces *p) {
+    const int vw = step->op->u.attend.value_width;
+    for (int r = 0; r < u->tokens * u->heads; r++) {
+        float *total = p->total + (size_t)r * (size_t)vw;
+        const int head = u->head0 + r % u->heads;
+        if (step->vector[0] != NULL) { /* a sink takes its share of the softmax and gives nothing */
+            const float sink = step->vector[0][head], top = MAX(p->top[r], sink);
+            const float mine = p->top[r] == -INFINITY ? 0 : expf(p->top[r] - top);
+            ctx->kernels->affine(total, total, vw, mine, 0);
+            p->sum[r] = p->sum[r] * mine + expf(sink - top);
+        }
+        float *y = ref_floats(ctx, step->out, u->run->row0 + u->token0 + r / u->heads) + (size_t)head * (size_t)vw;
+        ctx->kernels->affine(y, total, vw, p->sum[r] > 0 ? 1.0f / p->sum[r] : 0, 0);
+    }
+}
+
+/* ---- the first phase: whole units, or their chunks ------------------------------------------------------------------- */
+
+/* The partial result of one chunk in the program's shared memory: [rows] maxima, [rows] sums, [rows][value_width]. */
+static size_t slot_floats(const Attend *a) {
+    const Cut c = cut_of(a);
+    const size_t rows = (size_t)(c.heads * MIN(c.tokens, FEW_ROWS));
+    return rows * (2 + (size_t)a->value_width);
+}
+
+static size_t attend_shared(const Program *p, const Op *op) {
+    const Attend *a = &op->u.attend;
+    const size_t chunks = (size_t)(a->more ? 2 : 1) * ((size_t)p->spec.max_context / CACHE_CHUNK + 2);
+    const size_t units = (size_t)FEW_ROWS * (size_t)a->kv_heads * (size_t)cut_of(a).head_blocks;
+    return chunks > 2 ? units * chunks * slot_floats(a) * sizeof(float) : 0;
+}
+
+/* Chunks that a source is shared out in, for the tokens of a unit: enough for every key head. */
+static int shared_chunks(const Ctx *ctx, const Source *s, const Unit *u) {
+    const int lists = s->choice != NULL ? s->choice->groups : 1;
+    int most = 0;
+    Unit head = *u;
+    for (head.kv = 0; head.kv < lists; head.kv++)
+        most = MAX(most, chunks_of(ctx, s, &head));
+    return most;
+}
+
+static int block_chunks(const Ctx *ctx, const Step *step, const Unit *u) {
+    Source sources[2];
+    int chunks = 0;
+    for (int i = 0, n = sources_of(ctx, step, sources); i < n; i++)
+        chunks += shared_chunks(ctx, &sources[i], u);
+    return chunks;
+}
+
+/* Slots of shared memory when chunks are to be shared out, else 0. Units of one block of tokens have as many each. */
+static int split_slots(const Ctx *ctx, const Step *step) {
+    const Attend *a = &step->op->u.attend;
+    if (ctx->batch->n_row > FEW_ROWS || ctx->n_thread == 1)
+        return 0;
+    const Cut c = cut_of(a);
+    const int units = all_units(ctx, a), block = units_of_block(a, &c);
+    int slots = 0;
+    for (int i = 0; i < units; i += block) {
+        const Unit u = unit_at(ctx, a, i);
+        slots += block * block_chunks(ctx, step, &u);
+    }
+    return slots > units ? slots : 0;
+}
+
+/* The unit whose slots hold `slot`, and the first of them. */
+static Unit unit_of_slot(const Ctx *ctx, const Step *step, int slot, int *first) {
+    const Attend *a = &step->op->u.attend;
+    const Cut c = cut_of(a);
+    const int block = units_of_block(a, &c);
+    *first = 0;
+    for (int i = 0;; i += block) {
+        const Unit u = unit_at(ctx, a, i);
+        const int chunks = block_chunks(ctx, step, &u);
+        if (slot < *first + block * chunks) {
+            const int within = (slot - *first) / chunks;
+            *first += within * chunks;
+            return unit_at(ctx, a, i + within);
+        }
+        *first += block * chunks;
+    }
+}
+
+static int first_slot(const Ctx *ctx, const Step *step, int unit) {
+    const Attend *a = &step->op->u.attend;
+    const Cut c = cut_of(a);
+    const int block = units_of_block(a, &c);
+    int slot = 0;
+    for (int i = 0;; i += block) {
+        const Unit u = unit_at(ctx, a, i);
+        const int chunks = block_chunks(ctx, step, &u);
+        if (unit < i + block)
+            return slot + (unit - i) * chunks;
+        slot += block * chunks;
+    }
+}
+
+static int attend_units(const Ctx *ctx, const Step *step) {
+    const int slots = split_slots(ctx, step);
+    return slots > 0 ? slots : all_units(ctx, &step->op->u.attend);
+}
+
+static void run_whole(const Ctx *ctx, const Step *step, int unit) {
+    const Attend *a = &step->op->u.attend;
+    const Unit u = unit_at(ctx, a, unit);
+    Pieces p;
+    cut_pieces(ctx->program, step->op, ctx->scratch, &p);
+    begin_rows(ctx, step, &u, &p);
+    begin_sums(a, &u, &p);
+    Source sources[2];
+    for (int i = 0, n = sources_of(ctx, step, sources); i < n; i++) {
+        View v;
+        look(ctx, step, &sources[i], &u, &p, &v);
+        for (int c = 0, chunks = chunks_of(ctx, &sources[i], &u); c < chunks; c++) {
+            see(ctx, &v, &u, c, p.part_top, p.part_sum, p.part);
+            merge(a, &u, &p, p.part_top, p.part_sum, p.part);
+        }
+    }
+    end_rows(ctx, step, &u, &p);
+}
+
+static float *slot_at(const Ctx *ctx, const Attend *a, int slot) {
+    return (float *)(void *)ctx->program->shared + (size_t)slot * slot_floats(a);
+}
+
+static void run_chunk(const Ctx *ctx, const Step *step, int slot) {
+    const Attend *a = &step->op->u.attend;
+    int first, chunks;
+    const Unit u = unit_of_slot(ctx, step, slot, &first);
+    Pieces p;
+    cut_pieces(ctx->program, step->op, ctx->scratch, &p);
+    begin_rows(ctx, step, &u, &p);
+    Source sources[2];
+    sources_of(ctx, step, sources);
+    const Source *s = sources;
+    int c = slot - first;
+    for (; c >= (chunks = shared_chunks(ctx, s, &u)); s++)
+        c -= chunks;
+    View v;
+    look(ctx, step, s, &u, &p, &v);
+    float *top = slot_at(ctx, a, slot), *sum = top + u.tokens * u.heads;
+    see(ctx, &v, &u, c, top, sum, sum + u.tokens * u.heads);
+}
+
+static void run_attend(const Ctx *ctx, const Step *step, int unit) {
+    split_slots(ctx, step) > 0 ? run_chunk(ctx, step, unit) : run_whole(ctx, step, unit);
+}
+
+/* ---- the second phase: chunks are merged ------------------------------------------------------------------------------ */
+
+static int merge_units(const Ctx *ctx, const Step *step) {
+    return split_slots(ctx, step) > 0 ? all_units(ctx, &step->op->u.attend) : 0;
+}
+
+static void run_merge(const Ctx *ctx, const Step *step, int unit) {
+    const Attend *a = &step->op->u.attend;
+    const Unit u = unit_at(ctx, a, unit);
+    const int first = first_slot(ctx, step, unit);
+    Pieces p;
+    cut_pieces(ctx->program, step->op, ctx->scratch, &p);
+    begin_sums(a, &u, &p);
+    for (int c = 0, chunks = block_chunks(ctx, step, &u); c < chunks; c++) {
+        const float *top = slot_at(ctx, a, first + c), *sum = top + u.tokens * u.heads;
+        merge(a, &u, &p, top, sum, sum + u.tokens * u.heads);
+    }
+    end_rows(ctx, step, &u, &p);
+}
+
+static const MixOps mix_merge = {.units = merge_units, .run = run_merge, .scratch = attend_bytes};
+const MixOps mix_attend = {.units = attend_units, .run = run_attend, .scratch = attend_bytes, .shared = attend_shared,
+                           .then = &mix_merge};

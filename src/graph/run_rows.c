@@ -4,8 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-/* Which sequence a row belongs to, and its place in it. */
-static const Run *run_of_row(const Batch *batch, int row) {
+const Run *run_of_row(const Batch *batch, int row) {
     int low = 0, high = batch->n_run - 1;
     while (low < high) {
         const int middle = (low + high + 1) / 2;
@@ -17,7 +16,7 @@ static const Run *run_of_row(const Batch *batch, int row) {
     return &batch->runs[low];
 }
 
-static int place_of_row(const Batch *batch, int row) {
+int place_of_row(const Batch *batch, int row) {
     const Run *run = run_of_row(batch, row);
     return sequence_tokens(run->sequence) + row - run->row0;
 }
@@ -123,15 +122,16 @@ static void row_weight_add(const Ctx *ctx, const RowOp *op, int row) {
 }
 
 void row_angles(const Ctx *ctx, const RowOp *op, int row) {
-    const Rope *rope = &ctx->program->graph->ropes[op->parts];
+    const RopeTable *table = &ctx->program->graph->ropes[op->parts];
     const Run *run = run_of_row(ctx->batch, row);
+    const int place = place_of_row(ctx->batch, row) / table->stride * table->stride;
     float *cosine = ref_floats(ctx, op->out, row);
-    rope_angles(rope, place_of_row(ctx->batch, row), sequence_declared(run->sequence), cosine, cosine + rope->dim / 2);
+    rope_angles(&table->rope, place, sequence_declared(run->sequence), cosine, cosine + table->rope.dim / 2);
 }
 
 static void row_rope(const Ctx *ctx, const RowOp *op, int row) {
     const OpRope *spec = &op->op->u.rope;
-    const Rope *rope = &ctx->program->graph->ropes[spec->table];
+    const Rope *rope = &ctx->program->graph->ropes[spec->table].rope;
     const float *x = ref_floats(ctx, op->in[0], row), *angles = ref_floats(ctx, op->in[2], row);
     float *y = ref_floats(ctx, op->out, row);
     memcpy(y, x, (size_t)op->out.width * sizeof *y);
@@ -283,7 +283,9 @@ void row_store(const Ctx *ctx, const RowOp *op, int row) {
     const RowState *rows = &ctx->program->graph->states[state].rows;
     const Run *run = run_of_row(ctx->batch, row);
     const Cache *cache = sequence_cache(run->sequence);
-    const int entry = sequence_tokens(run->sequence) + row - run->row0;
+    const int place = sequence_tokens(run->sequence) + row - run->row0, entry = place / rows->stride;
+    if ((place + 1) % rows->stride != 0)
+        return; /* an entry over several tokens is made by the last of them */
     const size_t stride = cache_stride_bytes(cache, state), head = cache_head_bytes(cache, state);
     uint8_t *at = sequence_page(run->sequence, state, entry) + (size_t)(entry % CACHE_BLOCK) * stride;
     const float *x = ref_floats(ctx, op->in[0], row);
@@ -294,6 +296,7 @@ void row_store(const Ctx *ctx, const RowOp *op, int row) {
 const MixOps *mix_ops_of(OpKind kind) {
     switch (kind) {
     case OP_ATTEND: return &mix_attend;
+    case OP_CHOOSE: return &mix_choose;
     case OP_CONV: return &mix_conv;
     case OP_RECUR: return &mix_recur;
     default: return NULL;
@@ -319,6 +322,10 @@ RowFn row_fn_of(OpKind kind) {
     case OP_POSITION_SCALE: return row_position_scale;
     case OP_ROUTE: return row_route;
     case OP_COMBINE: return row_combine;
+    case OP_POOL: return row_pool;
+    case OP_HYPER_WEIGHTS: return row_hyper_weights;
+    case OP_HYPER_COLLAPSE: return row_hyper_collapse;
+    case OP_HYPER_EXPAND: return row_hyper_expand;
     default: return NULL;
     }
 }

@@ -8,8 +8,8 @@
  *
  * A score is the sum of 16 partial sums: number j of them runs over d = j, j + 16, j + 32, ... in ascending order, and
  * they are added from the first to the last. Values are summed over entries in ascending order. */
+#include "kernel/entries_simd.h"
 #include "kernel/kernel_parts.h"
-#include "kernel/simd.h"
 
 enum { TILE = CACHE_BLOCK, SCORE_ROWS = 3, VALUE_ROWS = 6, FEW_ROWS = 8 };
 
@@ -19,10 +19,6 @@ typedef struct Scratch {
     float *scores; /* [ATTEND_MAX_ROWS][64] */
     float *query;  /* [ATTEND_MAX_ROWS][key_width padded] */
 } Scratch;
-
-static int padded(int width) {
-    return (width + 15) & ~15;
-}
 
 static Scratch scratch_of(const AttendJob *job) {
     Scratch s;
@@ -35,30 +31,6 @@ static Scratch scratch_of(const AttendJob *job) {
 }
 
 /* ---- entries ------------------------------------------------------------------------------------------------------ */
-
-/* Sixteen numbers of an entry, from number `at` on; beyond `width` zeros. */
-static ALWAYS_INLINE VF load_16(CacheType type, const uint8_t *entry, int at, int width) {
-    if (type == CACHE_F16) {
-        if (at + 16 <= width)
-            return vf_load_f16((const uint16_t *)(const void *)entry + at);
-    } else if (type == CACHE_F32) {
-        if (at + 16 <= width)
-            return vf_load((const float *)(const void *)entry + at);
-    } else if (at + 16 <= width) {
-        return vf_load_i8((const int8_t *)entry + at) * vf_set(f16_value(entry + width + 2 * (at / 32)));
-    }
-    float x[16] = {0};
-    for (int i = 0; i < 16 && at + i < width; i++) {
-        if (type == CACHE_F32) {
-            memcpy(&x[i], entry + 4 * (at + i), 4);
-        } else if (type == CACHE_F16) {
-            x[i] = f16_value(entry + 2 * (at + i));
-        } else {
-            x[i] = f16_value(entry + width + 2 * ((at + i) / 32)) * (float)(int8_t)entry[at + i];
-        }
-    }
-    return vf_load(x);
-}
 
 static void load_entry(CacheType type, float *x, const void *entry, int width) {
     for (int i = 0; i < width; i += 16) {

@@ -44,7 +44,7 @@ typedef struct LinearJob {
     void *scratch;           /* of this thread, LINEAR_SCRATCH_BYTES, aligned to 64 */
 } LinearJob;
 
-enum { LINEAR_PANEL = 16, LINEAR_SCRATCH_BYTES = 192 << 10 };
+enum { LINEAR_PANEL = 16, LINEAR_SCRATCH_BYTES = 208 << 10 };
 
 /* ---- attention ------------------------------------------------------------------------------------------------ */
 
@@ -114,6 +114,24 @@ typedef struct RecurJob {
 static inline size_t recur_scratch_bytes(int key_width) {
     return 4 * (((size_t)key_width + 15) & ~(size_t)15) * sizeof(float);
 }
+/* Scores of entries by an index: see op/op_choose.h. Groups of heads score for themselves. */
+typedef struct IndexJob {
+    CacheType type;
+    int dim, heads, groups;
+    int n_token;
+    const float *query;      /* token t: &query[t * query_stride], [heads][dim] */
+    size_t query_stride;
+    const float *weights;    /* &weights[t * weight_stride], [heads]; NULL = ones */
+    size_t weight_stride;
+    float scale;
+    bool plain;
+    const uint8_t *const *keys; /* n entries, at most 64 */
+    int n;
+    float *out;              /* [n_token][groups][64]; those from n on mean nothing */
+    void *scratch;           /* of this thread, index_scratch_bytes() */
+} IndexJob;
+
+size_t index_scratch_bytes(int dim);
 
 typedef struct Kernels {
     Level level;
@@ -145,6 +163,12 @@ typedef struct Kernels {
 
     void (*recur)(const RecurJob *job);
     void (*conv)(float *y, const float *const *x, const float *weight, int stride, const float *bias, int taps, int n);
+    void (*index_scores)(const IndexJob *job);
+
+    /* Several rows made one; residual streams: see op/op_pool.h, op/op_hyper.h. */
+    void (*pool)(float *y, const float *const *values, const float *const *gates, const float *const *biases, int n, int width);
+    void (*hyper_collapse)(float *y, const float *x, const float *pre, int n, int width);
+    void (*hyper_expand)(float *out, const float *x, const float *y, const float *post, const float *comb, int n, int width);
 } Kernels;
 
 /* The table of a level, or of the best level this machine has (or HOULE_CPU forces: ERR_ARGUMENT naming those

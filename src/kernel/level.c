@@ -86,14 +86,17 @@ static void fill_tables(void) {
         kernels_fill_linear_generic(k);
         kernels_fill_attend_generic(k);
         kernels_fill_recur_generic(k);
+        kernels_fill_index_generic(k);
+        kernels_fill_streams_generic(k);
 #if X86
-        enum { PARTS = 4 };
+        enum { PARTS = 6 };
         static void (*const fill[LEVEL_COUNT][PARTS])(Kernels *) = {
             [LEVEL_AVX2] = {kernels_fill_rows_avx2, kernels_fill_linear_avx2, kernels_fill_attend_avx2,
-                            kernels_fill_recur_avx2},
+                            kernels_fill_recur_avx2, kernels_fill_index_avx2, kernels_fill_streams_avx2},
             [LEVEL_AVX512] = {kernels_fill_rows_avx512, kernels_fill_linear_avx512, kernels_fill_attend_avx512,
-                              kernels_fill_recur_avx512},
-            [LEVEL_AVX512VNNI] = {NULL, kernels_fill_linear_avx512vnni, NULL, NULL},
+                              kernels_fill_recur_avx512, kernels_fill_index_avx512, kernels_fill_streams_avx512},
+            [LEVEL_AVX512VNNI] = {kernels_fill_linear_avx512vnni},
+            [LEVEL_AVX512BF16] = {kernels_fill_linear_avx512bf16},
         };
         for (int below = LEVEL_AVX2; below <= l; below++)
             for (int part = 0; part < PARTS; part++)
@@ -132,8 +135,9 @@ Status kernels_best(const Kernels **kernels, Error *err) {
 }
 
 ActForm kernel_act_form(const Kernels *kernels, Form form, Precision precision) {
-    (void)kernels;
     const FormClass kind = form_info(form)->kind;
+    if (precision == PRECISION_FAST && kernels->level >= LEVEL_AVX512BF16 && (form == FORM_BF16 || form == FORM_BF16_T))
+        return ACT_FORM_BF16;
     if (precision == PRECISION_F32 || kind == CLASS_FLOAT || kind == CLASS_SCALED)
         return ACT_FORM_F32;
     return kind == CLASS_BLOCK ? ACT_FORM_Q8_32 : ACT_FORM_Q8_256;
@@ -166,6 +170,10 @@ size_t attend_scratch_bytes(int n_row, int key_width, int value_width) {
     (void)n_row;
     const size_t kw = ((size_t)key_width + 15) & ~(size_t)15, vw = ((size_t)value_width + 15) & ~(size_t)15;
     return ((kw + vw + ATTEND_MAX_ROWS) * CACHE_BLOCK + ATTEND_MAX_ROWS * kw + 16 * MAX(kw, vw)) * sizeof(float);
+}
+
+size_t index_scratch_bytes(int dim) {
+    return (((size_t)dim + 15) & ~(size_t)15) * CACHE_BLOCK * sizeof(float);
 }
 
 void attend_merge(float *top, float *sum, float *out, float later_top, float later_sum, const float *later, int width) {

@@ -22,6 +22,15 @@ enum { ROWS = 6, VECTORS = 2, PANELS = 2 }; /* two vectors are two panels */
 enum { ROWS = 4, VECTORS = 2, PANELS = 1 }; /* two vectors are one panel */
 #endif
 
+/* Rows of floats need one register per result. */
+#if defined(NATIVE_512)
+enum { FLOAT_ROWS = 12 };
+#elif defined(NATIVE_256)
+enum { FLOAT_ROWS = 6 };
+#else
+enum { FLOAT_ROWS = 2 };
+#endif
+
 /* What a row brings to the 256 inputs of a tile. */
 typedef struct RowPart {
     union {
@@ -243,5 +252,78 @@ static ALWAYS_INLINE void super_rows(const SuperTile *tiles, const RowPart *row,
         }
     }
 }
+
+/* ---- floats: n inputs, in one chain ---- */
+
+typedef struct FloatRow {
+    union {
+        const float *x;
+        const uint16_t *pairs; /* bf16 */
+    } a;
+    float *out;
+} FloatRow;
+
+typedef NF Results[FLOAT_ROWS][VECTORS];
+
+static ALWAYS_INLINE void load_results(Results acc, const FloatRow *row, int n_row, bool first) {
+    UNROLL
+    for (int r = 0; r < n_row; r++)
+        UNROLL
+        for (int v = 0; v < VECTORS; v++)
+            acc[r][v] = first ? nf_zero() : nf_load(row[r].out + NI_LANES * v);
+}
+
+static ALWAYS_INLINE void store_results(Results acc, const FloatRow *row, int n_row) {
+    UNROLL
+    for (int r = 0; r < n_row; r++)
+        UNROLL
+        for (int v = 0; v < VECTORS; v++)
+            nf_store(row[r].out + NI_LANES * v, acc[r][v]);
+}
+
+static ALWAYS_INLINE void float_rows(const FloatTile *tiles, const FloatRow *row, int n_row, int n, bool first) {
+    Results acc;
+    load_results(acc, row, n_row, first);
+    NO_UNROLL
+    for (int k = 0; k < n; k++) {
+        NF w[VECTORS];
+        UNROLL
+        for (int v = 0; v < VECTORS; v++)
+            w[v] = nf_load(OF_PANEL(tiles, v)->w[k] + LANE0(v));
+        UNROLL
+        for (int r = 0; r < n_row; r++) {
+            const NF a = nf_set(row[r].a.x[k]);
+            UNROLL
+            for (int v = 0; v < VECTORS; v++)
+                acc[r][v] = nf_fma(w[v], a, acc[r][v]);
+        }
+    }
+    store_results(acc, row, n_row);
+}
+
+#if defined(__AVX512BF16__)
+/* Two inputs at a time; n is even. */
+static ALWAYS_INLINE void pair_rows(const PairTile *tiles, const FloatRow *row, int n_row, int n, bool first) {
+    Results acc;
+    load_results(acc, row, n_row, first);
+    NO_UNROLL
+    for (int k = 0; k < n / 2; k++) {
+        NI w[VECTORS];
+        UNROLL
+        for (int v = 0; v < VECTORS; v++)
+            w[v] = ni_load(OF_PANEL(tiles, v)->w[k] + LANE0(v));
+        UNROLL
+        for (int r = 0; r < n_row; r++) {
+            int32_t two;
+            memcpy(&two, row[r].a.pairs + 2 * k, sizeof two);
+            const NI a = ni_set(two);
+            UNROLL
+            for (int v = 0; v < VECTORS; v++)
+                acc[r][v] = _mm512_dpbf16_ps(acc[r][v], (__m512bh)w[v], (__m512bh)a);
+        }
+    }
+    store_results(acc, row, n_row);
+}
+#endif
 
 #endif

@@ -17,6 +17,8 @@ enum {
     ROW_BLOCK = 512,     /* rows that use a tile before it is gone: unpacking costs a per cent or two */
     GROUP_PANELS = 4,
     GROUP_OUTS = GROUP_PANELS * LINEAR_PANEL,
+    FEW_ROWS = 16,       /* as many or fewer wait for weights more than they calculate, */
+    FEW_OUTS = 2 * LINEAR_PANEL, /* in smaller groups, of which two fit the L2 cache however long their rows are */
 };
 
 /* Where results go until all inputs are done: [ROW_BLOCK][GROUP_OUTS], for the outputs of the group at `begin`. */
@@ -30,12 +32,25 @@ typedef struct LinearScratch {
     union {
         BlockTile block[GROUP_PANELS];
         SuperTile super[GROUP_PANELS];
-        _Alignas(64) float floats[GROUP_PANELS][FLOAT_COLS * LINEAR_PANEL];
+        PairTile pairs[GROUP_PANELS];
+        struct {
+            FloatTile of[PANELS];
+            union {
+                BlockTile block;
+                SuperTile super;
+            } from; /* integers on their way into a float tile */
+        } floats;
     } tile;
-    float rows[LINEAR_PANEL][FLOAT_COLS]; /* decoded rows on their way into a float tile */
     float buffer[ROW_BLOCK * GROUP_OUTS];
 } LinearScratch;
 _Static_assert(sizeof(LinearScratch) <= LINEAR_SCRATCH_BYTES, "LINEAR_SCRATCH_BYTES is too small");
+
+/* Unpacking is the same for all levels with AVX-512. */
+#if defined(NATIVE_512)
+#define UNPACK(name) KERNEL_NAME(name, avx512)
+#else
+#define UNPACK(name) KERNEL_NAME(name, LEVEL)
+#endif
 
 static Unpackers unpackers;
 
@@ -197,16 +212,19 @@ static ALWAYS_INLINE void start_of_sums(int32_t *start, const int16_t *counts, i
 #endif
 }
 
+/* Always inlined: gcc drops calls of functions that only prefetch. */
 static ALWAYS_INLINE void prefetch_lines(const void *p, size_t bytes) {
     for (size_t i = 0; i < bytes; i += 64)
         PREFETCH((const uint8_t *)p + i);
 }
 
-/* While rows [r, r + rows) of n_row are multiplied, their share of the group's next weights is fetched; with the last
+/* While rows [r, r + rows) of many are multiplied, their share of the group's next weights is fetched; with the last
  * inputs, where their results will go. */
-static void fetch_ahead(const LinearJob *job, const Group *g, int col, int r0, int r, int rows, int n_row) {
+static ALWAYS_INLINE void fetch_ahead(const LinearJob *job, const Group *g, int col, int r0, int r, int rows, int n_row) {
     const Matrix *m = job->m;
     const int next = col + TILE_COLS;
+    if (n_row <= FEW_ROWS || !form_by_rows(m->form))
+        return;
     if (next < m->cols) {
         const size_t bytes = m->row_bytes * TILE_COLS / (size_t)m->cols, at = bytes * (size_t)(next / TILE_COLS);
         const int last = MIN(g->begin + g->count * (r + rows) / n_row, m->rows);
@@ -219,6 +237,19 @@ static void fetch_ahead(const LinearJob *job, const Group *g, int col, int r0, i
                 PREFETCH_WRITE(to + o);
         }
     }
+}
+
+/* Few rows: time goes by in waiting for weights, which machines deliver fastest when they are read in order. A group's
+ * weights are one run of bytes; while one is used, the next is read into the L2 cache by plain loads, which start the
+ * hardware's prefetcher (Zen 5, Q4_K and Q8_0 from memory, one thread: 15 GB/s without, 16-19 GB/s by prefetch
+ * instructions, most of which are dropped in such numbers, 30-36 GB/s so; the machine reads 37). */
+static void touch_next(const Matrix *m, int begin, int count) {
+    if (begin >= m->rows || !form_by_rows(m->form))
+        return;
+    const volatile uint8_t *p = m->data + (size_t)begin * m->row_bytes;
+    const size_t bytes = (size_t)MIN(count, m->rows - begin) * m->row_bytes;
+    for (size_t at = 0; at < bytes; at += 64)
+        (void)p[at];
 }
 
 static void linear_block(const LinearJob *job, const Group *g, LinearScratch *s, int r0, int n_row) {
@@ -284,78 +315,170 @@ static void linear_super(const LinearJob *job, const Group *g, LinearScratch *s,
 
 /* ---- floats ------------------------------------------------------------------------------------------------------ */
 
-/* w [k][output], in one chain over the inputs. */
-static ALWAYS_INLINE void float_rows(const float *tile0, const float *tile1, const float *const *x, float *const *out,
-                                     int n_row, int n, bool first) {
-    VF acc[ROWS][2];
-    for (int r = 0; r < n_row; r++)
-        for (int p = 0; p < 2; p++)
-            acc[r][p] = first ? vf_set(0) : vf_load(out[r] + 16 * p);
-    for (int k = 0; k < n; k++) {
-        const VF w0 = vf_load(tile0 + 16 * k), w1 = vf_load(tile1 + 16 * k);
-        for (int r = 0; r < n_row; r++) {
-            const VF a = vf_set(x[r][k]);
-            acc[r][0] = vf_fma(w0, a, acc[r][0]);
-            acc[r][1] = vf_fma(w1, a, acc[r][1]);
+#if defined(NATIVE_512)
+#define FOR_FLOAT_ROWS(n_row, call)                                                                                    \
+    switch (n_row) {                                                                                                   \
+        case 1: { enum { R = 1 }; call; break; }                                                                       \
+        case 2: { enum { R = 2 }; call; break; }                                                                       \
+        case 3: { enum { R = 3 }; call; break; }                                                                       \
+        case 4: { enum { R = 4 }; call; break; }                                                                       \
+        case 5: { enum { R = 5 }; call; break; }                                                                       \
+        case 6: { enum { R = 6 }; call; break; }                                                                       \
+        case 7: { enum { R = 7 }; call; break; }                                                                       \
+        case 8: { enum { R = 8 }; call; break; }                                                                       \
+        case 9: { enum { R = 9 }; call; break; }                                                                       \
+        case 10: { enum { R = 10 }; call; break; }                                                                     \
+        case 11: { enum { R = 11 }; call; break; }                                                                     \
+        case 12: { enum { R = 12 }; call; break; }                                                                     \
+    }
+#elif defined(NATIVE_256)
+#define FOR_FLOAT_ROWS(n_row, call)                                                                                    \
+    switch (n_row) {                                                                                                   \
+        case 1: { enum { R = 1 }; call; break; }                                                                       \
+        case 2: { enum { R = 2 }; call; break; }                                                                       \
+        case 3: { enum { R = 3 }; call; break; }                                                                       \
+        case 4: { enum { R = 4 }; call; break; }                                                                       \
+        case 5: { enum { R = 5 }; call; break; }                                                                       \
+        case 6: { enum { R = 6 }; call; break; }                                                                       \
+    }
+#else
+#define FOR_FLOAT_ROWS(n_row, call)                                                                                    \
+    switch (n_row) {                                                                                                   \
+        case 1: { enum { R = 1 }; call; break; }                                                                       \
+        case 2: { enum { R = 2 }; call; break; }                                                                       \
+    }
+#endif
+
+static NOINLINE void float_dot(const FloatTile *tiles, const FloatRow *row, int n_row, int n, bool first) {
+    FOR_FLOAT_ROWS(n_row, float_rows(tiles, row, R, n, first))
+}
+
+/* Integer tiles as floats, by the formulas of form_decode_row(). */
+static void floats_of_block(FloatTile *to, const BlockTile *from, const FormInfo *info, int offset, int n) {
+    for (int k = 0; k < n; k++)
+        for (int o = 0; o < LINEAR_PANEL; o++) {
+            const float scaled = from->d[k / info->group][o] * (float)(from->q[k / 4][o][k % 4] - offset);
+            to->w[k][o] = info->has_min ? scaled + from->m[k / 32][o] : scaled;
+        }
+}
+
+static void floats_of_super(FloatTile *to, const SuperTile *from, const FormInfo *info, int offset) {
+    for (int k = 0; k < TILE_COLS; k++)
+        for (int o = 0; o < LINEAR_PANEL; o++) {
+            const int g = k / info->group;
+            const float scaled = from->d[o] * (float)from->sc[g][o] * (float)(from->q[k / 4][o][k % 4] - offset);
+            to->w[k][o] = info->has_min ? scaled - from->dm[o] * (float)from->mn[g / 2][o][g % 2] : scaled;
+        }
+}
+
+static void unpack_floats(const Matrix *m, int row0, int col, int n, LinearScratch *s, FloatTile *tile) {
+    const FormInfo *info = form_info(m->form);
+    int done = 0;
+    if (m->rows >= LINEAR_PANEL) {
+        if (unpackers.block[m->form] != NULL) {
+            unpackers.block[m->form](m, row0, col, n, &s->tile.floats.from.block);
+            floats_of_block(tile, &s->tile.floats.from.block, info, form_offset(m), n);
+            done = n;
+        } else if (unpackers.super[m->form] != NULL) {
+            unpackers.super[m->form](m, row0, col, &s->tile.floats.from.super);
+            floats_of_super(tile, &s->tile.floats.from.super, info, form_offset(m));
+            done = n;
+        } else if (unpackers.floats[m->form] != NULL) {
+            done = n & ~15;
+            unpackers.floats[m->form](m, row0, col, done, tile);
         }
     }
-    for (int r = 0; r < n_row; r++)
-        for (int p = 0; p < 2; p++)
-            vf_store(out[r] + 16 * p, acc[r][p]);
-}
-
-static NOINLINE void float_any(const float *tile0, const float *tile1, const float *const *x, float *const *out,
-                               int rows, int n, bool first) {
-    FOR_ROWS(rows, float_rows(tile0, tile1, x, out, R, n, first))
-}
-
-/* A float tile [k][output] of any form. */
-static void unpack_floats(const Matrix *m, int row0, int col, int n, float *tile, float (*rows)[FLOAT_COLS]) {
-    for (int o = 0; o < 16; o++)
-        form_decode_row(m, MIN(row0 + o, m->rows - 1), col, n, rows[o]);
-    for (int k = 0; k < n; k++)
-        for (int o = 0; o < 16; o++)
-            tile[16 * k + o] = rows[o][k];
+    if (done < n)
+        unpack_float_any(m, row0, col, done, n, tile);
 }
 
 static void linear_floats(const LinearJob *job, const Group *g, LinearScratch *s, int r0, int n_row) {
     const Matrix *m = job->m;
-    for (int col = 0; col < m->cols; col += FLOAT_COLS) {
-        const int n = MIN(m->cols - col, FLOAT_COLS);
-        for (int p = 0; p < g->panels; p++)
-            unpack_floats(m, panel_row(g, p), col, n, s->tile.floats[p], s->rows);
-        for (int r = 0, rows; r < n_row; r += rows) {
-            rows = rows_at_once(n_row - r, ROWS);
-            const float *x[ROWS];
-            float *out[ROWS];
-            for (int i = 0; i < rows; i++)
-                x[i] = (const float *)(const void *)act_row(job, r0 + r + i) + col;
-            for (int p = 0; p < g->panels; p += 2) {
-                for (int i = 0; i < rows; i++)
-                    out[i] = g->buffer + (r + i) * GROUP_OUTS + LINEAR_PANEL * p;
-                float_any(s->tile.floats[p], s->tile.floats[p + 1], x, out, rows, n, col == 0);
+    for (int col = 0; col < m->cols; col += TILE_COLS) {
+        const int n = MIN(m->cols - col, TILE_COLS);
+        for (int p = 0; p < g->panels; p += PANELS) {
+            for (int i = 0; i < PANELS; i++)
+                unpack_floats(m, panel_row(g, p + i), col, n, s, &s->tile.floats.of[i]);
+            for (int r = 0, rows; r < n_row; r += rows) {
+                rows = rows_at_once(n_row - r, FLOAT_ROWS);
+                FloatRow part[FLOAT_ROWS];
+                for (int i = 0; i < rows; i++) {
+                    part[i].a.x = (const float *)(const void *)act_row(job, r0 + r + i) + col;
+                    part[i].out = g->buffer + (r + i) * GROUP_OUTS + LINEAR_PANEL * p;
+                }
+                if (p == 0)
+                    fetch_ahead(job, g, col, r0, r, rows, n_row);
+                float_dot(s->tile.floats.of, part, rows, n, col == 0);
             }
         }
     }
 }
 
+#if defined(__AVX512BF16__)
+
+static NOINLINE void pair_dot(const PairTile *tiles, const FloatRow *row, int n_row, int n, bool first) {
+    FOR_FLOAT_ROWS(n_row, pair_rows(tiles, row, R, n, first))
+}
+
+static void linear_pairs(const LinearJob *job, const Group *g, LinearScratch *s, int r0, int n_row) {
+    const Matrix *m = job->m;
+    const UnpackPairFn unpack = m->rows >= LINEAR_PANEL ? unpackers.pairs[m->form] : NULL;
+    for (int col = 0; col < m->cols; col += TILE_COLS) {
+        const int n = MIN(m->cols - col, TILE_COLS), fast = unpack != NULL ? n & ~15 : 0;
+        for (int p = 0; p < g->panels; p++) {
+            if (fast > 0)
+                unpack(m, panel_row(g, p), col, fast, &s->tile.pairs[p]);
+            if (fast < n)
+                unpack_pair_any(m, panel_row(g, p), col, fast, n, &s->tile.pairs[p]);
+        }
+        for (int r = 0, rows; r < n_row; r += rows) {
+            rows = rows_at_once(n_row - r, FLOAT_ROWS);
+            FloatRow part[FLOAT_ROWS];
+            for (int i = 0; i < rows; i++)
+                part[i].a.pairs = (const uint16_t *)(const void *)act_row(job, r0 + r + i) + col;
+            fetch_ahead(job, g, col, r0, r, rows, n_row);
+            for (int p = 0; p < g->panels; p += PANELS) {
+                for (int i = 0; i < rows; i++)
+                    part[i].out = g->buffer + (r + i) * GROUP_OUTS + LINEAR_PANEL * p;
+                pair_dot(&s->tile.pairs[p], part, rows, n + n % 2, col == 0);
+            }
+        }
+    }
+}
+
+#endif
+
 /* ---- the walk over a matrix -------------------------------------------------------------------------------------- */
 
+typedef void (*GroupFn)(const LinearJob *job, const Group *g, LinearScratch *s, int r0, int n_row);
+
+static GroupFn group_fn(Form form, Precision precision) {
+    const FormClass kind = form_info(form)->kind;
+    if (precision == PRECISION_FAST && kind == CLASS_BLOCK)
+        return linear_block;
+    if (precision == PRECISION_FAST && kind == CLASS_SUPER)
+        return linear_super;
+#if defined(__AVX512BF16__)
+    if (precision == PRECISION_FAST && unpackers.pairs[form] != NULL)
+        return linear_pairs;
+#endif
+    return linear_floats;
+}
+
 static void linear(const LinearJob *job, Precision precision) {
-    const FormClass kind = form_info(job->m->form)->kind;
     LinearScratch *s = job->scratch;
+    const GroupFn group = group_fn(job->m->form, precision);
+    const bool few = job->n_row <= FEW_ROWS;
+    const int outs = few ? FEW_OUTS : GROUP_OUTS;
     for (int r0 = 0; r0 < job->n_row; r0 += ROW_BLOCK) {
         const int n_row = MIN(job->n_row - r0, ROW_BLOCK);
-        for (int o = job->begin; o < job->end; o += GROUP_OUTS) {
-            const int count = MIN(job->end - o, GROUP_OUTS);
+        for (int o = job->begin; o < job->end; o += outs) {
+            const int count = MIN(job->end - o, outs);
             const Group g = {.m = job->m, .begin = o, .count = count,
                              .panels = (count + 2 * LINEAR_PANEL - 1) / (2 * LINEAR_PANEL) * 2, .buffer = s->buffer};
-            if (precision == PRECISION_FAST && kind == CLASS_BLOCK)
-                linear_block(job, &g, s, r0, n_row);
-            else if (precision == PRECISION_FAST && kind == CLASS_SUPER)
-                linear_super(job, &g, s, r0, n_row);
-            else
-                linear_floats(job, &g, s, r0, n_row);
+            if (few)
+                touch_next(job->m, o + outs, outs);
+            group(job, &g, s, r0, n_row);
             group_flush(&g, job, r0, n_row);
         }
     }
@@ -371,9 +494,10 @@ static void linear_fast(const LinearJob *job) {
 
 void K(kernels_fill_linear)(Kernels *k) {
 #if defined(NATIVE_X86)
-    K(unpackers_fill_ggml)(&unpackers);
-    K(unpackers_fill_iq)(&unpackers);
-    K(unpackers_fill_split)(&unpackers);
+    UNPACK(unpackers_fill_float)(&unpackers);
+    UNPACK(unpackers_fill_ggml)(&unpackers);
+    UNPACK(unpackers_fill_iq)(&unpackers);
+    UNPACK(unpackers_fill_split)(&unpackers);
 #endif
     k->linear[PRECISION_F32] = linear_f32;
     k->linear[PRECISION_FAST] = linear_fast;

@@ -2,6 +2,8 @@
  * a level are checked against, and what serves forms that nobody has hurried for. */
 #include "kernel/kernel_parts.h"
 
+#include "base/half.h"
+
 #include <string.h>
 
 void unpack_block_any(const Matrix *m, int row0, int col, int n, BlockTile *tile) {
@@ -37,5 +39,24 @@ void unpack_super_any(const Matrix *m, int row0, int col, SuperTile *tile) {
         }
         tile->d[o] = s.d;
         tile->dm[o] = s.dm;
+    }
+}
+
+void unpack_float_any(const Matrix *m, int row0, int col, int from, int n, FloatTile *tile) {
+    float row[TILE_COLS];
+    for (int o = 0; o < 16; o++) {
+        form_decode_row(m, row0 + o < m->rows ? row0 + o : m->rows - 1, col + from, n - from, row);
+        for (int k = from; k < n; k++)
+            tile->w[k][o] = row[k - from];
+    }
+}
+
+void unpack_pair_any(const Matrix *m, int row0, int col, int from, int n, PairTile *tile) {
+    float row[TILE_COLS + 1];
+    for (int o = 0; o < 16; o++) {
+        form_decode_row(m, row0 + o < m->rows ? row0 + o : m->rows - 1, col + from, n - from, row);
+        row[n - from] = 0;
+        for (int k = from; k < n; k += 2)
+            tile->w[k / 2][o] = bf16_of_float(row[k - from]) | (uint32_t)bf16_of_float(row[k + 1 - from]) << 16;
     }
 }

@@ -31,6 +31,14 @@ const FormInfo *form_info(Form form) {
     return &form_infos_split[form];
 }
 
+bool form_by_rows(Form form) {
+    switch (form) {
+    case FORM_F32_T: case FORM_F16_T: case FORM_BF16_T: case FORM_F8_BLOCK_T: case FORM_F8_E8M0_T:
+    case FORM_GPTQ: case FORM_GPTQ_ORDER: case FORM_AWQ: return false;
+    default: return true;
+    }
+}
+
 static bool four_bits(const Matrix *m) {
     return (m->form == FORM_INT_PACKED || m->form == FORM_GPTQ) && m->bits == 4;
 }
@@ -70,8 +78,7 @@ static float float_at(Form form, const uint8_t *p, size_t i) {
 
 static void decode_float(const Matrix *m, int row, int col, int n, float *out) {
     const Form form = m->form;
-    const bool transposed = form == FORM_F32_T || form == FORM_F16_T || form == FORM_BF16_T ||
-                            form == FORM_F8_BLOCK_T || form == FORM_F8_E8M0_T;
+    const bool transposed = !form_by_rows(form);
     const size_t place = (size_t)row * (size_t)(m->row_step != 0 ? m->row_step : 1);
     for (int i = 0; i < n; i++) {
         const uint8_t *line = m->data + (size_t)(transposed ? col + i : row) * m->row_bytes;
