@@ -51,6 +51,8 @@ extern const Command command_bench;
 extern const Command command_inspect;
 extern const Command command_logits;
 extern const Command command_run;
+extern const Command command_tokenize;
+extern const Command command_detokenize;
 
 /* Parses argv (after the command's name) and runs the command; prints the Error if one is set. */
 int command_start(const Command *command, int argc, char **argv);

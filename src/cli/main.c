@@ -15,6 +15,8 @@ static const Command *const commands[] = {
     &command_inspect,
     &command_logits,
     &command_run,
+    &command_tokenize,
+    &command_detokenize,
     NULL,
 };
 
