@@ -283,6 +283,7 @@ static bool is_set(const MetaValue *v) {
 }
 
 Status gguf_config(const ModelFiles *files, json_t **out, Error *err) {
+    json_setup(); /* before the first value is made: all of them are freed by the same allocator */
     *out = NULL;
     char arch[64];
     FAIL_IF(!gguf_architecture(files, arch), ERR_FORMAT, "%s: general.architecture is missing", model_files_path(files));
