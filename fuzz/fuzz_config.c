@@ -17,7 +17,6 @@ static void check_round_trip(const json_t *json) {
         abort();
     JsonPull pull;
     json_pull_open(&pull, text.bytes, text.count, "again");
-    /* The pull reader stops at half the depth. */
     if (json_pull_skip(&pull, NULL) != OK ? pull.depth < JSON_PULL_DEPTH : json_pull_finish(&pull, NULL) != OK)
         abort();
     json_pull_close(&pull);

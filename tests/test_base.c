@@ -66,6 +66,8 @@ static void test_numbers_ignore_the_locale(void **state) {
     assert_true(parse_bytes("1.5GiB", &bytes) && bytes == 1610612736);
     assert_true(parse_bytes("4k", &bytes) && bytes == 4096);
     assert_false(parse_bytes("4x", &bytes));
+    assert_true(parse_hex_digit('0') == 0 && parse_hex_digit('f') == 15 && parse_hex_digit('A') == 10);
+    assert_true(parse_hex_digit('g') == -1 && parse_hex_digit('\0') == -1 && parse_hex_digit(':') == -1);
 }
 
 /* Every code point survives; every bad sequence is cut where Unicode says (else a stream shows wrong characters). */

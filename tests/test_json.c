@@ -85,7 +85,8 @@ static void test_hostile_texts(void **state) {
 /* Without memory: an error, nothing leaked, and jansson allocates where failures can be injected. */
 static void test_parsing_without_memory(void **state) {
     (void)state;
-    static const char text[] = "{\"a\":[1,2.5,\"x\",{\"b\":NaN}],\"c\":123456789012345678901234567890}";
+    static const char text[] = "{\"a\":[1,2.5,\"x\",{\"b\":NaN}],\"c\":123456789012345678901234567890,"
+                               "\"a key that is longer than any small buffer\":\"and a \\n string, too, of some length\"}";
     const size_t before = mem_bytes_total();
     long n = 1;
     for (;; n++) {

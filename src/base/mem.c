@@ -155,6 +155,10 @@ void mem_free(void *block) {
         free((char *)block - head.offset);
 }
 
+size_t mem_block_bytes(const void *block) {
+    return block != NULL ? ((const Header *)(const void *)((const char *)block - HEADER_BYTES))->bytes : 0;
+}
+
 char *mem_strndup(const char *text, size_t bytes, MemTag tag) {
     char *copy = mem_alloc(bytes + 1, tag);
     if (copy != NULL) {

@@ -34,6 +34,8 @@ void *mem_realloc(void *block, size_t bytes, MemTag tag);
 /* Zeroed, aligned to 64 bytes; from 4 MiB on aligned to 2 MiB and advised to huge pages. */
 void *mem_alloc_aligned(size_t bytes, MemTag tag);
 void mem_free(void *block);
+/* The bytes asked for when the block was made or last resized; 0 for NULL. For libraries that want to know. */
+size_t mem_block_bytes(const void *block);
 
 char *mem_strdup(const char *text, MemTag tag);
 char *mem_strndup(const char *text, size_t bytes, MemTag tag);

@@ -163,6 +163,13 @@ bool parse_double(const char *string, double *number) {
     return true;
 }
 
+int parse_hex_digit(char c) {
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+}
+
 bool parse_bytes(const char *string, uint64_t *bytes) {
     size_t digits = strspn(string, "0123456789.");
     char number[32];

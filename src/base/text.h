@@ -35,6 +35,8 @@ Status text_check(const Text *text, Error *err);
 /* Reads a whole number or a real number; false unless the entire string is one, in range. '.' in every locale. */
 bool parse_int64(const char *string, int64_t *number) MUST_CHECK;
 bool parse_double(const char *string, double *number) MUST_CHECK;
+/* The value of 0-9, a-f, A-F; -1 for any other character. */
+int parse_hex_digit(char c);
 /* A count of bytes with an optional suffix K, M, G, T (powers of 1024; KB, KiB mean the same). */
 bool parse_bytes(const char *string, uint64_t *bytes) MUST_CHECK;
 /* "1.5 GiB", "320 B": at most 15 characters, into a buffer of 16. */

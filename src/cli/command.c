@@ -200,7 +200,13 @@ void command_print_man(const Command *const *commands) {
     }
     printf(".SH ENVIRONMENT\n.TP\n.B HOULE_CPU\nForces a CPU level: generic, avx2, avx512, avx512vnni, avx512bf16, "
            "amx.\n.TP\n.B HF_TOKEN, HF_ENDPOINT\nAccess token and base URL for houle pull.\n.TP\n.B XDG_DATA_HOME\n"
-           "The store is in $XDG_DATA_HOME/houle (by default ~/.local/share/houle).\n");
+           "The store is in $XDG_DATA_HOME/houle (by default ~/.local/share/houle).\n"
+           ".TP\n.B HF_HUB_CACHE, HF_HOME, OLLAMA_MODELS\nCaches of other programs, whose models are listed and used "
+           "where they lie.\n.TP\n.B http_proxy, https_proxy, no_proxy\nProxies for houle pull.\n.TP\n"
+           ".B SSL_CERT_FILE\nCertificates to trust in place of the system's.\n.TP\n"
+           ".B HOULE_RETRY_SCALE, HOULE_RETRY_ATTEMPTS, HOULE_STALL_SECONDS\nHow houle pull deals with bad "
+           "connections: a factor on its pauses (1), tries in a row without progress (7), and seconds of silence before "
+           "a connection is given up (30).\n");
 }
 
 /* ---- progress and Ctrl-C --------------------------------------------------------------------------------------- */
@@ -230,39 +236,80 @@ void cli_clear_interrupt(void) {
     interrupts = 0;
 }
 
-static void draw_bar(const CliProgress *p, uint64_t done, uint64_t total, uint64_t now) {
+/* "0:33", "2:05:40". */
+static void write_duration(double seconds, char *buffer, size_t bytes) {
+    const long whole = seconds < 360000 ? (long)seconds : 360000;
+    if (whole >= 3600)
+        snprintf(buffer, bytes, "%ld:%02ld:%02ld", whole / 3600, whole / 60 % 60, whole % 60);
+    else
+        snprintf(buffer, bytes, "%ld:%02ld", whole / 60, whole % 60);
+}
+
+/* A mean that forgets within seconds: what a download does now, not what it did an hour ago. Work that was done before
+ * this run (a resumed download) never counts. */
+static void take_rate(CliProgress *p, uint64_t done, uint64_t now) {
+    const double seconds = (double)(now - p->rated_us) * 1e-6;
+    const double recent = done > p->rated_done ? (double)(done - p->rated_done) / seconds : 0;
+    const double weight = p->rate > 0 ? seconds / (seconds + 3) : 1;
+    p->rate += (recent - p->rate) * weight;
+    p->rated_us = now;
+    p->rated_done = done;
+}
+
+static void write_tail(const CliProgress *p, uint64_t done, uint64_t total, char *tail, size_t bytes) {
+    char left[24] = "-:--", now[16], all[16], rate[16];
+    if (p->rate > 0)
+        write_duration((double)(total - done) / p->rate, left, sizeof left);
+    const double share = (double)done / (double)total * 100;
+    if (p->bytes)
+        snprintf(tail, bytes, "%3.0f%% %s of %s, %s/s, %s left", share, format_bytes(done, now),
+                 format_bytes(total, all), format_bytes((uint64_t)p->rate, rate), left);
+    else
+        snprintf(tail, bytes, "%3.0f%% %s left", share, left);
+}
+
+static void draw_bar(const CliProgress *p, uint64_t done, uint64_t total) {
     struct winsize size = {0};
     const int columns = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
-    const double seconds = (double)(now - p->began_us) * 1e-6;
+    Text what = {0}; /* may be a name from a stranger */
+    text_append_printable(&what, p->what, strlen(p->what));
+    const char *word = what.bytes != NULL && !what.failed ? what.bytes : "";
     if (total == 0) {
-        fprintf(stderr, "\r\033[K%s %llu", p->what, (unsigned long long)done);
+        if (done > 0)
+            fprintf(stderr, "\r\033[K%s %llu", word, (unsigned long long)done);
+        else
+            fprintf(stderr, "\r\033[K%s ...", word);
+        text_free(&what);
         return;
     }
-    const double share = (double)done / (double)total;
-    char tail[48];
-    const double left = share > 0 ? seconds / share - seconds : 0;
-    snprintf(tail, sizeof tail, "%3.0f%% %d:%02d left", share * 100, (int)left / 60, (int)left % 60);
-    int width = columns - (int)strlen(p->what) - (int)strlen(tail) - 5;
+    char tail[96];
+    write_tail(p, MIN(done, total), total, tail, sizeof tail);
+    int width = columns - (int)strlen(word) - (int)strlen(tail) - 5;
     width = width > 40 ? 40 : width;
-    fprintf(stderr, "\r\033[K%s ", p->what);
+    fprintf(stderr, "\r\033[K%s ", word);
     if (width >= 8) {
         fputc('[', stderr);
         for (int i = 0; i < width; i++)
-            fputc(i < (int)(share * width) ? '#' : '.', stderr);
+            fputc(i < (int)((double)done / (double)total * width) ? '#' : '.', stderr);
         fputs("] ", stderr);
     }
     fputs(tail, stderr);
+    text_free(&what);
 }
 
 bool cli_progress(void *user, const char *what, uint64_t done, uint64_t total) {
     CliProgress *p = user;
     const uint64_t now = clock_us();
-    if (p->began_us == 0 || strcmp(p->what, what) != 0) {
-        p->began_us = now;
+    if (p->began_us == 0 || strncmp(p->what, what, sizeof p->what - 1) != 0) {
+        p->began_us = p->rated_us = now;
+        p->rated_done = done;
+        p->rate = 0;
         snprintf(p->what, sizeof p->what, "%s", what);
     }
     if (isatty(STDERR_FILENO) && now - p->began_us > 500000 && now - p->shown_us > 100000) {
-        draw_bar(p, done, total, now);
+        if (now - p->rated_us > 250000)
+            take_rate(p, done, now);
+        draw_bar(p, done, total);
         fflush(stderr);
         p->shown_us = now;
         p->visible = true;
@@ -270,8 +317,13 @@ bool cli_progress(void *user, const char *what, uint64_t done, uint64_t total) {
     return !cli_interrupted();
 }
 
-void cli_progress_end(CliProgress *p) {
+void cli_progress_hide(CliProgress *p) {
     if (p->visible)
         fprintf(stderr, "\r\033[K");
-    *p = (CliProgress){0};
+    p->visible = false;
+}
+
+void cli_progress_end(CliProgress *p) {
+    cli_progress_hide(p);
+    *p = (CliProgress){.bytes = p->bytes};
 }

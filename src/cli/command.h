@@ -49,8 +49,15 @@ typedef struct Command {
 /* The commands, one file each. */
 extern const Command command_bench;
 extern const Command command_inspect;
+extern const Command command_list;
 extern const Command command_logits;
+extern const Command command_pull;
+extern const Command command_rm;
 extern const Command command_run;
+extern const Command command_show;
+extern const Command command_verify;
+extern const Command command_tokenize;
+extern const Command command_detokenize;
 
 /* Parses argv (after the command's name) and runs the command; prints the Error if one is set. */
 int command_start(const Command *command, int argc, char **argv);
@@ -63,12 +70,17 @@ void cli_complain(const char *message);
 /* A progress bar on standard error, shown only when that is a terminal and the work has taken over half a second.
  * Use as Progress.report with Progress.user = a zeroed CliProgress; call cli_progress_end when the work is over. */
 typedef struct CliProgress {
-    uint64_t began_us, shown_us;
+    bool bytes; /* set by the caller: units are bytes, shown with a rate */
     bool visible;
+    uint64_t began_us, shown_us, rated_us;
+    uint64_t rated_done; /* at rated_us */
+    double rate;         /* units per second, of the last few */
     char what[64];
 } CliProgress;
 bool cli_progress(void *user, const char *what, uint64_t done, uint64_t total);
 void cli_progress_end(CliProgress *progress);
+/* Takes the bar away, so that a line can be written; the next report draws it again. */
+void cli_progress_hide(CliProgress *progress);
 /* Ctrl-C: the first sets the flag that cli_progress and long loops look at, the second ends the process. */
 void cli_catch_interrupt(void);
 bool cli_interrupted(void);

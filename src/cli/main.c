@@ -13,8 +13,15 @@
 static const Command *const commands[] = {
     &command_bench,
     &command_inspect,
+    &command_list,
     &command_logits,
+    &command_pull,
+    &command_rm,
     &command_run,
+    &command_show,
+    &command_verify,
+    &command_tokenize,
+    &command_detokenize,
     NULL,
 };
 

@@ -2,6 +2,7 @@
 #include "cli/run_options.h"
 
 #include "base/text.h"
+#include "store/store.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,7 +61,12 @@ Status cli_pool(int n_thread, Pool **pool, Error *err) {
 }
 
 Status cli_open_files(const char *name, ModelFiles **files, Error *err) {
-    return model_files_open(name, files, err);
+    *files = NULL;
+    char *path;
+    TRY(store_resolve(name, &path, err));
+    const Status status = model_files_open(path, files, err);
+    mem_free(path);
+    return status;
 }
 
 Status cli_open_model(const char *name, Model **model, Error *err) {

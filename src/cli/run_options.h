@@ -11,9 +11,9 @@ Status parse_precision(const char *word, Precision *precision, Error *err);
 Status parse_cache_type(const char *word, CacheType *type, Error *err);
 /* The pool that the process uses: made at the first call, with this many threads (0 = the machine's). */
 Status cli_pool(int n_thread, Pool **pool, Error *err);
-/* Opens the files of MODEL: a path, or a name of the local store. */
+/* Opens the files of MODEL: a file, a folder, or a name of the local store (store_resolve). */
 Status cli_open_files(const char *name, ModelFiles **files, Error *err);
-/* Opens MODEL: a path, or a name of the local store. Warns on standard error about configuration keys nobody read. */
+/* Opens MODEL in the same way. Warns on standard error about configuration keys nobody read. */
 Status cli_open_model(const char *name, Model **model, Error *err);
 
 #endif

@@ -62,15 +62,20 @@ Status container_size_tensor(const char *path, Tensor *tensor, Error *err) {
     return OK;
 }
 
+/* A head (model_files_open_head) has no files, only the name that it was given. */
+static const char *path_of_file(const ModelFiles *files, size_t file) {
+    return file < files->n_map ? file_map_path(files->maps[file]) : files->path;
+}
+
 Status container_add_tensor(ModelFiles *files, const Tensor *tensor, Error *err) {
-    const char *path = file_map_path(files->maps[tensor->file]);
+    const char *path = path_of_file(files, (size_t)tensor->file);
     const size_t length = strlen(tensor->name);
     const int64_t *known = map_find(&files->by_name, tensor->name, length);
     if (known != NULL) {
         const int other = files->tensors[*known].file;
         return error_set(err, ERR_FORMAT, "%s: tensor %s is there twice%s%s", path, tensor->name,
                          other == tensor->file ? "" : ", also in ",
-                         other == tensor->file ? "" : path_name(file_map_path(files->maps[other])));
+                         other == tensor->file ? "" : path_name(path_of_file(files, (size_t)other)));
     }
     FAIL_IF(!mem_grow((void **)&files->tensors, &files->tensor_capacity, files->n_tensor + 1, sizeof *files->tensors,
                       MEM_FORMAT) ||
@@ -91,7 +96,7 @@ Status container_check_ranges(const ModelFiles *files, size_t first, bool gaps, 
     const size_t count = files->n_tensor - first;
     if (count == 0 && (gaps || start == end))
         return OK;
-    const char *path = file_map_path(files->maps[files->n_map - 1]);
+    const char *path = path_of_file(files, files->n_map > 0 ? files->n_map - 1 : 0);
     const Tensor **sorted = mem_array(count + 1, sizeof *sorted, MEM_FORMAT);
     FAIL_IF(sorted == NULL, ERR_MEMORY, "%s: no memory to check its tensors", path);
     bool in_order = true; /* as nearly all files are */

@@ -35,6 +35,8 @@ typedef struct Reader {
     int file;
     const uint8_t *bytes;
     size_t size, at;
+    size_t have; /* of size: less when only the beginning of a file is here */
+    bool more;   /* the header goes on behind what is here */
 } Reader;
 
 /* ---- pieces ---------------------------------------------------------------------------------------------------- */
@@ -43,6 +45,8 @@ static Status take(Reader *r, size_t count, const char *what, const uint8_t **by
     *bytes = r->bytes + r->at;
     FAIL_IF(count > r->size - r->at, ERR_FORMAT, "%s: the file ends inside %s: at byte %zu of %zu, %zu more are needed",
             r->path, what, r->at, r->size, count);
+    r->more = count > r->have - r->at;
+    FAIL_IF(r->more, ERR_LIMIT, "%s: the header goes on behind the first %zu bytes", r->path, r->have);
     r->at += count;
     return OK;
 }
@@ -205,37 +209,50 @@ static Status read_tensors(Reader *r, uint64_t n_tensors, Error *err) {
                     r->path, t->name, t->bytes, t->offset);
             t->offset += start;
         }
-        t->data = r->bytes + t->offset;
+        t->data = r->have == r->size ? r->bytes + t->offset : NULL;
     }
     return container_check_ranges(r->files, first, true, start, r->size, err);
 }
 
 /* ---- files ----------------------------------------------------------------------------------------------------- */
 
+static Status read_header(Reader *r, Error *err) {
+    FAIL_IF(r->have < 4 || memcmp(r->bytes, "GGUF", 4) != 0, ERR_FORMAT, "%s: not a GGUF file%s", r->path,
+            r->size == 0 ? ": it is empty" : "");
+    r->at = 4;
+    uint32_t version;
+    uint64_t n_tensors, n_metas;
+    TRY(take_u32(r, "the header", &version, err));
+    FAIL_IF(version != 0 && version % 65536 == 0, ERR_UNSUPPORTED, "%s: a GGUF file for big-endian machines", r->path);
+    FAIL_IF(version < 2 || version > 3, ERR_UNSUPPORTED, "%s: GGUF version %" PRIu32 "; 2 and 3 are supported", r->path,
+            version);
+    r->files->version = (int)version;
+    TRY(take_u64(r, "the header", &n_tensors, err));
+    TRY(take_u64(r, "the header", &n_metas, err));
+    FAIL_IF(n_metas > (r->size - r->at) / MIN_META_BYTES || n_tensors > (r->size - r->at) / MIN_TENSOR_BYTES, ERR_FORMAT,
+            "%s: the header announces %" PRIu64 " metadata keys and %" PRIu64
+            " tensors, too many for a file of %zu bytes",
+            r->path, n_metas, n_tensors, r->size);
+    for (uint64_t i = 0; i < n_metas; i++)
+        TRY(read_meta(r, err));
+    return read_tensors(r, n_tensors, err);
+}
+
 static Status read_file(ModelFiles *files, const char *path, MetaList *metas, Error *err) {
     Reader r = {.files = files, .metas = metas, .path = path};
     TRY(container_add_file(files, path, &r.file, err));
     r.bytes = file_map_bytes(files->maps[r.file]);
-    r.size = file_map_size(files->maps[r.file]);
-    FAIL_IF(r.size < 4 || memcmp(r.bytes, "GGUF", 4) != 0, ERR_FORMAT, "%s: not a GGUF file%s", path,
-            r.size == 0 ? ": it is empty" : "");
-    r.at = 4;
-    uint32_t version;
-    uint64_t n_tensors, n_metas;
-    TRY(take_u32(&r, "the header", &version, err));
-    FAIL_IF(version != 0 && version % 65536 == 0, ERR_UNSUPPORTED, "%s: a GGUF file for big-endian machines", path);
-    FAIL_IF(version < 2 || version > 3, ERR_UNSUPPORTED, "%s: GGUF version %" PRIu32 "; 2 and 3 are supported", path,
-            version);
-    files->version = (int)version;
-    TRY(take_u64(&r, "the header", &n_tensors, err));
-    TRY(take_u64(&r, "the header", &n_metas, err));
-    FAIL_IF(n_metas > (r.size - r.at) / MIN_META_BYTES || n_tensors > (r.size - r.at) / MIN_TENSOR_BYTES, ERR_FORMAT,
-            "%s: the header announces %" PRIu64 " metadata keys and %" PRIu64
-            " tensors, too many for a file of %zu bytes",
-            path, n_metas, n_tensors, r.size);
-    for (uint64_t i = 0; i < n_metas; i++)
-        TRY(read_meta(&r, err));
-    return read_tensors(&r, n_tensors, err);
+    r.size = r.have = file_map_size(files->maps[r.file]);
+    return read_header(&r, err);
+}
+
+Status gguf_open_head(ModelFiles *files, const uint8_t *bytes, size_t have, size_t file_bytes, bool *more, Error *err) {
+    files->kind = CONTAINER_GGUF;
+    Reader r = {.files = files, .metas = &files->metas, .path = files->path, .bytes = bytes, .size = file_bytes,
+                .have = have};
+    const Status status = read_header(&r, err);
+    *more = r.more;
+    return status;
 }
 
 enum { SPLIT_TAIL = sizeof "-00001-of-00003.gguf" - 1 };

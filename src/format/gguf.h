@@ -9,5 +9,7 @@ bool gguf_is_later_part(const char *name);
 
 /* Reads a GGUF file, and the other parts when it is one of several, into empty `files`. */
 Status gguf_open(ModelFiles *files, const char *path, Error *err);
+/* Reads the header from the first `have` bytes of a file (see model_files_open_head). */
+Status gguf_open_head(ModelFiles *files, const uint8_t *bytes, size_t have, size_t file_bytes, bool *more, Error *err);
 
 #endif

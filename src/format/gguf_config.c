@@ -4,6 +4,7 @@
  * file (constants of the converter's reader). Sources: the GGUF specification and the key lists in llama.cpp's
  * converter; reference values in tests/golden/gguf/families. */
 #include "format/gguf_names.h"
+#include "format/json.h"
 
 #include "base/mem.h"
 #include "base/text.h"
@@ -268,8 +269,9 @@ static bool fill(const ModelFiles *files, const char *arch, const ArchRow *row, 
     if (done && vocabulary(files) > 0)
         done = set(config, "vocab_size", json_integer((json_int_t)vocabulary(files)));
     if (done && row != NULL && row->implied != NULL) {
-        json_t *implied = json_loads(row->implied, 0, NULL);
-        done = implied != NULL && json_object_update_missing(config, implied) == 0;
+        json_t *implied;
+        done = json_parse(row->implied, strlen(row->implied), "implied values", false, &implied, NULL) == OK &&
+               json_object_update_missing(config, implied) == 0;
         json_decref(implied);
     }
     return done;
@@ -281,6 +283,7 @@ static bool is_set(const MetaValue *v) {
 }
 
 Status gguf_config(const ModelFiles *files, json_t **out, Error *err) {
+    json_setup(); /* before the first value is made: all of them are freed by the same allocator */
     *out = NULL;
     char arch[64];
     FAIL_IF(!gguf_architecture(files, arch), ERR_FORMAT, "%s: general.architecture is missing", model_files_path(files));

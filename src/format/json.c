@@ -1,8 +1,11 @@
 /* json.c - see json.h.
  *
- * One pass over the bytes before jansson sees them: it bounds the depth (jansson descends recursively, to 2048) and
- * finds the few spellings that must be rewritten. Nearly all documents contain none and are parsed where they lie. */
+ * One pass over the bytes bounds the depth and finds the few spellings that must be rewritten: nearly all documents
+ * contain none and are parsed where they lie. The tree is jansson's, but built here from the pull reader: jansson's own
+ * parser runs past the end of a string that it could not store for lack of memory. */
 #include "format/json.h"
+
+#include "format/json_pull.h"
 
 #include "base/file.h"
 #include "base/text.h"
@@ -10,14 +13,8 @@
 #include <pthread.h>
 #include <string.h>
 
-/* jansson reports a lack of memory as whatever it was looking at; so we note it ourselves. */
-static _Thread_local bool lacked_memory;
-
 static void *allocate(size_t bytes) {
-    void *block = mem_alloc(bytes, MEM_FORMAT);
-    if (block == NULL)
-        lacked_memory = true;
-    return block;
+    return mem_alloc(bytes, MEM_FORMAT);
 }
 
 static void set_up(void) {
@@ -109,26 +106,135 @@ static Status prepare(const char *bytes, size_t count, const char *name, Text *r
     return OK;
 }
 
+/* ---- the tree --------------------------------------------------------------------------------------------------- */
+
+typedef struct Builder {
+    JsonPull pull;
+    bool unique;
+    Text text; /* a key or a number, with a NUL behind it */
+} Builder;
+
+static Status no_memory(const Builder *b, Error *err) {
+    return error_set(err, ERR_MEMORY, "%s: no memory for its JSON", b->pull.name);
+}
+
+static Status set_text(Builder *b, const char *bytes, size_t count, Error *err) {
+    text_clear(&b->text);
+    text_append(&b->text, bytes, count);
+    return text_append_char(&b->text, '\0') ? OK : no_memory(b, err);
+}
+
+static Status build_number(Builder *b, json_t **json, Error *err) {
+    const char *const begin = b->pull.at;
+    TRY(json_pull_skip(&b->pull, err));
+    const size_t count = (size_t)(b->pull.at - begin);
+    TRY(set_text(b, begin, count, err));
+    int64_t whole;
+    double real = 0;
+    if (strpbrk(b->text.bytes, ".eE") == NULL && parse_int64(b->text.bytes, &whole)) {
+        *json = json_integer(whole);
+    } else {
+        FAIL_IF(!parse_double(b->text.bytes, &real), ERR_FORMAT,
+                "%s: not valid JSON: the number %.40s is beyond what a real can hold", b->pull.name, b->text.bytes);
+        *json = json_real(real);
+    }
+    return OK;
+}
+
+static Status build(Builder *b, json_t **json, Error *err);
+
+static Status build_object(Builder *b, json_t *object, Error *err) {
+    TRY(json_pull_object(&b->pull, err));
+    for (;;) {
+        bool more;
+        const char *key;
+        size_t bytes;
+        TRY(json_pull_key(&b->pull, &more, &key, &bytes, err));
+        if (!more)
+            return OK;
+        FAIL_IF(memchr(key, '\0', bytes) != NULL, ERR_FORMAT,
+                "%s: not valid JSON: a key with a NUL character before byte %zu", b->pull.name,
+                (size_t)(b->pull.at - b->pull.start));
+        TRY(set_text(b, key, bytes, err));
+        FAIL_IF(b->unique && json_object_get(object, b->text.bytes) != NULL, ERR_FORMAT,
+                "%s: not valid JSON: the key \"%.64s\" comes twice", b->pull.name, b->text.bytes);
+        /* The value goes in before its content: the key's text is needed no longer, and the tree owns all of itself. */
+        if (json_object_set_new_nocheck(object, b->text.bytes, json_null()) != 0)
+            return no_memory(b, err);
+        void *place = json_object_iter_at(object, b->text.bytes);
+        json_t *value = NULL;
+        const Status status = build(b, &value, err);
+        if (value != NULL)
+            json_object_iter_set_new(object, place, value);
+        TRY(status);
+    }
+}
+
+static Status build_array(Builder *b, json_t *array, Error *err) {
+    TRY(json_pull_array(&b->pull, err));
+    for (;;) {
+        bool more;
+        TRY(json_pull_element(&b->pull, &more, err));
+        if (!more)
+            return OK;
+        json_t *value = NULL;
+        const Status status = build(b, &value, err);
+        if (value != NULL && json_array_append_new(array, value) != 0)
+            return no_memory(b, err);
+        TRY(status);
+    }
+}
+
+/* The next value. *json may be there (or a part of it) on failure too; it is the caller's in any case. */
+static Status build(Builder *b, json_t **json, Error *err) {
+    JsonKind kind;
+    const char *string;
+    size_t bytes;
+    Status status = OK;
+    TRY(json_pull_peek(&b->pull, &kind, err));
+    switch (kind) {
+    case JSON_KIND_OBJECT:
+        *json = json_object();
+        status = *json != NULL ? build_object(b, *json, err) : OK;
+        break;
+    case JSON_KIND_ARRAY:
+        *json = json_array();
+        status = *json != NULL ? build_array(b, *json, err) : OK;
+        break;
+    case JSON_KIND_STRING:
+        TRY(json_pull_string(&b->pull, &string, &bytes, err));
+        *json = json_stringn_nocheck(string, bytes); /* the pull reader has checked it */
+        break;
+    case JSON_KIND_NUMBER:
+        TRY(build_number(b, json, err));
+        break;
+    case JSON_KIND_WORD:
+        string = b->pull.at;
+        TRY(json_pull_skip(&b->pull, err));
+        *json = *string == 'n' ? json_null() : json_boolean(*string == 't');
+        break;
+    }
+    return *json != NULL ? status : no_memory(b, err);
+}
+
 Status json_parse(const char *bytes, size_t count, const char *name, bool unique, json_t **json, Error *err) {
     json_setup();
     *json = NULL;
     Text rewritten = {0};
+    Builder b = {.unique = unique};
     Status status = prepare(bytes, count, name, &rewritten, err);
-    if (status == OK) {
-        const bool changed = rewritten.count > 0;
-        json_error_t why;
-        lacked_memory = false;
-        *json = json_loadb(changed ? rewritten.bytes : bytes, changed ? rewritten.count : count,
-                           JSON_DECODE_ANY | JSON_ALLOW_NUL | (unique ? JSON_REJECT_DUPLICATES : 0), &why);
-        if (lacked_memory) { /* also when there is a result: it may lack a character of a string */
-            json_decref(*json);
-            *json = NULL;
-            status = error_set(err, ERR_MEMORY, "%s: no memory for its JSON", name);
-        } else if (*json == NULL) {
-            status = error_set(err, ERR_FORMAT, "%s: not valid JSON: line %d, column %d: %s", name, why.line,
-                               why.column, why.text);
-        }
+    const bool changed = rewritten.count > 0;
+    json_pull_open(&b.pull, changed ? rewritten.bytes : bytes, changed ? rewritten.count : count, name);
+    if (status == OK)
+        status = build(&b, json, err);
+    if (status == OK)
+        status = json_pull_finish(&b.pull, err);
+    if (status != OK) {
+        json_decref(*json);
+        *json = NULL;
     }
+    json_pull_close(&b.pull);
+    text_free(&b.text);
     text_free(&rewritten);
     return status;
 }

@@ -15,15 +15,17 @@ void json_pull_close(JsonPull *pull) {
 }
 
 static Status expected(const JsonPull *pull, const char *what, Error *err) {
-    return error_set(err, ERR_FORMAT, "%s: JSON: %s expected at byte %zu%s", pull->name, what,
+    return error_set(err, ERR_FORMAT, "%s: not valid JSON: %s expected at byte %zu%s", pull->name, what,
                      (size_t)(pull->at - pull->start), pull->at == pull->end ? ", where it ends" : "");
 }
 
 /* The next character that is no white space; 0 at the end (a NUL byte in the text is an error in every place). */
 static char next_char(JsonPull *pull) {
-    while (pull->at < pull->end && (*pull->at == ' ' || *pull->at == '\n' || *pull->at == '\t' || *pull->at == '\r'))
-        pull->at++;
-    return pull->at < pull->end ? *pull->at : '\0';
+    const char *at = pull->at, *const end = pull->end;
+    while (at < end && (*at == ' ' || *at == '\n' || *at == '\t' || *at == '\r'))
+        at++;
+    pull->at = at;
+    return at < end ? *at : '\0';
 }
 
 Status json_pull_peek(JsonPull *pull, JsonKind *kind, Error *err) {
@@ -99,20 +101,13 @@ Status json_pull_key(JsonPull *pull, bool *more, const char **key, size_t *bytes
 
 /* ---- strings --------------------------------------------------------------------------------------------------- */
 
-static int hex_digit(char c) {
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
 /* The four digits of \uXXXX at pull->at; -1 when they are not. */
 static int32_t hex4(JsonPull *pull) {
     if (pull->end - pull->at < 4)
         return -1;
     int32_t unit = 0;
     for (int i = 0; i < 4; i++) {
-        const int digit = hex_digit(pull->at[i]);
+        const int digit = parse_hex_digit(pull->at[i]);
         if (digit < 0)
             return -1;
         unit = unit << 4 | digit;
@@ -151,15 +146,20 @@ static Status unescape(JsonPull *pull, Error *err) {
     return OK;
 }
 
+/* The end of ASCII that means itself. With pointers of its own: through `pull` each byte would cost a store. */
+static const char *plain_end(const char *at, const char *end) {
+    while (at < end && (unsigned char)*at >= 0x20 && (unsigned char)*at < 0x80 && *at != '"' && *at != '\\')
+        at++;
+    return at;
+}
+
 Status json_pull_string(JsonPull *pull, const char **string, size_t *bytes, Error *err) {
     if (next_char(pull) != '"')
         return expected(pull, "a string", err);
     const char *run = ++pull->at; /* start of what is not copied yet */
     bool escaped = false;
     for (;;) {
-        while (pull->at < pull->end && (unsigned char)*pull->at >= 0x20 && (unsigned char)*pull->at < 0x80 &&
-               *pull->at != '"' && *pull->at != '\\')
-            pull->at++;
+        pull->at = plain_end(pull->at, pull->end);
         if (pull->at == pull->end)
             return expected(pull, "the end of a string", err);
         const char c = *pull->at;

@@ -22,7 +22,7 @@
 #include "base/status.h"
 #include "base/text.h"
 
-enum { JSON_PULL_DEPTH = 128 };
+enum { JSON_PULL_DEPTH = 256 };
 
 typedef struct JsonPull {
     const char *start, *at, *end;

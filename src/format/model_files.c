@@ -243,6 +243,29 @@ Status model_files_open(const char *path, ModelFiles **out, Error *err) {
     return OK;
 }
 
+Status model_files_open_head(const char *name, const uint8_t *bytes, size_t have, size_t file_bytes, bool *more,
+                             ModelFiles **out, Error *err) {
+    *out = NULL;
+    *more = false;
+    ModelFiles *files = mem_zalloc(sizeof *files, MEM_FORMAT);
+    FAIL_IF(files == NULL, ERR_MEMORY, "%s: no memory to open it", name);
+    arena_init(&files->arena, MEM_FORMAT);
+    files->path = mem_strdup(name, MEM_FORMAT);
+    Status status = OK;
+    if (files->path == NULL)
+        status = error_set(err, ERR_MEMORY, "%s: no memory to open it", name);
+    else if (begins(bytes, have, "GGUF"))
+        status = gguf_open_head(files, bytes, have, file_bytes, more, err);
+    else
+        status = safetensors_open_head(files, bytes, have, file_bytes, more, err);
+    if (status != OK) {
+        model_files_close(files);
+        return status;
+    }
+    *out = files;
+    return OK;
+}
+
 void model_files_close(ModelFiles *files) {
     if (files == NULL)
         return;

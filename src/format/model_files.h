@@ -38,6 +38,13 @@ typedef struct ModelFiles ModelFiles;
 Status model_files_open(const char *path, ModelFiles **files, Error *err);
 void model_files_close(ModelFiles *files); /* NULL is fine */
 
+/* Opens what the first `have` bytes of one file of `file_bytes` tell, for looking at a model before it is downloaded:
+ * metadata, and the tensors of that file with data = NULL. `name` is what messages call it. The bytes must outlive the
+ * result. Fails with *more set to true when the header goes on behind them: then read more and try again. No other
+ * file is opened, and there is none to ask for (model_files_count is 0). */
+Status model_files_open_head(const char *name, const uint8_t *bytes, size_t have, size_t file_bytes, bool *more,
+                             ModelFiles **files, Error *err);
+
 ContainerKind model_files_kind(const ModelFiles *files);
 /* GGUF's version; 0 for safetensors. */
 int model_files_version(const ModelFiles *files);

@@ -27,6 +27,7 @@ typedef struct Header {
     int file;
     size_t data;       /* where it begins in the file */
     size_t data_bytes; /* how much there is */
+    const uint8_t *start; /* the file's first byte; NULL when only its header is here */
     JsonPull json;
 } Header;
 
@@ -131,7 +132,7 @@ static Status read_tensor(Header *h, const char *name, Error *err) {
             "%s: tensor %s ends at byte %" PRIu64 " of the data, the file after %zu (is it complete?)", h->path, name,
             offsets[1], h->data_bytes);
     tensor.offset = h->data + (size_t)offsets[0];
-    tensor.data = file_map_bytes(h->files->maps[h->file]) + tensor.offset;
+    tensor.data = h->start != NULL ? h->start + tensor.offset : NULL;
     return container_add_tensor(h->files, &tensor, err);
 }
 
@@ -160,25 +161,46 @@ static Status read_header(Header *h, Error *err) {
     return container_check_ranges(h->files, first, false, h->data, h->data + h->data_bytes, err);
 }
 
+/* The header's length, which is the file's first number. */
+static Status take_length(Header *h, const uint8_t *bytes, size_t size, Error *err) {
+    FAIL_IF(size < 8, ERR_FORMAT, "%s: %zu bytes are too few for a safetensors file", h->path, size);
+    const uint64_t length = load_u64(bytes);
+    FAIL_IF(length > size - 8, ERR_FORMAT,
+            "%s: a header of %" PRIu64 " bytes, in a file of %zu (is it complete? is it safetensors?)", h->path, length,
+            size);
+    FAIL_IF(length > max_header_bytes, ERR_LIMIT, "%s: a header of %" PRIu64 " bytes; at most %" PRIu64 " are allowed",
+            h->path, length, max_header_bytes);
+    h->data = 8 + (size_t)length;
+    h->data_bytes = size - h->data;
+    return OK;
+}
+
+static Status read_json(Header *h, const uint8_t *bytes, Error *err) {
+    json_pull_open(&h->json, (const char *)bytes + 8, h->data - 8, h->path);
+    const Status status = read_header(h, err);
+    json_pull_close(&h->json);
+    return status;
+}
+
 Status safetensors_open(ModelFiles *files, const char *path, Error *err) {
     files->kind = CONTAINER_SAFETENSORS;
     Header h = {.files = files, .path = path};
     TRY(container_add_file(files, path, &h.file, err));
-    const uint8_t *bytes = file_map_bytes(files->maps[h.file]);
-    const size_t size = file_map_size(files->maps[h.file]);
-    FAIL_IF(size < 8, ERR_FORMAT, "%s: %zu bytes are too few for a safetensors file", path, size);
-    const uint64_t length = load_u64(bytes);
-    FAIL_IF(length > size - 8, ERR_FORMAT,
-            "%s: a header of %" PRIu64 " bytes, in a file of %zu (is it complete? is it safetensors?)", path, length,
-            size);
-    FAIL_IF(length > max_header_bytes, ERR_LIMIT, "%s: a header of %" PRIu64 " bytes; at most %" PRIu64 " are allowed",
-            path, length, max_header_bytes);
-    h.data = 8 + (size_t)length;
-    h.data_bytes = size - h.data;
-    json_pull_open(&h.json, (const char *)bytes + 8, (size_t)length, path);
-    const Status status = read_header(&h, err);
-    json_pull_close(&h.json);
-    return status;
+    h.start = file_map_bytes(files->maps[h.file]);
+    TRY(take_length(&h, h.start, file_map_size(files->maps[h.file]), err));
+    return read_json(&h, h.start, err);
+}
+
+Status safetensors_open_head(ModelFiles *files, const uint8_t *bytes, size_t have, size_t file_bytes, bool *more,
+                             Error *err) {
+    files->kind = CONTAINER_SAFETENSORS;
+    Header h = {.files = files, .path = files->path};
+    *more = have < 8 && have < file_bytes;
+    FAIL_IF(*more, ERR_LIMIT, "%s: the header goes on behind the first %zu bytes", h.path, have);
+    TRY(take_length(&h, bytes, file_bytes, err));
+    *more = h.data > have;
+    FAIL_IF(*more, ERR_LIMIT, "%s: the header goes on behind the first %zu bytes", h.path, have);
+    return read_json(&h, bytes, err);
 }
 
 /* ---- an index -------------------------------------------------------------------------------------------------- */

@@ -2,6 +2,7 @@
 #include "graph/cfg_parts.h"
 
 #include "base/arena.h"
+#include "format/json.h"
 
 #include <limits.h>
 #include <math.h>
@@ -124,9 +125,7 @@ static void note_read(const Cfg *cfg, const char *key) {
 
 void cfg_defaults(Cfg *c, const char *json) {
     json_decref(c->defaults);
-    c->defaults = json_loads(json, 0, NULL);
-    if (c->defaults == NULL)
-        error_set(&c->err, ERR_MEMORY, "no memory for the defaults of the configuration");
+    (void)!json_parse(json, strlen(json), "defaults of the configuration", false, &c->defaults, &c->err);
 }
 
 /* "a.b.c" inside an object; NULL when absent. */
