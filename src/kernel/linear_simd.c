@@ -17,8 +17,8 @@ enum {
     ROW_BLOCK = 512,     /* rows that use a tile before it is gone: unpacking costs a per cent or two */
     GROUP_PANELS = 4,
     GROUP_OUTS = GROUP_PANELS * LINEAR_PANEL,
-    FEW_ROWS = 16,       /* as many or fewer wait for weights more than they calculate, */
-    FEW_OUTS = 2 * LINEAR_PANEL, /* in smaller groups, of which two fit the L2 cache however long their rows are */
+    FEW_OUTS = 2 * LINEAR_PANEL, /* a group of few rows: two of them fit the L2 cache however long their rows are, */
+    TOUCH_BYTES = 64 << 10,      /* and short ones are read several groups at a time */
 };
 
 /* Where results go until all inputs are done: [ROW_BLOCK][GROUP_OUTS], for the outputs of the group at `begin`. */
@@ -223,7 +223,7 @@ static ALWAYS_INLINE void prefetch_lines(const void *p, size_t bytes) {
 static ALWAYS_INLINE void fetch_ahead(const LinearJob *job, const Group *g, int col, int r0, int r, int rows, int n_row) {
     const Matrix *m = job->m;
     const int next = col + TILE_COLS;
-    if (n_row <= FEW_ROWS || !form_by_rows(m->form))
+    if (n_row <= LINEAR_FEW_ROWS || !form_by_rows(m->form))
         return;
     if (next < m->cols) {
         const size_t bytes = m->row_bytes * TILE_COLS / (size_t)m->cols, at = bytes * (size_t)(next / TILE_COLS);
@@ -240,14 +240,14 @@ static ALWAYS_INLINE void fetch_ahead(const LinearJob *job, const Group *g, int 
 }
 
 /* Few rows: time goes by in waiting for weights, which machines deliver fastest when they are read in order. A group's
- * weights are one run of bytes; while one is used, the next is read into the L2 cache by plain loads, which start the
+ * weights are one run of bytes; before it is used, the next one is read into the L2 cache by plain loads, which start the
  * hardware's prefetcher (Zen 5, Q4_K and Q8_0 from memory, one thread: 15 GB/s without, 16-19 GB/s by prefetch
  * instructions, most of which are dropped in such numbers, 30-36 GB/s so; the machine reads 37). */
-static void touch_next(const Matrix *m, int begin, int count) {
-    if (begin >= m->rows || !form_by_rows(m->form))
+static void touch(const Matrix *m, int begin, int end) {
+    if (begin >= end || !form_by_rows(m->form))
         return;
     const volatile uint8_t *p = m->data + (size_t)begin * m->row_bytes;
-    const size_t bytes = (size_t)MIN(count, m->rows - begin) * m->row_bytes;
+    const size_t bytes = (size_t)(end - begin) * m->row_bytes;
     for (size_t at = 0; at < bytes; at += 64)
         (void)p[at];
 }
@@ -468,16 +468,18 @@ static GroupFn group_fn(Form form, Precision precision) {
 static void linear(const LinearJob *job, Precision precision) {
     LinearScratch *s = job->scratch;
     const GroupFn group = group_fn(job->m->form, precision);
-    const bool few = job->n_row <= FEW_ROWS;
+    const bool few = job->n_row <= LINEAR_FEW_ROWS;
     const int outs = few ? FEW_OUTS : GROUP_OUTS;
+    const int ahead = (int)(MAX(1, TOUCH_BYTES / (job->m->row_bytes * FEW_OUTS + 1))) * FEW_OUTS;
     for (int r0 = 0; r0 < job->n_row; r0 += ROW_BLOCK) {
         const int n_row = MIN(job->n_row - r0, ROW_BLOCK);
+        int touched = job->begin;
         for (int o = job->begin; o < job->end; o += outs) {
             const int count = MIN(job->end - o, outs);
             const Group g = {.m = job->m, .begin = o, .count = count,
                              .panels = (count + 2 * LINEAR_PANEL - 1) / (2 * LINEAR_PANEL) * 2, .buffer = s->buffer};
-            if (few)
-                touch_next(job->m, o + outs, outs);
+            for (; few && touched < MIN(o + 2 * outs, job->end); touched += ahead)
+                touch(job->m, touched, MIN(touched + ahead, job->end));
             group(job, &g, s, r0, n_row);
             group_flush(&g, job, r0, n_row);
         }
