@@ -50,7 +50,9 @@ typedef struct Command {
 extern const Command command_bench;
 extern const Command command_inspect;
 extern const Command command_logits;
+extern const Command command_reply;
 extern const Command command_run;
+extern const Command command_template;
 
 /* Parses argv (after the command's name) and runs the command; prints the Error if one is set. */
 int command_start(const Command *command, int argc, char **argv);

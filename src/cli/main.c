@@ -14,7 +14,9 @@ static const Command *const commands[] = {
     &command_bench,
     &command_inspect,
     &command_logits,
+    &command_reply,
     &command_run,
+    &command_template,
     NULL,
 };
 
