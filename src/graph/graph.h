@@ -338,7 +338,7 @@ typedef struct Mamba {
 } Mamba;
 Val mamba(Graph *g, Val x, Mamba spec);
 
-/* Lightning attention (Qin et al. 2024; arXiv 2501.08313): decays fixed per head and layer. */
+/* Lightning attention (Qin et al. 2024; arXiv:2501.08313): decays fixed per head and layer. */
 typedef struct Lightning {
     int heads, head_dim;
     float norm_eps;
