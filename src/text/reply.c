@@ -555,8 +555,9 @@ Status reply_feed(Reply *r, const char *text, size_t bytes, Error *err) {
     FAIL_IF(r->finished, ERR_ARGUMENT, "the reply is finished already");
     begin_deltas(r);
     add_text(r, &r->input, text, bytes);
+    r->limit = r->at;
     if (!r->failed && r->input.count > r->at)
-        r->limit = r->at + utf8_complete_prefix(r->input.bytes + r->at, r->input.count - r->at);
+        r->limit += utf8_complete_prefix(r->input.bytes + r->at, r->input.count - r->at);
     TRY(run(r, err));
     publish_deltas(r);
     compact(r);
