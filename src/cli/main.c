@@ -15,6 +15,7 @@ static const Command *const commands[] = {
     &command_inspect,
     &command_list,
     &command_logits,
+    &command_perplexity,
     &command_pull,
     &command_reply,
     &command_rm,
