@@ -13,7 +13,15 @@
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define PREFETCH(p) __builtin_prefetch((p), 0, 3)
+#define PREFETCH_WRITE(p) __builtin_prefetch((p), 1, 3)
 #define MUST_CHECK __attribute__((warn_unused_result))
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#define NO_UNROLL _Pragma("clang loop unroll(disable)")
+#else
+#define UNROLL _Pragma("GCC unroll 64")
+#define NO_UNROLL _Pragma("GCC unroll 1")
+#endif
 #else
 #define PRINTF_LIKE(format_at, args_at)
 #define UNUSED
@@ -22,7 +30,10 @@
 #define LIKELY(x) (x)
 #define UNLIKELY(x) (x)
 #define PREFETCH(p) ((void)(p))
+#define PREFETCH_WRITE(p) ((void)(p))
 #define MUST_CHECK
+#define UNROLL
+#define NO_UNROLL
 #endif
 
 /* Number of elements of an array (not of a pointer). */

@@ -44,7 +44,7 @@ typedef struct LinearJob {
     void *scratch;           /* of this thread, LINEAR_SCRATCH_BYTES, aligned to 64 */
 } LinearJob;
 
-enum { LINEAR_PANEL = 16, LINEAR_SCRATCH_BYTES = 192 << 10 };
+enum { LINEAR_PANEL = 16, LINEAR_SCRATCH_BYTES = 208 << 10 };
 
 /* ---- attention ------------------------------------------------------------------------------------------------ */
 

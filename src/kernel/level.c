@@ -96,6 +96,7 @@ static void fill_tables(void) {
             [LEVEL_AVX512] = {kernels_fill_rows_avx512, kernels_fill_linear_avx512, kernels_fill_attend_avx512,
                               kernels_fill_recur_avx512, kernels_fill_index_avx512, kernels_fill_streams_avx512},
             [LEVEL_AVX512VNNI] = {kernels_fill_linear_avx512vnni},
+            [LEVEL_AVX512BF16] = {kernels_fill_linear_avx512bf16},
         };
         for (int below = LEVEL_AVX2; below <= l; below++)
             for (int part = 0; part < PARTS; part++)
@@ -134,8 +135,9 @@ Status kernels_best(const Kernels **kernels, Error *err) {
 }
 
 ActForm kernel_act_form(const Kernels *kernels, Form form, Precision precision) {
-    (void)kernels;
     const FormClass kind = form_info(form)->kind;
+    if (precision == PRECISION_FAST && kernels->level >= LEVEL_AVX512BF16 && (form == FORM_BF16 || form == FORM_BF16_T))
+        return ACT_FORM_BF16;
     if (precision == PRECISION_F32 || kind == CLASS_FLOAT || kind == CLASS_SCALED)
         return ACT_FORM_F32;
     return kind == CLASS_BLOCK ? ACT_FORM_Q8_32 : ACT_FORM_Q8_256;

@@ -2,313 +2,55 @@
  *
  * One scheme for every form and any number of rows:
  *
- *     for each pair of panels (2 x 16 outputs)
+ *     for each group of four panels (4 x 16 outputs)
  *         for each 256 inputs: unpack the weights once into tiles that stay in the L1 cache,
- *             then for each 6 rows: 6 x 2 vectors of 16 outputs are kept in registers
+ *             then for each few rows: the dot products of linear_dots.h, results so far in a buffer
  *
  * Lanes are outputs, so nothing is ever summed across lanes, and every output is summed over its inputs in one order
- * that does not depend on how many rows there are. Integer products are exact; per group (class BLOCK) or per 256
- * inputs (class SUPER) one float multiply-add follows. */
-#include "kernel/kernel_parts.h"
-#include "kernel/simd.h"
+ * that does not depend on how many rows there are.
+ *
+ * The last panel of a matrix begins 16 rows before its end and so overlaps the one before: what is computed twice has
+ * the same bits, and is written once. */
+#include "kernel/linear_dots.h"
 
 enum {
-    ROWS = 6,       /* rows in registers: 12 integer + 12 float accumulators + operands fill 32 registers */
-    ROW_BLOCK = 96, /* rows that go through a tile pair before the next: their 256 inputs stay in L1/L2 */
+    ROW_BLOCK = 512,     /* rows that use a tile before it is gone: unpacking costs a per cent or two */
+    GROUP_PANELS = 4,
+    GROUP_OUTS = GROUP_PANELS * LINEAR_PANEL,
+    FEW_ROWS = 16,       /* as many or fewer wait for weights more than they calculate, */
+    FEW_OUTS = 2 * LINEAR_PANEL, /* in smaller groups, of which two fit the L2 cache however long their rows are */
 };
 
-/* ---- byte dot products ---------------------------------------------------------------------------------------- */
+/* Where results go until all inputs are done: [ROW_BLOCK][GROUP_OUTS], for the outputs of the group at `begin`. */
+typedef struct Group {
+    const Matrix *m;
+    int begin, count, panels; /* panels: those in use, made even */
+    float *buffer;
+} Group;
 
-/* acc[o] += sum of 4 products w[o][i] (unsigned) * a[i] (signed, the same for all outputs). `wide`: w may exceed 127. */
-static ALWAYS_INLINE VI dot4(VI acc, const uint8_t (*w)[4], const int8_t *a, bool wide) {
-    int32_t four;
-    memcpy(&four, a, sizeof four);
-#if defined(__AVX512VNNI__)
-    (void)wide;
-    return (VI)_mm512_dpbusd_epi32((__m512i)acc, _mm512_load_si512(w), _mm512_set1_epi32(four));
-#elif defined(__AVX512BW__)
-    const __m512i x = _mm512_load_si512(w), y = _mm512_set1_epi32(four);
-    if (!wide)
-        return acc + (VI)_mm512_madd_epi16(_mm512_maddubs_epi16(x, y), _mm512_set1_epi16(1));
-    /* Two products of 255 * 127 overflow 16 bits: take bit 7 apart, at half its value. */
-    const __m512i low = _mm512_and_si512(x, _mm512_set1_epi8(0x7F));
-    const __m512i top = _mm512_and_si512(_mm512_srli_epi16(x, 1), _mm512_set1_epi8(0x40));
-    return acc + (VI)_mm512_madd_epi16(_mm512_maddubs_epi16(low, y), _mm512_set1_epi16(1)) +
-           (VI)_mm512_madd_epi16(_mm512_maddubs_epi16(top, y), _mm512_set1_epi16(2));
-#elif defined(__AVX2__)
-    __m256i sum[2];
-    memcpy(sum, &acc, sizeof sum);
-    const __m256i y = _mm256_set1_epi32(four), ones = _mm256_set1_epi16(1);
-    for (int h = 0; h < 2; h++) {
-        const __m256i x = _mm256_load_si256((const __m256i *)(const void *)(w + 8 * h));
-        if (wide) {
-            const __m256i low = _mm256_and_si256(x, _mm256_set1_epi8(0x7F));
-            const __m256i top = _mm256_and_si256(_mm256_srli_epi16(x, 1), _mm256_set1_epi8(0x40));
-            sum[h] = _mm256_add_epi32(sum[h], _mm256_madd_epi16(_mm256_maddubs_epi16(low, y), ones));
-            sum[h] = _mm256_add_epi32(sum[h], _mm256_madd_epi16(_mm256_maddubs_epi16(top, y), _mm256_set1_epi16(2)));
-        } else {
-            sum[h] = _mm256_add_epi32(sum[h], _mm256_madd_epi16(_mm256_maddubs_epi16(x, y), ones));
-        }
-    }
-    memcpy(&acc, sum, sizeof acc);
-    return acc;
+typedef struct LinearScratch {
+    union {
+        BlockTile block[GROUP_PANELS];
+        SuperTile super[GROUP_PANELS];
+        PairTile pairs[GROUP_PANELS];
+        struct {
+            FloatTile of[PANELS];
+            union {
+                BlockTile block;
+                SuperTile super;
+            } from; /* integers on their way into a float tile */
+        } floats;
+    } tile;
+    float buffer[ROW_BLOCK * GROUP_OUTS];
+} LinearScratch;
+_Static_assert(sizeof(LinearScratch) <= LINEAR_SCRATCH_BYTES, "LINEAR_SCRATCH_BYTES is too small");
+
+/* Unpacking is the same for all levels with AVX-512. */
+#if defined(NATIVE_512)
+#define UNPACK(name) KERNEL_NAME(name, avx512)
 #else
-    (void)wide;
-    (void)four;
-    for (int o = 0; o < 16; o++)
-        acc[o] += w[o][0] * a[0] + w[o][1] * a[1] + w[o][2] * a[2] + w[o][3] * a[3];
-    return acc;
+#define UNPACK(name) KERNEL_NAME(name, LEVEL)
 #endif
-}
-
-/* acc[o] += w[o][0] * a[0] + w[o][1] * a[1], 16-bit numbers */
-static ALWAYS_INLINE VI dot2(VI acc, const int16_t (*w)[2], const int16_t *a) {
-    int32_t two;
-    memcpy(&two, a, sizeof two);
-#if defined(__AVX512VNNI__)
-    return (VI)_mm512_dpwssd_epi32((__m512i)acc, _mm512_loadu_si512(w), _mm512_set1_epi32(two));
-#elif defined(__AVX512BW__)
-    return acc + (VI)_mm512_madd_epi16(_mm512_loadu_si512(w), _mm512_set1_epi32(two));
-#elif defined(__AVX2__)
-    __m256i sum[2];
-    memcpy(sum, &acc, sizeof sum);
-    for (int h = 0; h < 2; h++) {
-        const __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)(w + 8 * h));
-        sum[h] = _mm256_add_epi32(sum[h], _mm256_madd_epi16(x, _mm256_set1_epi32(two)));
-    }
-    memcpy(&acc, sum, sizeof acc);
-    return acc;
-#else
-    (void)two;
-    for (int o = 0; o < 16; o++)
-        acc[o] += w[o][0] * a[0] + w[o][1] * a[1];
-    return acc;
-#endif
-}
-
-static ALWAYS_INLINE VI vi_load(const int32_t *p) {
-    VI v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
-/* ---- one tile pair, a few rows ---------------------------------------------------------------------------------- */
-
-/* What a row brings to 256 inputs beginning at `col`. */
-typedef struct RowPart {
-    const int8_t *q;
-    const float *d, *s;     /* BLOCK: per 32 inputs; SUPER: d[0] */
-    const int32_t *count;   /* BLOCK: sums of q per 32 (per-16 groups have no offset to correct by it: see below) */
-    const int16_t *sums;    /* SUPER */
-    float *out;
-} RowPart;
-
-/* Class BLOCK, groups of 32 inputs. n = inputs here, a multiple of 32, at most 256. */
-static ALWAYS_INLINE void block_rows(const BlockTile *tiles, int n_panel, const RowPart *row, int n_row, int n,
-                                     int offset, bool has_min, bool wide, bool first) {
-    VF acc[ROWS][2];
-    for (int r = 0; r < n_row; r++)
-        for (int p = 0; p < n_panel; p++)
-            acc[r][p] = first ? vf_set(0) : vf_load(row[r].out + 16 * p);
-    for (int g = 0; g < n / 32; g++) {
-        VI sum[ROWS][2];
-        for (int r = 0; r < n_row; r++)
-            for (int p = 0; p < n_panel; p++)
-                sum[r][p] = vi_set(-offset * row[r].count[g]);
-        for (int j = 0; j < 8; j++)
-            for (int r = 0; r < n_row; r++)
-                for (int p = 0; p < n_panel; p++)
-                    sum[r][p] = dot4(sum[r][p], tiles[p].q[g * 8 + j], row[r].q + g * 32 + j * 4, wide);
-        for (int r = 0; r < n_row; r++) {
-            const VF d = vf_set(row[r].d[g]);
-            for (int p = 0; p < n_panel; p++) {
-                acc[r][p] = vf_fma(vf_of_vi(sum[r][p]), vf_load(tiles[p].d[g]) * d, acc[r][p]);
-                if (has_min)
-                    acc[r][p] = vf_fma(vf_load(tiles[p].m[g]), vf_set(row[r].s[g]), acc[r][p]);
-            }
-        }
-    }
-    for (int r = 0; r < n_row; r++)
-        for (int p = 0; p < n_panel; p++)
-            vf_store(row[r].out + 16 * p, acc[r][p]);
-}
-
-/* Class BLOCK, groups of 16 inputs (NVFP4): two scales within each 32; no minimum. */
-static ALWAYS_INLINE void block16_rows(const BlockTile *tiles, int n_panel, const RowPart *row, int n_row, int n,
-                                       int offset, bool first) {
-    VF acc[ROWS][2];
-    for (int r = 0; r < n_row; r++)
-        for (int p = 0; p < n_panel; p++)
-            acc[r][p] = first ? vf_set(0) : vf_load(row[r].out + 16 * p);
-    for (int g = 0; g < n / 16; g++) {
-        for (int r = 0; r < n_row; r++) {
-            int32_t count = 0;
-            for (int i = 0; i < 16; i++)
-                count += row[r].q[g * 16 + i];
-            const VF d = vf_set(row[r].d[g / 2]);
-            for (int p = 0; p < n_panel; p++) {
-                VI sum = vi_set(-offset * count);
-                for (int j = 0; j < 4; j++)
-                    sum = dot4(sum, tiles[p].q[g * 4 + j], row[r].q + g * 16 + j * 4, false);
-                acc[r][p] = vf_fma(vf_of_vi(sum), vf_load(tiles[p].d[g]) * d, acc[r][p]);
-            }
-        }
-    }
-    for (int r = 0; r < n_row; r++)
-        for (int p = 0; p < n_panel; p++)
-            vf_store(row[r].out + 16 * p, acc[r][p]);
-}
-
-/* Class SUPER: 256 inputs; `group` is 16 or 32. Everything up to the last line is exact. */
-static ALWAYS_INLINE void super_rows(const SuperTile *tiles, int n_panel, const RowPart *row, int n_row, int group,
-                                     bool has_min, bool wide, bool first) {
-    VI total[ROWS][2];
-    for (int r = 0; r < n_row; r++)
-        for (int p = 0; p < n_panel; p++)
-            total[r][p] = vi_set(0);
-    const int steps = group / 4;
-    for (int g = 0; g < 256 / group; g++) {
-        VI sum[ROWS][2];
-        for (int r = 0; r < n_row; r++)
-            for (int p = 0; p < n_panel; p++)
-                sum[r][p] = vi_set(0);
-        for (int j = 0; j < steps; j++)
-            for (int r = 0; r < n_row; r++)
-                for (int p = 0; p < n_panel; p++)
-                    sum[r][p] = dot4(sum[r][p], tiles[p].q[g * steps + j], row[r].q + g * group + j * 4, wide);
-        for (int p = 0; p < n_panel; p++) {
-            const VI sc = vi_load(tiles[p].sc[g]);
-            for (int r = 0; r < n_row; r++)
-                total[r][p] += sum[r][p] * sc;
-        }
-    }
-    for (int r = 0; r < n_row; r++) {
-        const VF d = vf_set(row[r].d[0]);
-        for (int p = 0; p < n_panel; p++) {
-            VI less = vi_set(0);
-            for (int g = 0; g < 128 / group; g++)
-                less = dot2(less, tiles[p].mn[g], row[r].sums + 2 * g);
-            VF acc = first ? vf_set(0) : vf_load(row[r].out + 16 * p);
-            if (has_min) {
-                acc = vf_fma(vf_of_vi(total[r][p]), vf_load(tiles[p].d) * d, acc);
-                acc = vf_fma(vf_of_vi(less), -(vf_load(tiles[p].dm) * d), acc);
-            } else {
-                acc = vf_fma(vf_of_vi(total[r][p] - less), vf_load(tiles[p].d) * d, acc);
-            }
-            vf_store(row[r].out + 16 * p, acc);
-        }
-    }
-}
-
-/* Floats: w [k][output], in one chain over the inputs. */
-static ALWAYS_INLINE void float_rows(const float *tile0, const float *tile1, int n_panel, const float *const *x,
-                                     float *const *out, int n_row, int n, bool first) {
-    VF acc[ROWS][2];
-    for (int r = 0; r < n_row; r++)
-        for (int p = 0; p < n_panel; p++)
-            acc[r][p] = first ? vf_set(0) : vf_load(out[r] + 16 * p);
-    for (int k = 0; k < n; k++) {
-        const VF w0 = vf_load(tile0 + 16 * k), w1 = n_panel > 1 ? vf_load(tile1 + 16 * k) : w0;
-        for (int r = 0; r < n_row; r++) {
-            const VF a = vf_set(x[r][k]);
-            acc[r][0] = vf_fma(w0, a, acc[r][0]);
-            if (n_panel > 1)
-                acc[r][1] = vf_fma(w1, a, acc[r][1]);
-        }
-    }
-    for (int r = 0; r < n_row; r++)
-        for (int p = 0; p < n_panel; p++)
-            vf_store(out[r] + 16 * p, acc[r][p]);
-}
-
-/* The same code for each number of rows, so that all of it is unrolled into registers. */
-#define FOR_ROWS(n_row, call)                                                                                          \
-    do {                                                                                                               \
-        switch (n_row) {                                                                                               \
-        case 1: { enum { R = 1 }; call; break; }                                                                       \
-        case 2: { enum { R = 2 }; call; break; }                                                                       \
-        case 3: { enum { R = 3 }; call; break; }                                                                       \
-        case 4: { enum { R = 4 }; call; break; }                                                                       \
-        case 5: { enum { R = 5 }; call; break; }                                                                       \
-        default: { enum { R = 6 }; call; break; }                                                                      \
-        }                                                                                                              \
-    } while (0)
-
-static NOINLINE void block_min(const BlockTile *t, int panels, const RowPart *row, int rows, int n, bool first) {
-    if (panels == 2)
-        FOR_ROWS(rows, block_rows(t, 2, row, R, n, 0, true, false, first));
-    else
-        FOR_ROWS(rows, block_rows(t, 1, row, R, n, 0, true, false, first));
-}
-
-static NOINLINE void block_min_wide(const BlockTile *t, int panels, const RowPart *row, int rows, int n, int offset,
-                                    bool first) {
-    for (int r = 0; r < rows; r++)
-        block_rows(t, panels, row + r, 1, n, offset, true, true, first);
-}
-
-static NOINLINE void block_narrow(const BlockTile *t, int panels, const RowPart *row, int rows, int n, int offset,
-                                  bool first) {
-    if (panels == 2)
-        FOR_ROWS(rows, block_rows(t, 2, row, R, n, offset, false, false, first));
-    else
-        FOR_ROWS(rows, block_rows(t, 1, row, R, n, offset, false, false, first));
-}
-
-static NOINLINE void block_wide(const BlockTile *t, int panels, const RowPart *row, int rows, int n, int offset,
-                                bool first) {
-    if (panels == 2)
-        FOR_ROWS(rows, block_rows(t, 2, row, R, n, offset, false, true, first));
-    else
-        FOR_ROWS(rows, block_rows(t, 1, row, R, n, offset, false, true, first));
-}
-
-static NOINLINE void block_16(const BlockTile *t, int panels, const RowPart *row, int rows, int n, int offset,
-                              bool first) {
-    block16_rows(t, panels, row, rows, n, offset, first);
-}
-
-static NOINLINE void super_32_min(const SuperTile *t, int panels, const RowPart *row, int rows, bool first) {
-    if (panels == 2)
-        FOR_ROWS(rows, super_rows(t, 2, row, R, 32, true, false, first));
-    else
-        FOR_ROWS(rows, super_rows(t, 1, row, R, 32, true, false, first));
-}
-
-static NOINLINE void super_16(const SuperTile *t, int panels, const RowPart *row, int rows, bool has_min, bool first) {
-    if (panels == 2)
-        FOR_ROWS(rows, super_rows(t, 2, row, R, 16, has_min, false, first));
-    else
-        FOR_ROWS(rows, super_rows(t, 1, row, R, 16, has_min, false, first));
-}
-
-static NOINLINE void super_wide(const SuperTile *t, int panels, const RowPart *row, int rows, int group, bool first) {
-    if (group == 16 && panels == 2)
-        FOR_ROWS(rows, super_rows(t, 2, row, R, 16, false, true, first));
-    else if (group == 16)
-        FOR_ROWS(rows, super_rows(t, 1, row, R, 16, false, true, first));
-    else if (panels == 2)
-        FOR_ROWS(rows, super_rows(t, 2, row, R, 32, false, true, first));
-    else
-        FOR_ROWS(rows, super_rows(t, 1, row, R, 32, false, true, first));
-}
-
-static NOINLINE void super_32(const SuperTile *t, int panels, const RowPart *row, int rows, bool first) {
-    if (panels == 2)
-        FOR_ROWS(rows, super_rows(t, 2, row, R, 32, false, false, first));
-    else
-        FOR_ROWS(rows, super_rows(t, 1, row, R, 32, false, false, first));
-}
-
-static NOINLINE void float_any(const float *tile0, const float *tile1, int panels, const float *const *x,
-                               float *const *out, int rows, int n, bool first) {
-    if (panels == 2)
-        FOR_ROWS(rows, float_rows(tile0, tile1, 2, x, out, R, n, first));
-    else
-        FOR_ROWS(rows, float_rows(tile0, tile1, 1, x, out, R, n, first));
-}
-
-/* ---- the walk over a matrix ------------------------------------------------------------------------------------- */
 
 static Unpackers unpackers;
 
@@ -316,152 +58,428 @@ static const uint8_t *act_row(const LinearJob *job, int r) {
     return job->acts + (size_t)(job->act_rows != NULL ? job->act_rows[r] : r) * job->act_bytes;
 }
 
-/* Vectors of 16 outputs are written whole, so results go through a buffer where a panel is not full. */
-typedef struct Target {
-    float *buffer; /* [ROW_BLOCK][32] of the scratch, or NULL when y itself takes them */
-    const LinearJob *job;
-    int first_row, begin, count; /* outputs begin .. begin + count - 1 */
-} Target;
-
-static float *target_row(const Target *t, int r) {
-    return t->buffer != NULL ? t->buffer + r * 32 : t->job->out + (size_t)(t->first_row + r) * t->job->out_stride + t->begin;
+/* The first row of a panel's tile. */
+static int panel_row(const Group *g, int panel) {
+    return MAX(0, MIN(g->begin + LINEAR_PANEL * panel, g->m->rows - LINEAR_PANEL));
 }
 
-static void target_flush(const Target *t, int n_row) {
-    for (int r = 0; t->buffer != NULL && r < n_row; r++)
-        memcpy(t->job->out + (size_t)(t->first_row + r) * t->job->out_stride + t->begin, t->buffer + r * 32,
-               (size_t)t->count * sizeof(float));
+static void group_flush(const Group *g, const LinearJob *job, int r0, int n_row) {
+    for (int p = 0; p * LINEAR_PANEL < g->count; p++) {
+        const int begin = g->begin + LINEAR_PANEL * p;
+        const float *from = g->buffer + LINEAR_PANEL * p + (begin - panel_row(g, p));
+        float *to = job->out + (size_t)r0 * job->out_stride + begin;
+        const int count = MIN(LINEAR_PANEL, g->count - LINEAR_PANEL * p);
+        if (count == LINEAR_PANEL) /* of fixed length: four moves instead of a call */
+            for (int r = 0; r < n_row; r++)
+                memcpy(to + (size_t)r * job->out_stride, from + r * GROUP_OUTS, LINEAR_PANEL * sizeof *to);
+        else
+            for (int r = 0; r < n_row; r++)
+                memcpy(to + (size_t)r * job->out_stride, from + r * GROUP_OUTS, (size_t)count * sizeof *to);
+    }
 }
 
-typedef struct LinearScratch {
-    union {
-        BlockTile block[2];
-        SuperTile super[2];
-        _Alignas(64) float floats[2][TILE_COLS * 16];
-    } tile;
-    float rows[16][TILE_COLS]; /* decoded rows on their way into a float tile */
-    float buffer[ROW_BLOCK * 32];
-} LinearScratch;
-_Static_assert(sizeof(LinearScratch) <= LINEAR_SCRATCH_BYTES, "LINEAR_SCRATCH_BYTES is too small");
+/* The next few rows: as even parts as possible. */
+static int rows_at_once(int left, int most) {
+    const int parts = (left + most - 1) / most;
+    return (left + parts - 1) / parts;
+}
 
-static void dot_block_tiles(const FormInfo *info, const BlockTile *tiles, int panels, const RowPart *row, int rows,
-                            int n, bool first) {
-    if (info->group == 16)
-        block_16(tiles, panels, row, rows, n, info->offset, first);
-    else if (info->has_min && info->offset == 0)
-        block_min(tiles, panels, row, rows, n, first);
-    else if (info->has_min)
-        block_min_wide(tiles, panels, row, rows, n, info->offset, first);
-    else if (info->offset > 16)
-        block_wide(tiles, panels, row, rows, n, info->offset, first);
+/* The same code for each number of rows, so that all of it is unrolled into registers. */
+#if LANES_ARE_16
+#define FIVE_OR_SIX(call)                                                                                              \
+    case 5: { enum { R = 5 }; call; break; }                                                                           \
+    case 6: { enum { R = 6 }; call; break; }
+#else
+#define FIVE_OR_SIX(call)
+#endif
+#define FOR_ROWS(n_row, call)                                                                                          \
+    switch (n_row) {                                                                                                   \
+        case 1: { enum { R = 1 }; call; break; }                                                                       \
+        case 2: { enum { R = 2 }; call; break; }                                                                       \
+        case 3: { enum { R = 3 }; call; break; }                                                                       \
+        case 4: { enum { R = 4 }; call; break; }                                                                       \
+        FIVE_OR_SIX(call)                                                                                              \
+    }
+
+/* ---- class BLOCK ------------------------------------------------------------------------------------------------- */
+
+typedef void (*BlockFn)(const BlockTile *tiles, const RowPart *row, int n_row, int n, bool first);
+
+#define BLOCK_DOT(name, group, has_min, offset, top)                                                                   \
+    static NOINLINE void name(const BlockTile *tiles, const RowPart *row, int n_row, int n, bool first) {              \
+        FOR_ROWS(n_row, block_rows(tiles, row, R, n, group, has_min, offset, top, first))                              \
+    }
+
+#if defined(NATIVE_DOT4) || !defined(NATIVE_X86)
+/* The largest weight makes no difference. */
+BLOCK_DOT(block_offset, 32, false, true, 255)
+BLOCK_DOT(block_min, 32, true, false, 255)
+BLOCK_DOT(block_min_offset, 32, true, true, 255)
+
+static BlockFn block_fn(bool has_min, bool offset, int top) {
+    (void)top;
+    return !has_min ? block_offset : offset ? block_min_offset : block_min;
+}
+#else
+BLOCK_DOT(block_offset_15, 32, false, true, 15)
+BLOCK_DOT(block_offset_31, 32, false, true, 31)
+BLOCK_DOT(block_offset_255, 32, false, true, 255)
+BLOCK_DOT(block_min_15, 32, true, false, 15)
+BLOCK_DOT(block_min_31, 32, true, false, 31)
+BLOCK_DOT(block_min_offset_15, 32, true, true, 15)
+BLOCK_DOT(block_min_offset_255, 32, true, true, 255)
+
+static BlockFn block_fn(bool has_min, bool offset, int top) {
+    if (has_min && offset)
+        return top <= 15 ? block_min_offset_15 : block_min_offset_255;
+    if (has_min)
+        return top <= 15 ? block_min_15 : block_min_31;
+    return top <= 15 ? block_offset_15 : top <= 31 ? block_offset_31 : block_offset_255;
+}
+#endif
+
+BLOCK_DOT(block_16, 16, false, true, 31) /* NVFP4 */
+
+/* ---- class SUPER ------------------------------------------------------------------------------------------------- */
+
+typedef void (*SuperFn)(const SuperTile *tiles, const RowPart *row, int n_row, bool first);
+
+#define SUPER_DOT(name, group, has_min, offset, top)                                                                   \
+    static NOINLINE void name(const SuperTile *tiles, const RowPart *row, int n_row, bool first) {                     \
+        FOR_ROWS(n_row, super_rows(tiles, row, R, group, has_min, offset, top, first))                                 \
+    }
+
+#if defined(NATIVE_DOT4) || !defined(NATIVE_X86)
+SUPER_DOT(super_16_min, 16, true, false, 255)
+SUPER_DOT(super_16_offset, 16, false, true, 255)
+SUPER_DOT(super_32_min, 32, true, false, 255)
+SUPER_DOT(super_32_offset, 32, false, true, 255)
+
+static SuperFn super_fn(int group, bool has_min, int top) {
+    (void)top;
+    return group == 16 ? (has_min ? super_16_min : super_16_offset) : has_min ? super_32_min : super_32_offset;
+}
+#else
+SUPER_DOT(super_16_min_15, 16, true, false, 15)
+SUPER_DOT(super_16_offset_15, 16, false, true, 15)
+SUPER_DOT(super_16_offset_31, 16, false, true, 31)
+SUPER_DOT(super_16_offset_63, 16, false, true, 63)
+SUPER_DOT(super_16_offset_127, 16, false, true, 127)
+SUPER_DOT(super_32_min_15, 32, true, false, 15)
+SUPER_DOT(super_32_min_31, 32, true, false, 31)
+SUPER_DOT(super_32_offset_15, 32, false, true, 15)
+SUPER_DOT(super_32_offset_31, 32, false, true, 31)
+SUPER_DOT(super_32_offset_127, 32, false, true, 127)
+SUPER_DOT(super_32_offset_255, 32, false, true, 255)
+
+static SuperFn super_fn(int group, bool has_min, int top) {
+    if (group == 16)
+        return has_min     ? super_16_min_15
+               : top <= 15 ? super_16_offset_15
+               : top <= 31 ? super_16_offset_31
+               : top <= 63 ? super_16_offset_63
+                           : super_16_offset_127;
+    if (has_min)
+        return top <= 15 ? super_32_min_15 : super_32_min_31;
+    return top <= 15    ? super_32_offset_15
+           : top <= 31  ? super_32_offset_31
+           : top <= 127 ? super_32_offset_127
+                        : super_32_offset_255;
+}
+#endif
+
+/* ---- integers: the walk ------------------------------------------------------------------------------------------ */
+
+/* start[i] = -offset * the sum of group i's inputs, from the sums of each 16 */
+static ALWAYS_INLINE void start_of_sums(int32_t *start, const int16_t *counts, int group, int offset) {
+#if defined(NATIVE_512)
+    const __m256i all = _mm256_loadu_si256((const __m256i *)(const void *)counts);
+    if (group == 16)
+        ni_store(start, ni_mul(_mm512_cvtepi16_epi32(all), ni_set(-offset)));
     else
-        block_narrow(tiles, panels, row, rows, n, info->offset, first);
+        _mm256_store_si256((__m256i *)(void *)start, _mm256_madd_epi16(all, _mm256_set1_epi16((int16_t)-offset)));
+#elif defined(NATIVE_256)
+    const NI all = ni_load(counts);
+    if (group == 16) {
+        ni_store(start, ni_mul(_mm256_cvtepi16_epi32(_mm256_castsi256_si128(all)), ni_set(-offset)));
+        ni_store(start + 8, ni_mul(_mm256_cvtepi16_epi32(_mm256_extracti128_si256(all, 1)), ni_set(-offset)));
+    } else {
+        ni_store(start, ni_madd(all, _mm256_set1_epi16((int16_t)-offset)));
+    }
+#else
+    for (int i = 0; i < 256 / group; i++)
+        start[i] = -offset * (group == 16 ? counts[i] : counts[2 * i] + counts[2 * i + 1]);
+#endif
 }
 
-static void dot_super_tiles(const FormInfo *info, const SuperTile *tiles, int panels, const RowPart *row, int rows,
-                            bool first) {
-    if (info->offset > 64)
-        super_wide(tiles, panels, row, rows, info->group, first);
-    else if (info->group == 16)
-        super_16(tiles, panels, row, rows, info->has_min, first);
-    else if (info->has_min)
-        super_32_min(tiles, panels, row, rows, first);
-    else
-        super_32(tiles, panels, row, rows, first);
+/* Always inlined: gcc drops calls of functions that only prefetch. */
+static ALWAYS_INLINE void prefetch_lines(const void *p, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += 64)
+        PREFETCH((const uint8_t *)p + i);
 }
 
-static void unpack_block(const Matrix *m, int row0, int col, int n, BlockTile *tile) {
-    const UnpackBlockFn fast = unpackers.block[m->form];
-    (fast != NULL ? fast : unpack_block_any)(m, row0, col, n, tile);
-}
-
-static void unpack_super(const Matrix *m, int row0, int col, SuperTile *tile) {
-    const UnpackSuperFn fast = unpackers.super[m->form];
-    (fast != NULL ? fast : unpack_super_any)(m, row0, col, tile);
-}
-
-/* Integer activations times one pair of panels, rows [r0, r1). */
-static void linear_integers(const LinearJob *job, const FormInfo *info, LinearScratch *s, const Target *target, int r0,
-                            int r1, int panels) {
+/* While rows [r, r + rows) of many are multiplied, their share of the group's next weights is fetched; with the last
+ * inputs, where their results will go. */
+static ALWAYS_INLINE void fetch_ahead(const LinearJob *job, const Group *g, int col, int r0, int r, int rows, int n_row) {
     const Matrix *m = job->m;
-    const int cols = m->cols;
-    for (int col = 0; col < cols; col += TILE_COLS) {
-        const int n = cols - col < TILE_COLS ? cols - col : TILE_COLS;
-        const bool first = col == 0;
-        for (int p = 0; p < panels; p++) {
-            if (info->kind == CLASS_BLOCK)
-                unpack_block(m, target->begin + 16 * p, col, n, &s->tile.block[p]);
-            else
-                unpack_super(m, target->begin + 16 * p, col, &s->tile.super[p]);
+    const int next = col + TILE_COLS;
+    if (n_row <= FEW_ROWS || !form_by_rows(m->form))
+        return;
+    if (next < m->cols) {
+        const size_t bytes = m->row_bytes * TILE_COLS / (size_t)m->cols, at = bytes * (size_t)(next / TILE_COLS);
+        const int last = MIN(g->begin + g->count * (r + rows) / n_row, m->rows);
+        for (int o = g->begin + g->count * r / n_row; o < last; o++)
+            prefetch_lines(m->data + (size_t)o * m->row_bytes + at, bytes);
+    } else {
+        for (int i = r; i < r + rows; i++) {
+            float *to = job->out + (size_t)(r0 + i) * job->out_stride + g->begin;
+            for (int o = 0; o < g->count; o += 16)
+                PREFETCH_WRITE(to + o);
         }
-        for (int r = r0; r < r1; r += ROWS) {
-            const int rows = r1 - r < ROWS ? r1 - r : ROWS;
+    }
+}
+
+/* Few rows: time goes by in waiting for weights, which machines deliver fastest when they are read in order. A group's
+ * weights are one run of bytes; while one is used, the next is read into the L2 cache by plain loads, which start the
+ * hardware's prefetcher (Zen 5, Q4_K and Q8_0 from memory, one thread: 15 GB/s without, 16-19 GB/s by prefetch
+ * instructions, most of which are dropped in such numbers, 30-36 GB/s so; the machine reads 37). */
+static void touch_next(const Matrix *m, int begin, int count) {
+    if (begin >= m->rows || !form_by_rows(m->form))
+        return;
+    const volatile uint8_t *p = m->data + (size_t)begin * m->row_bytes;
+    const size_t bytes = (size_t)MIN(count, m->rows - begin) * m->row_bytes;
+    for (size_t at = 0; at < bytes; at += 64)
+        (void)p[at];
+}
+
+static void linear_block(const LinearJob *job, const Group *g, LinearScratch *s, int r0, int n_row) {
+    const FormInfo *info = form_info(job->m->form);
+    const int cols = job->m->cols, group = info->group, offset = form_offset(job->m);
+    const BlockFn dot = group == 16 ? block_16 : block_fn(info->has_min, offset > 0, form_top(job->m));
+    const UnpackBlockFn fast = job->m->rows >= LINEAR_PANEL ? unpackers.block[job->m->form] : NULL;
+    const UnpackBlockFn unpack = fast != NULL ? fast : unpack_block_any;
+    for (int col = 0; col < cols; col += TILE_COLS) {
+        const int n = MIN(cols - col, TILE_COLS);
+        for (int p = 0; p < g->panels; p++)
+            unpack(job->m, panel_row(g, p), col, n, &s->tile.block[p]);
+        for (int r = 0, rows; r < n_row; r += rows) {
+            rows = rows_at_once(n_row - r, ROWS);
             RowPart part[ROWS];
             for (int i = 0; i < rows; i++) {
-                const uint8_t *a = act_row(job, r + i);
-                part[i] = (RowPart){.q = (const int8_t *)a + col, .out = target_row(target, r + i - r0)};
-                if (info->kind == CLASS_BLOCK) {
-                    part[i].d = act_q8_scales(a, cols) + col / 32;
-                    part[i].s = act_q8_32_sums(a, cols) + col / 32;
-                    part[i].count = act_q8_32_counts(a, cols) + col / 32;
-                } else {
-                    part[i].d = act_q8_scales(a, cols) + col / 256;
-                    part[i].sums = info->group == 16 ? act_q8_256_sums16(a, cols) + col / 16
-                                                     : act_q8_256_sums32(a, cols) + col / 32;
-                }
+                part[i].a.block = (const ActBlock32 *)(const void *)act_row(job, r0 + r + i) + col / TILE_COLS;
+                if (offset > 0)
+                    start_of_sums(part[i].start, part[i].a.block->counts, group, offset);
             }
-            if (info->kind == CLASS_BLOCK)
-                dot_block_tiles(info, s->tile.block, panels, part, rows, n, first);
-            else
-                dot_super_tiles(info, s->tile.super, panels, part, rows, first);
+            for (int i = rows; i < 2 * rows && r + i < n_row; i++)
+                prefetch_lines((const ActBlock32 *)(const void *)act_row(job, r0 + r + i) + col / TILE_COLS,
+                               sizeof(ActBlock32));
+            fetch_ahead(job, g, col, r0, r, rows, n_row);
+            for (int p = 0; p < g->panels; p += PANELS) {
+                for (int i = 0; i < rows; i++)
+                    part[i].out = g->buffer + (r + i) * GROUP_OUTS + LINEAR_PANEL * p;
+                dot(&s->tile.block[p], part, rows, n, col == 0);
+            }
         }
     }
 }
 
-/* A float tile [k][output] of any form. */
-static void unpack_floats(const Matrix *m, int row0, int col, int n, float *tile, float (*rows)[TILE_COLS]) {
-    for (int o = 0; o < 16; o++)
-        form_decode_row(m, row0 + o < m->rows ? row0 + o : m->rows - 1, col, n, rows[o]);
-    for (int k = 0; k < n; k++)
-        for (int o = 0; o < 16; o++)
-            tile[16 * k + o] = rows[o][k];
+static void linear_super(const LinearJob *job, const Group *g, LinearScratch *s, int r0, int n_row) {
+    const FormInfo *info = form_info(job->m->form);
+    const int cols = job->m->cols, group = info->group, offset = form_offset(job->m);
+    const SuperFn dot = super_fn(group, info->has_min, form_top(job->m));
+    const UnpackSuperFn fast = job->m->rows >= LINEAR_PANEL ? unpackers.super[job->m->form] : NULL;
+    const UnpackSuperFn unpack = fast != NULL ? fast : unpack_super_any;
+    for (int col = 0; col < cols; col += TILE_COLS) {
+        for (int p = 0; p < g->panels; p++)
+            unpack(job->m, panel_row(g, p), col, &s->tile.super[p]);
+        for (int r = 0, rows; r < n_row; r += rows) {
+            rows = rows_at_once(n_row - r, ROWS);
+            RowPart part[ROWS];
+            for (int i = 0; i < rows; i++) {
+                part[i].a.super = (const ActBlock256 *)(const void *)act_row(job, r0 + r + i) + col / TILE_COLS;
+                if (offset > 0)
+                    start_of_sums(part[i].start, part[i].a.super->counts, group, offset);
+            }
+            for (int i = rows; i < 2 * rows && r + i < n_row; i++)
+                prefetch_lines((const ActBlock256 *)(const void *)act_row(job, r0 + r + i) + col / TILE_COLS,
+                               sizeof(ActBlock256));
+            fetch_ahead(job, g, col, r0, r, rows, n_row);
+            for (int p = 0; p < g->panels; p += PANELS) {
+                for (int i = 0; i < rows; i++)
+                    part[i].out = g->buffer + (r + i) * GROUP_OUTS + LINEAR_PANEL * p;
+                dot(&s->tile.super[p], part, rows, col == 0);
+            }
+        }
+    }
 }
 
-static void linear_floats(const LinearJob *job, LinearScratch *s, const Target *target, int r0, int r1, int panels) {
+/* ---- floats ------------------------------------------------------------------------------------------------------ */
+
+#if defined(NATIVE_512)
+#define FOR_FLOAT_ROWS(n_row, call)                                                                                    \
+    switch (n_row) {                                                                                                   \
+        case 1: { enum { R = 1 }; call; break; }                                                                       \
+        case 2: { enum { R = 2 }; call; break; }                                                                       \
+        case 3: { enum { R = 3 }; call; break; }                                                                       \
+        case 4: { enum { R = 4 }; call; break; }                                                                       \
+        case 5: { enum { R = 5 }; call; break; }                                                                       \
+        case 6: { enum { R = 6 }; call; break; }                                                                       \
+        case 7: { enum { R = 7 }; call; break; }                                                                       \
+        case 8: { enum { R = 8 }; call; break; }                                                                       \
+        case 9: { enum { R = 9 }; call; break; }                                                                       \
+        case 10: { enum { R = 10 }; call; break; }                                                                     \
+        case 11: { enum { R = 11 }; call; break; }                                                                     \
+        case 12: { enum { R = 12 }; call; break; }                                                                     \
+    }
+#elif defined(NATIVE_256)
+#define FOR_FLOAT_ROWS(n_row, call)                                                                                    \
+    switch (n_row) {                                                                                                   \
+        case 1: { enum { R = 1 }; call; break; }                                                                       \
+        case 2: { enum { R = 2 }; call; break; }                                                                       \
+        case 3: { enum { R = 3 }; call; break; }                                                                       \
+        case 4: { enum { R = 4 }; call; break; }                                                                       \
+        case 5: { enum { R = 5 }; call; break; }                                                                       \
+        case 6: { enum { R = 6 }; call; break; }                                                                       \
+    }
+#else
+#define FOR_FLOAT_ROWS(n_row, call)                                                                                    \
+    switch (n_row) {                                                                                                   \
+        case 1: { enum { R = 1 }; call; break; }                                                                       \
+        case 2: { enum { R = 2 }; call; break; }                                                                       \
+    }
+#endif
+
+static NOINLINE void float_dot(const FloatTile *tiles, const FloatRow *row, int n_row, int n, bool first) {
+    FOR_FLOAT_ROWS(n_row, float_rows(tiles, row, R, n, first))
+}
+
+/* Integer tiles as floats, by the formulas of form_decode_row(). */
+static void floats_of_block(FloatTile *to, const BlockTile *from, const FormInfo *info, int offset, int n) {
+    for (int k = 0; k < n; k++)
+        for (int o = 0; o < LINEAR_PANEL; o++) {
+            const float scaled = from->d[k / info->group][o] * (float)(from->q[k / 4][o][k % 4] - offset);
+            to->w[k][o] = info->has_min ? scaled + from->m[k / 32][o] : scaled;
+        }
+}
+
+static void floats_of_super(FloatTile *to, const SuperTile *from, const FormInfo *info, int offset) {
+    for (int k = 0; k < TILE_COLS; k++)
+        for (int o = 0; o < LINEAR_PANEL; o++) {
+            const int g = k / info->group;
+            const float scaled = from->d[o] * (float)from->sc[g][o] * (float)(from->q[k / 4][o][k % 4] - offset);
+            to->w[k][o] = info->has_min ? scaled - from->dm[o] * (float)from->mn[g / 2][o][g % 2] : scaled;
+        }
+}
+
+static void unpack_floats(const Matrix *m, int row0, int col, int n, LinearScratch *s, FloatTile *tile) {
+    const FormInfo *info = form_info(m->form);
+    int done = 0;
+    if (m->rows >= LINEAR_PANEL) {
+        if (unpackers.block[m->form] != NULL) {
+            unpackers.block[m->form](m, row0, col, n, &s->tile.floats.from.block);
+            floats_of_block(tile, &s->tile.floats.from.block, info, form_offset(m), n);
+            done = n;
+        } else if (unpackers.super[m->form] != NULL) {
+            unpackers.super[m->form](m, row0, col, &s->tile.floats.from.super);
+            floats_of_super(tile, &s->tile.floats.from.super, info, form_offset(m));
+            done = n;
+        } else if (unpackers.floats[m->form] != NULL) {
+            done = n & ~15;
+            unpackers.floats[m->form](m, row0, col, done, tile);
+        }
+    }
+    if (done < n)
+        unpack_float_any(m, row0, col, done, n, tile);
+}
+
+static void linear_floats(const LinearJob *job, const Group *g, LinearScratch *s, int r0, int n_row) {
     const Matrix *m = job->m;
     for (int col = 0; col < m->cols; col += TILE_COLS) {
-        const int n = m->cols - col < TILE_COLS ? m->cols - col : TILE_COLS;
-        for (int p = 0; p < panels; p++)
-            unpack_floats(m, target->begin + 16 * p, col, n, s->tile.floats[p], s->rows);
-        for (int r = r0; r < r1; r += ROWS) {
-            const int rows = r1 - r < ROWS ? r1 - r : ROWS;
-            const float *x[ROWS];
-            float *out[ROWS];
-            for (int i = 0; i < rows; i++) {
-                x[i] = (const float *)(const void *)act_row(job, r + i) + col;
-                out[i] = target_row(target, r + i - r0);
+        const int n = MIN(m->cols - col, TILE_COLS);
+        for (int p = 0; p < g->panels; p += PANELS) {
+            for (int i = 0; i < PANELS; i++)
+                unpack_floats(m, panel_row(g, p + i), col, n, s, &s->tile.floats.of[i]);
+            for (int r = 0, rows; r < n_row; r += rows) {
+                rows = rows_at_once(n_row - r, FLOAT_ROWS);
+                FloatRow part[FLOAT_ROWS];
+                for (int i = 0; i < rows; i++) {
+                    part[i].a.x = (const float *)(const void *)act_row(job, r0 + r + i) + col;
+                    part[i].out = g->buffer + (r + i) * GROUP_OUTS + LINEAR_PANEL * p;
+                }
+                if (p == 0)
+                    fetch_ahead(job, g, col, r0, r, rows, n_row);
+                float_dot(s->tile.floats.of, part, rows, n, col == 0);
             }
-            float_any(s->tile.floats[0], s->tile.floats[1], panels, x, out, rows, n, col == 0);
         }
     }
+}
+
+#if defined(__AVX512BF16__)
+
+static NOINLINE void pair_dot(const PairTile *tiles, const FloatRow *row, int n_row, int n, bool first) {
+    FOR_FLOAT_ROWS(n_row, pair_rows(tiles, row, R, n, first))
+}
+
+static void linear_pairs(const LinearJob *job, const Group *g, LinearScratch *s, int r0, int n_row) {
+    const Matrix *m = job->m;
+    const UnpackPairFn unpack = m->rows >= LINEAR_PANEL ? unpackers.pairs[m->form] : NULL;
+    for (int col = 0; col < m->cols; col += TILE_COLS) {
+        const int n = MIN(m->cols - col, TILE_COLS), fast = unpack != NULL ? n & ~15 : 0;
+        for (int p = 0; p < g->panels; p++) {
+            if (fast > 0)
+                unpack(m, panel_row(g, p), col, fast, &s->tile.pairs[p]);
+            if (fast < n)
+                unpack_pair_any(m, panel_row(g, p), col, fast, n, &s->tile.pairs[p]);
+        }
+        for (int r = 0, rows; r < n_row; r += rows) {
+            rows = rows_at_once(n_row - r, FLOAT_ROWS);
+            FloatRow part[FLOAT_ROWS];
+            for (int i = 0; i < rows; i++)
+                part[i].a.pairs = (const uint16_t *)(const void *)act_row(job, r0 + r + i) + col;
+            fetch_ahead(job, g, col, r0, r, rows, n_row);
+            for (int p = 0; p < g->panels; p += PANELS) {
+                for (int i = 0; i < rows; i++)
+                    part[i].out = g->buffer + (r + i) * GROUP_OUTS + LINEAR_PANEL * p;
+                pair_dot(&s->tile.pairs[p], part, rows, n + n % 2, col == 0);
+            }
+        }
+    }
+}
+
+#endif
+
+/* ---- the walk over a matrix -------------------------------------------------------------------------------------- */
+
+typedef void (*GroupFn)(const LinearJob *job, const Group *g, LinearScratch *s, int r0, int n_row);
+
+static GroupFn group_fn(Form form, Precision precision) {
+    const FormClass kind = form_info(form)->kind;
+    if (precision == PRECISION_FAST && kind == CLASS_BLOCK)
+        return linear_block;
+    if (precision == PRECISION_FAST && kind == CLASS_SUPER)
+        return linear_super;
+#if defined(__AVX512BF16__)
+    if (precision == PRECISION_FAST && unpackers.pairs[form] != NULL)
+        return linear_pairs;
+#endif
+    return linear_floats;
 }
 
 static void linear(const LinearJob *job, Precision precision) {
-    const FormInfo *info = form_info(job->m->form);
-    const bool integers = precision == PRECISION_FAST && (info->kind == CLASS_BLOCK || info->kind == CLASS_SUPER);
     LinearScratch *s = job->scratch;
+    const GroupFn group = group_fn(job->m->form, precision);
+    const bool few = job->n_row <= FEW_ROWS;
+    const int outs = few ? FEW_OUTS : GROUP_OUTS;
     for (int r0 = 0; r0 < job->n_row; r0 += ROW_BLOCK) {
-        const int r1 = job->n_row - r0 < ROW_BLOCK ? job->n_row : r0 + ROW_BLOCK;
-        for (int o = job->begin; o < job->end; o += 32) {
-            const int count = job->end - o < 32 ? job->end - o : 32;
-            const int panels = count > 16 ? 2 : 1;
-            const Target target = {.buffer = count % 16 == 0 ? NULL : s->buffer, .job = job, .first_row = r0,
-                                   .begin = o, .count = count};
-            if (integers)
-                linear_integers(job, info, s, &target, r0, r1, panels);
-            else
-                linear_floats(job, s, &target, r0, r1, panels);
-            target_flush(&target, r1 - r0);
+        const int n_row = MIN(job->n_row - r0, ROW_BLOCK);
+        for (int o = job->begin; o < job->end; o += outs) {
+            const int count = MIN(job->end - o, outs);
+            const Group g = {.m = job->m, .begin = o, .count = count,
+                             .panels = (count + 2 * LINEAR_PANEL - 1) / (2 * LINEAR_PANEL) * 2, .buffer = s->buffer};
+            if (few)
+                touch_next(job->m, o + outs, outs);
+            group(job, &g, s, r0, n_row);
+            group_flush(&g, job, r0, n_row);
         }
     }
 }
@@ -475,6 +493,12 @@ static void linear_fast(const LinearJob *job) {
 }
 
 void K(kernels_fill_linear)(Kernels *k) {
+#if defined(NATIVE_X86)
+    UNPACK(unpackers_fill_float)(&unpackers);
+    UNPACK(unpackers_fill_ggml)(&unpackers);
+    UNPACK(unpackers_fill_iq)(&unpackers);
+    UNPACK(unpackers_fill_split)(&unpackers);
+#endif
     k->linear[PRECISION_F32] = linear_f32;
     k->linear[PRECISION_FAST] = linear_fast;
 }

@@ -1,5 +1,6 @@
 /* rows_simd.c - the operations of op_row.h, sixteen floats at a time; compiled once per level. */
 #include "kernel/kernel_parts.h"
+#include "kernel/native.h"
 #include "kernel/simd.h"
 
 #include "op/op_row.h"
@@ -231,80 +232,117 @@ static float dot(const float *a, const float *b, int n) {
 
 /* ---- activations in 8 bits ---- */
 
-/* The largest magnitude of n numbers; NaN when one of them is not finite. */
-static inline float top_of(const float *x, int n) {
-    VF top = vf_set(0), probe = vf_set(0);
-    int i = 0;
-    for (; i + 16 <= n; i += 16) {
-        const VF v = vf_load(x + i);
-        top = vf_max(vf_abs(v), top);
-        probe = vf_fma(v, vf_set(0), probe);
-    }
-    if (i < n) {
-        const VF v = vf_load_part(x + i, n - i, 0);
-        top = vf_max(vf_abs(v), top);
-        probe = vf_fma(v, vf_set(0), probe);
-    }
-    return vf_sum(probe) == 0 ? vf_top(top) : NAN;
+#if defined(NATIVE_X86)
+
+/* Eight or sixteen floats; those from the n-th on are zero. */
+static ALWAYS_INLINE NF load_some(const float *x, int n) {
+    if (n >= NI_LANES)
+        return nf_load(x);
+    float part[NI_LANES] = {0};
+    if (n > 0)
+        memcpy(part, x, (size_t)n * sizeof *x);
+    return nf_load(part);
 }
 
-static inline void quantise_16(int8_t *q, VF x, VF inverse) {
-    typedef int8_t V8 __attribute__((vector_size(16)));
-    const V8 v = __builtin_convertvector(__builtin_convertvector(vf_round(x * inverse), VI), V8);
-    memcpy(q, &v, sizeof v);
+/* The bits of the largest magnitude of some vectors: as integers, what is not finite is larger than all that is. */
+static ALWAYS_INLINE uint32_t top_bits(const NF *x, int count) {
+#if defined(NATIVE_512)
+    __m512i top = _mm512_setzero_si512();
+    for (int i = 0; i < count; i++)
+        top = _mm512_max_epu32(top, ni_and(_mm512_castps_si512(x[i]), ni_set(0x7FFFFFFF)));
+    const __m256i half = _mm256_max_epu32(_mm512_castsi512_si256(top), _mm512_extracti64x4_epi64(top, 1));
+#else
+    __m256i half = _mm256_setzero_si256();
+    for (int i = 0; i < count; i++)
+        half = _mm256_max_epu32(half, ni_and(_mm256_castps_si256(x[i]), ni_set(0x7FFFFFFF)));
+#endif
+    __m128i part = _mm_max_epu32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+    part = _mm_max_epu32(part, _mm_shuffle_epi32(part, 0x4E));
+    part = _mm_max_epu32(part, _mm_shuffle_epi32(part, 0xB1));
+    return (uint32_t)_mm_cvtsi128_si32(part);
 }
 
-/* Quantises one block, n <= length of it given; returns its scale. Numbers that are not finite make the scale NaN. */
-static inline float quantise_block(int8_t *q, const float *x, int n, int length) {
-    const float top = top_of(x, n);
-    const VF inverse = vf_set(top > 0 ? 127.0f / top : 0);
-    int i = 0;
-    if (!isnan(top)) {
-        for (; i + 16 <= n; i += 16)
-            quantise_16(q + i, vf_load(x + i), inverse);
-        if (i < n) {
-            quantise_16(q + i, vf_load_part(x + i, n - i, 0), inverse);
-            i += 16;
-        }
+/* Quantises `count` vectors; returns the scale. */
+static ALWAYS_INLINE float quantise_vectors(int8_t *q, const NF *x, int count) {
+    const uint32_t bits = top_bits(x, count);
+    const float top = bits >= 0x7F800000 ? NAN : float_of_bits(bits) >= ACT_TINY ? float_of_bits(bits) : 0;
+    const float inverse = top > 0 ? 127.0f / top : 0;
+    if (isnan(top)) {
+        memset(q, 0, (size_t)(count * NI_LANES));
+        return top;
     }
-    if (i < length)
-        memset(q + i, 0, (size_t)(length - i));
+#if defined(NATIVE_512)
+    for (int i = 0; i < count; i++) {
+        const __m512i whole = _mm512_cvtps_epi32(nf_mul(x[i], nf_set(inverse)));
+        _mm_storeu_si128((__m128i *)(void *)(q + 16 * i), _mm512_cvtepi32_epi8(whole));
+    }
+#else
+    for (int i = 0; i < count; i += 4) {
+        NI v[4];
+        for (int j = 0; j < 4; j++)
+            v[j] = _mm256_cvtps_epi32(nf_mul(x[i + j], nf_set(inverse)));
+        const NI packed = _mm256_packs_epi16(_mm256_packs_epi32(v[0], v[1]), _mm256_packs_epi32(v[2], v[3]));
+        ni_store(q + 8 * i, _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
+    }
+#endif
     return top / 127.0f;
 }
 
-static inline int sum_bytes(const int8_t *q, int n) {
-    int sum = 0;
-    for (int i = 0; i < n; i++)
-        sum += q[i];
-    return sum;
+/* The sums of 16 times 16 bytes. */
+static ALWAYS_INLINE __m256i sums_of_16(const int8_t *q) {
+    const __m256i ones8 = _mm256_set1_epi8(1), ones16 = _mm256_set1_epi16(1);
+    __m256i four[8];
+    for (int i = 0; i < 8; i++) {
+        const __m256i bytes = _mm256_loadu_si256((const __m256i *)(const void *)(q + 32 * i));
+        four[i] = _mm256_madd_epi16(_mm256_maddubs_epi16(ones8, bytes), ones16); /* 4 lanes for each 16 bytes */
+    }
+    __m256i all[2];
+    for (int i = 0; i < 2; i++) {
+        const __m256i a = _mm256_hadd_epi32(four[4 * i], four[4 * i + 1]);
+        const __m256i b = _mm256_hadd_epi32(four[4 * i + 2], four[4 * i + 3]);
+        all[i] = _mm256_hadd_epi32(a, b); /* low half: the even sums, high half: the odd ones */
+    }
+    const __m256i packed = _mm256_packs_epi32(all[0], all[1]); /* 0 2 4 ... 14, 1 3 5 ... 15 */
+    const __m128i even = _mm256_castsi256_si128(packed), odd = _mm256_extracti128_si256(packed, 1);
+    return _mm256_set_m128i(_mm_unpackhi_epi16(even, odd), _mm_unpacklo_epi16(even, odd));
 }
 
 static void quantise_q8_32(void *row, const float *x, int n) {
-    int8_t *q = row;
-    const int blocks = (n + 31) / 32;
-    float *d = (float *)(void *)(q + act_q8_padded(n)), *s = d + blocks;
-    int32_t *count = (int32_t *)(void *)(s + blocks);
-    for (int b = 0; b < blocks; b++) {
-        d[b] = quantise_block(q + b * 32, x + b * 32, n - b * 32 < 32 ? n - b * 32 : 32, 32);
-        count[b] = sum_bytes(q + b * 32, 32);
-        s[b] = d[b] * (float)count[b];
+    enum { VECTORS = 32 / NI_LANES };
+    ActBlock32 *block = row;
+    for (int at = 0; at < n; at += 256, block++) {
+        for (int g = 0; g < 8; g++) {
+            NF v[VECTORS];
+            const int first = at + 32 * g;
+            for (int i = 0; i < VECTORS; i++)
+                v[i] = load_some(x + first + i * NI_LANES, n - first - i * NI_LANES);
+            block->d[g] = quantise_vectors(block->q + 32 * g, v, VECTORS);
+        }
+        const __m256i counts = sums_of_16(block->q);
+        _mm256_storeu_si256((__m256i *)(void *)block->counts, counts);
+        const __m256 whole = _mm256_cvtepi32_ps(_mm256_madd_epi16(counts, _mm256_set1_epi16(1)));
+        _mm256_storeu_ps(block->s, _mm256_mul_ps(_mm256_loadu_ps(block->d), whole));
     }
-    memset(q + blocks * 32, 0, act_q8_padded(n) - (size_t)blocks * 32);
 }
 
 static void quantise_q8_256(void *row, const float *x, int n) {
-    int8_t *q = row;
-    const int blocks = (n + 255) / 256;
-    float *d = (float *)(void *)(q + act_q8_padded(n));
-    int16_t *sums16 = (int16_t *)(void *)(d + blocks), *sums32 = sums16 + blocks * 16;
-    for (int b = 0; b < blocks; b++) {
-        d[b] = quantise_block(q + b * 256, x + b * 256, n - b * 256 < 256 ? n - b * 256 : 256, 256);
-        for (int g = 0; g < 16; g++)
-            sums16[b * 16 + g] = (int16_t)sum_bytes(q + b * 256 + g * 16, 16);
-        for (int g = 0; g < 8; g++)
-            sums32[b * 8 + g] = (int16_t)(sums16[b * 16 + 2 * g] + sums16[b * 16 + 2 * g + 1]);
+    enum { VECTORS = 256 / NI_LANES };
+    ActBlock256 *block = row;
+    for (int at = 0; at < n; at += 256, block++) {
+        NF v[VECTORS];
+        for (int i = 0; i < VECTORS; i++)
+            v[i] = load_some(x + at + i * NI_LANES, n - at - i * NI_LANES);
+        block->d = quantise_vectors(block->q, v, VECTORS);
+        const __m256i counts = sums_of_16(block->q);
+        _mm256_storeu_si256((__m256i *)(void *)block->counts, counts);
+        const __m256i pairs = _mm256_madd_epi16(counts, _mm256_set1_epi16(1));
+        const __m256i packed = _mm256_permute4x64_epi64(_mm256_packs_epi32(pairs, pairs), 0x08);
+        _mm_storeu_si128((__m128i *)(void *)block->counts32, _mm256_castsi256_si128(packed));
+        memset(block->unused, 0, sizeof block->unused);
     }
 }
+
+#endif
 
 static void round_bf16(uint16_t *row, const float *x, int n) {
     for (int i = 0; i < n; i++) {
@@ -331,7 +369,12 @@ void K(kernels_fill_rows)(Kernels *k) {
     k->axpy = axpy;
     k->rope = rope;
     k->dot = dot;
+#if defined(NATIVE_X86)
     k->quantise_q8_32 = quantise_q8_32;
     k->quantise_q8_256 = quantise_q8_256;
+#else
+    k->quantise_q8_32 = op_quantise_q8_32;
+    k->quantise_q8_256 = op_quantise_q8_256;
+#endif
     k->round_bf16 = round_bf16;
 }

@@ -8,17 +8,17 @@
 #include <string.h>
 
 static const FormInfo form_infos_float[FORM_COUNT] = {
-    [FORM_F32] = {"F32", CLASS_FLOAT, 0, false, 0, 1, NULL, NULL},
-    [FORM_F16] = {"F16", CLASS_FLOAT, 0, false, 0, 1, NULL, NULL},
-    [FORM_BF16] = {"BF16", CLASS_FLOAT, 0, false, 0, 1, NULL, NULL},
-    [FORM_F32_T] = {"F32 transposed", CLASS_FLOAT, 0, false, 0, 1, NULL, NULL},
-    [FORM_F16_T] = {"F16 transposed", CLASS_FLOAT, 0, false, 0, 1, NULL, NULL},
-    [FORM_BF16_T] = {"BF16 transposed", CLASS_FLOAT, 0, false, 0, 1, NULL, NULL},
-    [FORM_GPTQ_ORDER] = {"GPTQ ordered", CLASS_FLOAT, 0, false, 0, 8, NULL, NULL},
-    [FORM_F8_BLOCK] = {"F8_E4M3", CLASS_SCALED, 0, false, 0, 1, NULL, NULL},
-    [FORM_F8_E8M0] = {"F8_E4M3 E8M0", CLASS_SCALED, 0, false, 0, 1, NULL, NULL},
-    [FORM_F8_BLOCK_T] = {"F8_E4M3 transposed", CLASS_SCALED, 0, false, 0, 1, NULL, NULL},
-    [FORM_F8_E8M0_T] = {"F8_E4M3 E8M0 transposed", CLASS_SCALED, 0, false, 0, 1, NULL, NULL},
+    [FORM_F32] = {"F32", CLASS_FLOAT, 0, false, 0, 0, 1, NULL, NULL},
+    [FORM_F16] = {"F16", CLASS_FLOAT, 0, false, 0, 0, 1, NULL, NULL},
+    [FORM_BF16] = {"BF16", CLASS_FLOAT, 0, false, 0, 0, 1, NULL, NULL},
+    [FORM_F32_T] = {"F32 transposed", CLASS_FLOAT, 0, false, 0, 0, 1, NULL, NULL},
+    [FORM_F16_T] = {"F16 transposed", CLASS_FLOAT, 0, false, 0, 0, 1, NULL, NULL},
+    [FORM_BF16_T] = {"BF16 transposed", CLASS_FLOAT, 0, false, 0, 0, 1, NULL, NULL},
+    [FORM_GPTQ_ORDER] = {"GPTQ ordered", CLASS_FLOAT, 0, false, 0, 0, 8, NULL, NULL},
+    [FORM_F8_BLOCK] = {"F8_E4M3", CLASS_SCALED, 0, false, 0, 0, 1, NULL, NULL},
+    [FORM_F8_E8M0] = {"F8_E4M3 E8M0", CLASS_SCALED, 0, false, 0, 0, 1, NULL, NULL},
+    [FORM_F8_BLOCK_T] = {"F8_E4M3 transposed", CLASS_SCALED, 0, false, 0, 0, 1, NULL, NULL},
+    [FORM_F8_E8M0_T] = {"F8_E4M3 E8M0 transposed", CLASS_SCALED, 0, false, 0, 0, 1, NULL, NULL},
 };
 
 const FormInfo *form_info(Form form) {
@@ -29,6 +29,26 @@ const FormInfo *form_info(Form form) {
     if (form_infos_iq[form].name != NULL)
         return &form_infos_iq[form];
     return &form_infos_split[form];
+}
+
+bool form_by_rows(Form form) {
+    switch (form) {
+    case FORM_F32_T: case FORM_F16_T: case FORM_BF16_T: case FORM_F8_BLOCK_T: case FORM_F8_E8M0_T:
+    case FORM_GPTQ: case FORM_GPTQ_ORDER: case FORM_AWQ: return false;
+    default: return true;
+    }
+}
+
+static bool four_bits(const Matrix *m) {
+    return (m->form == FORM_INT_PACKED || m->form == FORM_GPTQ) && m->bits == 4;
+}
+
+int form_offset(const Matrix *m) {
+    return four_bits(m) ? 8 : form_info(m->form)->offset;
+}
+
+int form_top(const Matrix *m) {
+    return four_bits(m) ? 15 : form_info(m->form)->top;
 }
 
 float form_scale_at(const Matrix *m, size_t row, size_t col) {
@@ -58,8 +78,7 @@ static float float_at(Form form, const uint8_t *p, size_t i) {
 
 static void decode_float(const Matrix *m, int row, int col, int n, float *out) {
     const Form form = m->form;
-    const bool transposed = form == FORM_F32_T || form == FORM_F16_T || form == FORM_BF16_T ||
-                            form == FORM_F8_BLOCK_T || form == FORM_F8_E8M0_T;
+    const bool transposed = !form_by_rows(form);
     const size_t place = (size_t)row * (size_t)(m->row_step != 0 ? m->row_step : 1);
     for (int i = 0; i < n; i++) {
         const uint8_t *line = m->data + (size_t)(transposed ? col + i : row) * m->row_bytes;

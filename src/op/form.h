@@ -79,13 +79,21 @@ typedef struct FormInfo {
     FormClass kind;
     uint8_t group;    /* 16 or 32: how far a scale reaches (BLOCK, SUPER) */
     bool has_min;
-    uint8_t offset;   /* q + offset is never negative and fits 8 bits */
+    uint8_t offset;   /* q + offset is never negative */
+    uint8_t top;      /* and at most this: 15, 31, 63, 127 or 255 */
     uint16_t multiple; /* cols must be a multiple of this */
     void (*block)(const Matrix *m, int row, int col, Block32 *out);
     void (*super)(const Matrix *m, int row, int col, Super256 *out);
 } FormInfo;
 
 const FormInfo *form_info(Form form);
+
+/* Rows of the matrix are runs of m->row_bytes that follow each other (not so where numbers are stored by input). */
+bool form_by_rows(Form form);
+
+/* The offset and top of a matrix: those of its form, or smaller ones where its form stores 4 or 8 bits. */
+int form_offset(const Matrix *m);
+int form_top(const Matrix *m);
 
 /* `n` numbers of a row from column `col` on (both multiples of the form's group for integers) as float: the same
  * formulas and rounding as the published dequantisers. */

@@ -138,11 +138,11 @@ static void super_iq1_m(const Matrix *m, int row, int col, Super256 *out) {
 }
 
 const FormInfo form_infos_iq[FORM_COUNT] = {
-    [FORM_IQ1_S] = {"IQ1_S", CLASS_SUPER, 32, false, 128, 256, NULL, super_iq1_s},
-    [FORM_IQ1_M] = {"IQ1_M", CLASS_SUPER, 16, false, 128, 256, NULL, super_iq1_m},
-    [FORM_IQ2_XXS] = {"IQ2_XXS", CLASS_SUPER, 32, false, 128, 256, NULL, super_iq2_xxs},
-    [FORM_IQ2_XS] = {"IQ2_XS", CLASS_SUPER, 16, false, 128, 256, NULL, super_iq2_xs},
-    [FORM_IQ2_S] = {"IQ2_S", CLASS_SUPER, 16, false, 128, 256, NULL, super_iq2_s},
-    [FORM_IQ3_XXS] = {"IQ3_XXS", CLASS_SUPER, 32, false, 128, 256, NULL, super_iq3_xxs},
-    [FORM_IQ3_S] = {"IQ3_S", CLASS_SUPER, 32, false, 128, 256, NULL, super_iq3_s},
+    [FORM_IQ1_S] = {"IQ1_S", CLASS_SUPER, 32, false, 16, 31, 256, NULL, super_iq1_s},
+    [FORM_IQ1_M] = {"IQ1_M", CLASS_SUPER, 16, false, 16, 31, 256, NULL, super_iq1_m},
+    [FORM_IQ2_XXS] = {"IQ2_XXS", CLASS_SUPER, 32, false, 64, 127, 256, NULL, super_iq2_xxs},
+    [FORM_IQ2_XS] = {"IQ2_XS", CLASS_SUPER, 16, false, 64, 127, 256, NULL, super_iq2_xs},
+    [FORM_IQ2_S] = {"IQ2_S", CLASS_SUPER, 16, false, 64, 127, 256, NULL, super_iq2_s},
+    [FORM_IQ3_XXS] = {"IQ3_XXS", CLASS_SUPER, 32, false, 64, 127, 256, NULL, super_iq3_xxs},
+    [FORM_IQ3_S] = {"IQ3_S", CLASS_SUPER, 32, false, 16, 31, 256, NULL, super_iq3_s},
 };

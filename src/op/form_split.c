@@ -109,10 +109,10 @@ static void block_awq(const Matrix *m, int row, int col, Block32 *out) {
 }
 
 const FormInfo form_infos_split[FORM_COUNT] = {
-    [FORM_MXFP4_SPLIT] = {"MXFP4 + scales", CLASS_BLOCK, 32, false, 16, 32, block_mxfp4, NULL},
-    [FORM_NVFP4_SPLIT] = {"NVFP4 + scales", CLASS_BLOCK, 16, false, 16, 32, block_nvfp4, NULL},
-    [FORM_I8_SCALED] = {"I8 + scales", CLASS_BLOCK, 32, false, 128, 32, block_i8_scaled, NULL},
-    [FORM_INT_PACKED] = {"packed integers", CLASS_BLOCK, 32, true, 128, 32, block_int_packed, NULL},
-    [FORM_GPTQ] = {"GPTQ", CLASS_BLOCK, 32, true, 128, 32, block_gptq, NULL},
-    [FORM_AWQ] = {"AWQ", CLASS_BLOCK, 32, true, 8, 32, block_awq, NULL},
+    [FORM_MXFP4_SPLIT] = {"MXFP4 + scales", CLASS_BLOCK, 32, false, 16, 31, 32, block_mxfp4, NULL},
+    [FORM_NVFP4_SPLIT] = {"NVFP4 + scales", CLASS_BLOCK, 16, false, 16, 31, 32, block_nvfp4, NULL},
+    [FORM_I8_SCALED] = {"I8 + scales", CLASS_BLOCK, 32, false, 128, 255, 32, block_i8_scaled, NULL},
+    [FORM_INT_PACKED] = {"packed integers", CLASS_BLOCK, 32, true, 128, 255, 32, block_int_packed, NULL},
+    [FORM_GPTQ] = {"GPTQ", CLASS_BLOCK, 32, true, 128, 255, 32, block_gptq, NULL},
+    [FORM_AWQ] = {"AWQ", CLASS_BLOCK, 32, true, 8, 15, 32, block_awq, NULL},
 };

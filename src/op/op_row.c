@@ -135,59 +135,62 @@ static float max_magnitude(const float *x, int n) {
             return NAN;
         top = fabsf(x[i]) > top ? fabsf(x[i]) : top;
     }
-    return top;
+    return top >= ACT_TINY ? top : 0;
 }
 
-/* Quantises n <= block numbers, zeroes the rest of the block, returns the scale. */
-static float quantise_block(int8_t *q, const float *x, int n, int block) {
+/* Quantises n <= length numbers, zeroes the rest, returns the scale. */
+static float quantise_group(int8_t *q, const float *x, int n, int length) {
     const float top = max_magnitude(x, n);
-    const float inverse = top > 0 ? 127.0f / top : 0;
-    for (int i = 0; i < block; i++)
-        q[i] = i < n && !isnan(top) ? (int8_t)nearbyintf(x[i] * inverse) : 0;
+    const float inverse = top > 0 ? 127.0f / top : 0; /* 0 for NaN */
+    for (int i = 0; i < length; i++)
+        q[i] = i < n && inverse > 0 ? (int8_t)nearbyintf(x[i] * inverse) : 0;
     return top / 127.0f;
 }
 
-static int sum_of(const int8_t *q, int n) {
+static int16_t sum_of(const int8_t *q, int n) {
     int sum = 0;
     for (int i = 0; i < n; i++)
         sum += q[i];
-    return sum;
+    return (int16_t)sum;
+}
+
+static size_t act_blocks(int n) {
+    return ((size_t)n + 255) / 256;
+}
+
+static int within(int n, int most) {
+    return n < 0 ? 0 : n < most ? n : most;
 }
 
 size_t act_q8_32_bytes(int n) {
-    const size_t blocks = (size_t)((n + 31) / 32);
-    return (act_q8_padded(n) + blocks * (2 * sizeof(float) + sizeof(int32_t)) + 63) & ~(size_t)63;
+    return (act_blocks(n) * sizeof(ActBlock32) + 63) & ~(size_t)63;
 }
 
 size_t act_q8_256_bytes(int n) {
-    const size_t blocks = (size_t)((n + 255) / 256);
-    return (act_q8_padded(n) + blocks * (sizeof(float) + 24 * sizeof(int16_t)) + 63) & ~(size_t)63;
+    return act_blocks(n) * sizeof(ActBlock256);
 }
 
 void op_quantise_q8_32(void *row, const float *x, int n) {
-    int8_t *q = row;
-    const int blocks = (n + 31) / 32;
-    float *d = (float *)(void *)(q + act_q8_padded(n)), *s = d + blocks;
-    int32_t *count = (int32_t *)(void *)(s + blocks);
-    for (int b = 0; b < blocks; b++) {
-        d[b] = quantise_block(q + b * 32, x + b * 32, n - b * 32 < 32 ? n - b * 32 : 32, 32);
-        count[b] = sum_of(q + b * 32, 32);
-        s[b] = d[b] * (float)count[b];
-    }
-    memset(q + blocks * 32, 0, act_q8_padded(n) - (size_t)blocks * 32);
+    ActBlock32 *block = row;
+    for (int at = 0; at < n; at += 256, block++)
+        for (int g = 0; g < 8; g++) {
+            const int first = at + 32 * g;
+            block->d[g] = quantise_group(block->q + 32 * g, x + first, within(n - first, 32), 32);
+            block->counts[2 * g] = sum_of(block->q + 32 * g, 16);
+            block->counts[2 * g + 1] = sum_of(block->q + 32 * g + 16, 16);
+            block->s[g] = block->d[g] * (float)(block->counts[2 * g] + block->counts[2 * g + 1]);
+        }
 }
 
 void op_quantise_q8_256(void *row, const float *x, int n) {
-    int8_t *q = row;
-    const int blocks = (n + 255) / 256;
-    float *d = (float *)(void *)(q + act_q8_padded(n));
-    int16_t *sums16 = (int16_t *)(void *)(d + blocks), *sums32 = sums16 + blocks * 16;
-    for (int b = 0; b < blocks; b++) {
-        d[b] = quantise_block(q + b * 256, x + b * 256, n - b * 256 < 256 ? n - b * 256 : 256, 256);
+    ActBlock256 *block = row;
+    for (int at = 0; at < n; at += 256, block++) {
+        block->d = quantise_group(block->q, x + at, within(n - at, 256), 256);
         for (int g = 0; g < 16; g++)
-            sums16[b * 16 + g] = (int16_t)sum_of(q + b * 256 + g * 16, 16);
+            block->counts[g] = sum_of(block->q + 16 * g, 16);
         for (int g = 0; g < 8; g++)
-            sums32[b * 8 + g] = (int16_t)(sums16[b * 16 + 2 * g] + sums16[b * 16 + 2 * g + 1]);
+            block->counts32[g] = (int16_t)(block->counts[2 * g] + block->counts[2 * g + 1]);
+        memset(block->unused, 0, sizeof block->unused);
     }
 }
 

@@ -52,32 +52,34 @@ void op_axpy(float *y, const float *x, int n, float a);
 void op_rope(float *head, const float *cosine, const float *sine, int dim, bool interleaved);
 
 /* ---- activations in 8 bits ---------------------------------------------------------------------------------------
- * q = round(x / d) in -127..127 with d = max|x| / 127 over a block (0 for a block of zeros); ties to even.
- * Two forms, for the two kinds of integer weights (see kernel/matrix.h):
- *   blocks of 32:  q, then per block d, s = d * sum(q), and the sum itself
- *   blocks of 256: q, then per block d, the sums of each 16 q, and the sums of each 32 q
- * A row is one run of bytes: all q, padded to a multiple of 256 with zeros, then one array after the other. Numbers
- * that are not finite make d (and s) NaN and q zero, so that they reach the result. */
+ * q = round(x / d) in -127..127 with d = max|x| / 127 over a group (0 for a group of zeros, or of numbers below
+ * ACT_TINY); ties to even. Two forms, for the two kinds of integer weights (see op/form.h): one scale for each 32
+ * numbers, or for each 256. A row is a run of blocks of 256 numbers, the last one padded with zeros, so that a product
+ * of 256 inputs finds all it needs together. Numbers that are not finite make their group's d (and s) NaN and q zero,
+ * so that they reach the result. */
+#define ACT_TINY 0x1p-118f
+
+typedef struct ActBlock32 {
+    int8_t q[256];
+    float d[8];          /* of each 32 */
+    float s[8];          /* d * sum of q, of each 32 */
+    int16_t counts[16];  /* sum of q, of each 16 */
+} ActBlock32;
+
+typedef struct ActBlock256 {
+    int8_t q[256];
+    int16_t counts[16];  /* sum of q, of each 16 */
+    int16_t counts32[8]; /* of each 32 */
+    float d;
+    float unused[3];
+} ActBlock256;
+
+_Static_assert(sizeof(ActBlock32) == 352 && sizeof(ActBlock256) == 320, "blocks without holes, in multiples of 32");
+
 size_t act_q8_32_bytes(int n);
 size_t act_q8_256_bytes(int n);
 void op_quantise_q8_32(void *row, const float *x, int n);
 void op_quantise_q8_256(void *row, const float *x, int n);
-
-static inline size_t act_q8_padded(int n) { return ((size_t)n + 255) & ~(size_t)255; }
-static inline const float *act_q8_scales(const void *row, int n) {
-    return (const float *)(const void *)((const char *)row + act_q8_padded(n));
-}
-static inline const float *act_q8_32_sums(const void *row, int n) { return act_q8_scales(row, n) + (n + 31) / 32; }
-static inline const int32_t *act_q8_32_counts(const void *row, int n) {
-    return (const int32_t *)(const void *)(act_q8_32_sums(row, n) + (n + 31) / 32);
-}
-/* Sums of 16: [block][16]. Sums of 32: [block][8]. */
-static inline const int16_t *act_q8_256_sums16(const void *row, int n) {
-    return (const int16_t *)(const void *)(act_q8_scales(row, n) + (n + 255) / 256);
-}
-static inline const int16_t *act_q8_256_sums32(const void *row, int n) {
-    return act_q8_256_sums16(row, n) + (n + 255) / 256 * 16;
-}
 
 /* bf16 rows: n numbers, padded to an even count with zero. */
 size_t act_bf16_bytes(int n);
