@@ -54,6 +54,8 @@ static const struct { const char *gguf, *config; } keys[] = {
     {"swiglu_clamp_shexp", "swiglu_limits_shared"},
     {"nextn_predict_layers", "num_nextn_predict_layers"},
     {"full_attention_interval", "full_attention_interval"},
+    {"shortconv.l_cache", "conv_L_cache"},
+    {"rope.scaling.finetuned", "rope_finetuned"},
     {"ssm.conv_kernel", "conv_kernel"},
     {"ssm.state_size", "ssm_state_size"},
     {"ssm.group_count", "n_groups"},
@@ -213,6 +215,35 @@ static bool copy_pattern(const ModelFiles *files, const char *arch, json_t *conf
     return done ? set(config, "layer_types", list) : (json_decref(list), false);
 }
 
+static int64_t item_of(const MetaValue *v, size_t i) {
+    int64_t n = 0;
+    return meta_array_int(v, i, &n) ? n : 0;
+}
+
+static bool has_zeros(const MetaValue *v) {
+    for (size_t i = 0; v != NULL && v->type == META_ARRAY && i < v->as.array.count; i++)
+        if (item_of(v, i) == 0)
+            return true;
+    return false;
+}
+
+/* In networks of several kinds of layers, those without key/value heads are something else: a feed-forward block where a
+ * width is given for some of the layers only, this one among them, else a layer with a state. */
+static bool copy_kinds(const ModelFiles *files, const char *arch, json_t *config) {
+    const MetaValue *heads = meta_of(files, arch, "attention.head_count_kv"), *widths = meta_of(files, arch, "feed_forward_length");
+    if (!has_zeros(heads) || json_object_get(config, "layer_types") != NULL)
+        return true;
+    const bool apart = has_zeros(widths);
+    json_t *list = json_array();
+    bool done = list != NULL;
+    for (size_t i = 0; done && i < heads->as.array.count; i++) {
+        const bool wide = apart && i < widths->as.array.count && item_of(widths, i) > 0;
+        const char *word = item_of(heads, i) > 0 ? "full_attention" : wide ? "feed_forward" : "linear_attention";
+        done = json_array_append_new(list, json_string(word)) == 0;
+    }
+    return done ? set(config, "layer_types", list) : (json_decref(list), false);
+}
+
 static int64_t whole_of(const ModelFiles *files, const char *arch, const char *key, int64_t otherwise) {
     const MetaValue *v = meta_of(files, arch, key);
     return v == NULL || v->type == META_ARRAY || v->type == META_STRING || v->type == META_F32 || v->type == META_F64 ? otherwise
@@ -265,7 +296,7 @@ static bool fill(const ModelFiles *files, const char *arch, const ArchRow *row, 
     for (size_t i = 0; done && i < COUNT(keys); i++)
         done = copy_key(files, arch, keys[i].gguf, config, keys[i].config);
     done = done && fill_head_dim(files, arch, config) && copy_rope(files, arch, config) && copy_pattern(files, arch, config) &&
-           copy_latent(files, arch, config) && copy_scoring(files, arch, config) && take_predicting_layers(config);
+           copy_kinds(files, arch, config) && copy_latent(files, arch, config) && copy_scoring(files, arch, config) && take_predicting_layers(config);
     if (done && vocabulary(files) > 0)
         done = set(config, "vocab_size", json_integer((json_int_t)vocabulary(files)));
     if (done && row != NULL && row->implied != NULL) {

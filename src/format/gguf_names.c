@@ -21,6 +21,8 @@ static const NameRow layer_rows[] = {
 static const NameRow outer_rows[] = {
     {NULL, "model.embed_tokens*", "token_embd*"},
     {NULL, "model.norm*", "output_norm*"},
+    {NULL, "model.norm_f*", "output_norm*"},
+    {NULL, "model.embedding_norm*", "token_embd_norm*"},
     {NULL, "lm_head*", "output*"},
     {NULL, "model.embed_tokens_per_layer*", "per_layer_token_embd*"},
     {NULL, "model.per_layer_model_projection*", "per_layer_model_proj*"},

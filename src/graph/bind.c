@@ -45,6 +45,7 @@ static const Tensor *find_spelled(const Binder *b, const char *name) {
         {"model.", "model.text_model."},     {"model.", "language_model."},        {"model.", ""},
         {"model.", "thinker.model."},        {"lm_head.", "thinker.lm_head."},     {"model.", "transformer."},
         {"lm_head.", "model.language_model.lm_head."}, {"model.embed_tokens.", "embed."}, {"lm_head.", "head."},
+        {"model.embed_tokens.", "backbone.embeddings."}, {"model.", "backbone."},
     };
     for (size_t i = 0; i < COUNT(prefixes) && t == NULL; i++) {
         if (!starts_with(name, prefixes[i].from))

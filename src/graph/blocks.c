@@ -185,7 +185,8 @@ static int expert_weight(Graph *g, const Moe *m, int which, int rows, int cols) 
     expert_name(m, name, "%d.", text);
     decl.layout[n++] = (ExpertLayout){.each = graph_scoped(g, text, ".weight")};
     const bool pair = which < 2 && !m->no_gate;
-    expert_name(m, pair ? "gate_up_proj" : name, "", text);
+    const char *given = which < 2 ? m->stacked_up : m->stacked_down;
+    expert_name(m, given != NULL ? given : pair ? "gate_up_proj" : name, "", text);
     const char *stacked = graph_scoped(g, text, "");
     decl.layout[n++] = (ExpertLayout){.stacked = stacked, .part = pair ? which : 0, .parts = pair ? 2 : 1,
                                       .interleaved = pair && m->interleaved, .transposed = m->transposed};

@@ -72,6 +72,21 @@ Val delta_net(Graph *g, Val x, DeltaNet d) {
 
 /* ---- Mamba-2 -------------------------------------------------------------------------------------------------------------- */
 
+Mamba mamba_of(Graph *g, const Cfg *c) {
+    Mamba m = {.heads = cfg_need(c, "mamba_n_heads"), .groups = cfg_int(c, "mamba_n_groups", 1),
+               .state_width = cfg_need(c, "mamba_d_state"), .taps = cfg_int(c, "mamba_d_conv", 4),
+               .conv_bias = cfg_bool(c, "mamba_conv_bias", true)};
+    /* "auto", or left out: all heads together are `expand` times as wide as the model. */
+    const bool given = cfg_has(c, "mamba_d_head") && cfg_str(c, "mamba_d_head", NULL) == NULL;
+    const int64_t inner = (int64_t)cfg_int(c, "mamba_expand", 2) * cfg_need(c, "hidden_size");
+    if (!given && (inner % m.heads != 0 || inner < 1 || inner > 1 << 20))
+        graph_fail(g, "config.json: a state space of %d heads for a width of %lld", m.heads, (long long)inner);
+    m.head_width = given ? cfg_need(c, "mamba_d_head") : graph_ok(g) ? (int)inner / m.heads : 1;
+    if (cfg_real_at(c, "time_step_limit", 0, 0) > 0 || cfg_real_at(c, "time_step_limit", 1, INFINITY) < INFINITY)
+        cfg_refuse(c, "config.json: time_step_limit: time steps with bounds other than 0 and infinity are not supported");
+    return m;
+}
+
 Val mamba(Graph *g, Val x, Mamba m) {
     if (graph_ok(g) && (m.heads < 1 || m.head_width < 1 || m.groups < 1 || m.state_width < 1 || m.heads % m.groups != 0 ||
                         m.heads > (1 << 20) / m.head_width || m.groups > (1 << 20) / m.state_width))

@@ -481,7 +481,8 @@ void mark_hidden(Graph *g, Val x, int layer) {
 
 void decoder(Graph *g, const Cfg *c, BlockFn block, Decoder spec) {
     const int vocab = cfg_need(c, "vocab_size"), width = cfg_need(c, "hidden_size");
-    const int layers = cfg_need(c, "num_hidden_layers");
+    const int listed = cfg_list_length(c, "layer_types"); /* stands for their number where that is not given */
+    const int layers = listed > 0 && !cfg_has(c, "num_hidden_layers") ? listed : cfg_need(c, "num_hidden_layers");
     if (layers > 4096) {
         graph_fail(g, "%d layers", layers);
         return;

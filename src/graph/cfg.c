@@ -48,6 +48,10 @@ static const char *const aliases[][6] = {
     {"linear_key_head_dim", "mamba_d_state", "ssm_state_size"},
     {"linear_value_head_dim", "mamba_d_head", "mamba_head_dim"},
     {"linear_conv_kernel_dim", "mamba_d_conv", "conv_kernel", "short_conv_kernel_size"},
+    {"mamba_conv_bias", "use_conv_bias"},
+    {"mamba_expand", "expand"},
+    {"time_step_limit", "mamba_dt_limit"},
+    {"tie_word_embeddings", "tie_embedding"},
 };
 
 /* What can stand in a configuration without changing what the text model computes. */
@@ -67,6 +71,10 @@ static const char *const harmless[] = {
     "quantization_config", "compression_config", "unsloth_version", "mamba_ssm_dtype", "max_position_embeddings",
     "model_max_length", "head_dim_original", "cross_attention_hidden_size", "add_cross_attention", "prefix", "pruned_heads",
     "residual_dropout",
+    /* how states are computed and kept elsewhere, and how they were initialised */
+    "chunk_size", "mamba_chunk_size", "block_size", "mamba_ssm_cache_dtype", "use_mamba_kernels", "time_step_floor",
+    "time_step_max", "time_step_min", "rescale_prenorm_residual", "residual_in_fp32", "num_logits_to_keep",
+    "moe_shared_expert_overlap", "mtp_layers_block_type", "mtp_hybrid_override_pattern",
 };
 
 Status cfg_open(const json_t *config, bool gguf, Cfg **out, Error *err) {
@@ -206,9 +214,17 @@ static int int_of(const Cfg *c, const char *key, const json_t *value, int otherw
     return otherwise;
 }
 
+/* What JSON has no numbers for is an object in newer configurations: {"__float__": "Infinity"}. */
+static bool is_infinity(const json_t *value) {
+    const char *word = json_string_value(json_object_get(value, "__float__"));
+    return word != NULL && strcmp(word, "Infinity") == 0;
+}
+
 static float real_of(const Cfg *c, const char *key, const json_t *value, float otherwise) {
     if (value == NULL)
         return otherwise;
+    if (is_infinity(value))
+        return INFINITY;
     if (!json_is_number(value)) {
         cfg_refuse(c, "config.json: %s is not a number", key);
         return otherwise;

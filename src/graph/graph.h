@@ -336,6 +336,7 @@ typedef struct Mamba {
     Act act;                   /* of convolution and gate; ACT_NONE = SiLU */
     const char *scope;         /* NULL = "mamba" */
 } Mamba;
+Mamba mamba_of(Graph *g, const Cfg *c); /* the usual keys, mamba_n_heads and so on; the biases of projections are the family's */
 Val mamba(Graph *g, Val x, Mamba spec);
 
 /* Lightning attention (Qin et al. 2024; arXiv:2501.08313): decays fixed per head and layer. */
@@ -403,6 +404,8 @@ typedef struct Moe {
     bool expert_w;             /* experts' tensors are called w1 (gate), w3 (up), w2 (down) */
     bool interleaved;          /* fused gate_up_proj: rows alternate, gate first */
     bool transposed;           /* stacked tensors are [E, in, out] */
+    const char *stacked_up, *stacked_down; /* what stacked tensors are called in the experts' scope; NULL = gate_up_proj
+                                            * (up_proj with no_gate), down_proj */
     const char *shared;        /* NULL = "shared_experts" */
     const char *shared_gate;   /* linear to one number; sigmoid of it multiplies the shared expert */
     Ffn shared_ffn;            /* names and activation of the shared expert; dim is shared_dim */
