@@ -1,5 +1,5 @@
-/* lfm2.c - LFM2: gated short convolutions, here and there an attention layer; the last norm is called embedding_norm.
- * Liquid AI 2025. */
+/* lfm2.c - LFM2: gated short convolutions, here and there an attention layer; experts in the larger ones; the last norm is
+ * called embedding_norm. Liquid AI 2025. */
 #include "graph/graph.h"
 
 static bool is_attention(const Cfg *c, int i) {
@@ -32,14 +32,40 @@ static int ffn_dim(const Cfg *c) {
     return ((int)dim + multiple - 1) / multiple * multiple;
 }
 
-static Val block(Graph *g, const Cfg *c, Val x, int i) {
-    const Ffn f = {.dim = ffn_dim(c), .act = ACT_SILU, .gate = "w1", .up = "w3", .down = "w2", .scope = "feed_forward"};
-    x = add(g, x, mix(g, c, norm(g, x, "operator_norm"), i));
-    return add(g, x, ffn(g, norm(g, x, "ffn_norm"), f));
+static Val forward(Graph *g, Val x, int dim) {
+    return ffn(g, x, (Ffn){.dim = dim, .act = ACT_SILU, .gate = "w1", .up = "w3", .down = "w2", .scope = "feed_forward"});
 }
 
-static void build(Graph *g, const Cfg *c) { decoder(g, c, block, (Decoder){.norm = "embedding_norm"}); }
+static Val block_dense(Graph *g, const Cfg *c, Val x, int i) {
+    x = add(g, x, mix(g, c, norm(g, x, "operator_norm"), i));
+    return add(g, x, forward(g, norm(g, x, "ffn_norm"), ffn_dim(c)));
+}
 
-const Family family_lfm2 = {.name = "lfm2", .build = build, .reply_format = "plain", .since = "0.1", .golden = "lfm2",
-                            .covers = "LFM2 and LFM2.5, 350M to 2.6B",
-                            .defaults = "{\"tie_word_embeddings\": true, \"rope_theta\": 1e6, \"num_key_value_heads\": 8}"};
+static Val experts(Graph *g, const Cfg *c, Val x) {
+    Moe m = moe_of(g, c);
+    m.score = SCORE_SIGMOID;
+    m.correction = cfg_bool(c, "use_expert_bias", true) ? "expert_bias" : NULL;
+    m.renormalise = cfg_bool(c, "norm_topk_prob", true);
+    m.renormalise_eps = 1e-6f;
+    m.expert_w = true;
+    m.scope = "feed_forward";
+    return moe(g, x, m);
+}
+
+static Val block_moe(Graph *g, const Cfg *c, Val x, int i) {
+    x = add(g, x, mix(g, c, norm(g, x, "operator_norm"), i));
+    const Val h = norm(g, x, "ffn_norm");
+    const bool dense = i < cfg_int(c, "num_dense_layers", 2);
+    return add(g, x, dense ? forward(g, h, cfg_need(c, "intermediate_size")) : experts(g, c, h));
+}
+
+static void build_dense(Graph *g, const Cfg *c) { decoder(g, c, block_dense, (Decoder){.norm = "embedding_norm"}); }
+static void build_moe(Graph *g, const Cfg *c) { decoder(g, c, block_moe, (Decoder){.norm = "embedding_norm"}); }
+
+#define DEFAULTS "\"tie_word_embeddings\": true, \"rope_theta\": 1e6, \"num_key_value_heads\": 8"
+
+const Family family_lfm2 = {.name = "lfm2", .build = build_dense, .reply_format = "plain", .since = "0.1", .golden = "lfm2",
+                            .covers = "LFM2 and LFM2.5, 230M to 2.6B", .defaults = "{" DEFAULTS "}"};
+const Family family_lfm2_moe = {
+    .name = "lfm2_moe", .build = build_moe, .reply_format = "plain", .since = "0.1", .golden = "lfm2", .covers = "LFM2-8B-A1B, LFM2.5-8B-A1B",
+    .defaults = "{" DEFAULTS ", \"num_experts\": 32, \"num_experts_per_tok\": 4, \"moe_intermediate_size\": 1792}"};

@@ -1,5 +1,6 @@
 /* minimax.c - MiniMax-Text-01 and M1: seven layers of lightning attention to one of softmax attention, experts in all. What
- * goes on beside a block is its normalised input, and both parts are weighted. MiniMax 2025. */
+ * goes on beside a block is its normalised input, and both parts are weighted. The first published configurations have
+ * names of their own for most keys. MiniMax 2025. */
 #include "graph/graph.h"
 
 static bool is_linear(const Cfg *c, int i) {
@@ -46,12 +47,16 @@ static Val block(Graph *g, const Cfg *c, Val x, int i) {
 }
 
 static void build(Graph *g, const Cfg *c) {
-    if (cfg_int(c, "shared_intermediate_size", 0) > 0)
+    if (cfg_int_at(c, "shared_intermediate_size", 0, 0) > 0)
         cfg_refuse(c, "config.json: shared_intermediate_size: experts for all tokens are not known in this family");
     decoder(g, c, block, (Decoder){0});
 }
 
-#define DEFAULTS "{\"rope_theta\": 1e6, \"num_key_value_heads\": 8}"
+#define DEFAULTS "{\"rope_theta\": 1e6, \"num_key_value_heads\": 8, \"num_local_experts\": 8, \"num_experts_per_tok\": 2}"
 
 const Family family_minimax = {.name = "minimax", .build = build, .reply_format = "plain", .since = "0.1", .golden = "minimax",
-                               .covers = "MiniMax-Text-01, MiniMax-M1 (converted)", .defaults = DEFAULTS};
+                               .covers = "MiniMax-Text-01 (hf)", .defaults = DEFAULTS};
+const Family family_minimax_text_01 = {.name = "minimax_text_01", .build = build, .reply_format = "plain", .since = "0.1",
+                                       .golden = "minimax", .covers = "MiniMax-Text-01, MiniMax-VL-01 (text)", .defaults = DEFAULTS};
+const Family family_minimax_m1 = {.name = "minimax_m1", .build = build, .reply_format = "plain", .since = "0.1", .golden = "minimax",
+                                  .covers = "MiniMax-M1-40k, M1-80k", .defaults = DEFAULTS};

@@ -6,7 +6,7 @@
 
 typedef enum Kind { KIND_MAMBA, KIND_ATTENTION, KIND_FFN, KIND_EXPERTS } Kind;
 
-/* By hybrid_override_pattern, a letter for each layer, or by words; without either the class repeats nothing. */
+/* By hybrid_override_pattern, a letter for each layer, or by words. */
 static Kind kind_of(const Cfg *c, int i) {
     const char *pattern = cfg_str(c, "hybrid_override_pattern", NULL);
     if (pattern != NULL && !cfg_has(c, "layer_types")) {
@@ -82,7 +82,10 @@ static Val block(Graph *g, const Cfg *c, Val x, int i) {
     return add(g, x, ffn(g, h, f));
 }
 
-static void build(Graph *g, const Cfg *c) { decoder(g, c, block, (Decoder){.norm = "norm_f"}); }
+static void build(Graph *g, const Cfg *c) {
+    norm_style(g, NORM_RMS, cfg_real(c, "layer_norm_epsilon", 1e-5f), false); /* norm_eps, beside it, is not used */
+    decoder(g, c, block, (Decoder){.norm = "norm_f"});
+}
 
 #define DEFAULTS                                                                                                        \
     "{\"vocab_size\": 131072, \"hidden_size\": 4096, \"num_attention_heads\": 32, \"num_key_value_heads\": 8,"          \

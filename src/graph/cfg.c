@@ -74,7 +74,10 @@ static const char *const harmless[] = {
     /* how states are computed and kept elsewhere, and how they were initialised */
     "chunk_size", "mamba_chunk_size", "block_size", "mamba_ssm_cache_dtype", "use_mamba_kernels", "time_step_floor",
     "time_step_max", "time_step_min", "rescale_prenorm_residual", "residual_in_fp32", "num_logits_to_keep",
-    "moe_shared_expert_overlap", "mtp_layers_block_type", "mtp_hybrid_override_pattern",
+    "moe_shared_expert_overlap", "mtp_layers_block_type", "mtp_hybrid_override_pattern", "num_nextn_predict_layers",
+    "shared_moe_mode", "normalization_function", "block_dim", "block_mlp_init_scale", "block_norm_eps",
+    "block_out_init_scale", "block_use_swiglu", "block_use_xavier_init", "conv_dim", "conv_dim_out",
+    "conv_use_xavier_init", "use_pos_enc", "num_heads",
 };
 
 Status cfg_open(const json_t *config, bool gguf, Cfg **out, Error *err) {
