@@ -100,6 +100,8 @@ Val mamba(Graph *g, Val x, Mamba m) {
     const Val gate = linear_part(g, x, "in_proj", all, 0, inner, m.bias, SPLIT_ROWS);
     const Val part = linear_part(g, x, "in_proj", all, inner, mixing, m.bias, SPLIT_ROWS);
     const Val raw = linear_part(g, x, "in_proj", all, inner + mixing, m.heads, m.bias, SPLIT_ROWS);
+    if (graph_ok(g)) /* time steps: a small error in how fast a state fades adds up */
+        g->ops[g->n_op - 1].u.linear.exact = true;
     const Val mixed = conv(g, &part, 1, (Conv){.name = {"conv1d"}, .taps = m.taps, .bias = m.conv_bias, .act = or_silu(m.act)});
     const Val value = slice(g, mixed, 0, inner), key = slice(g, mixed, inner, states);
     const Val query = slice(g, mixed, inner + states, states);
