@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Published configurations:  configs_test.py HOULE
 
-data/configs/NAME.json is a config.json as published (keys that decide nothing may be left out), expected.json says how many
-parameters that model has, all of them and those used for a token. `houle inspect` on a folder with nothing but the
+data/configs/NAME.json is a config.json as published (keys that decide nothing may be left out), expected.json says how
+many parameters that model has, all of them and those used for a token. `houle inspect` on a folder with nothing but the
 configuration must name the same numbers, and leave no key out of account.
 
-Guards against: spellings of keys that only published files have, defaults of configuration classes, blocks that are wider or
-more than they should be at real sizes.
+Guards against: spellings of keys that only published files have, defaults of configuration classes, blocks that are
+wider or more than they should be at real sizes.
 """
 import json
 import pathlib
@@ -41,7 +41,8 @@ def main():
     failed = sum(name not in {p.name for p in configs} for name in expected)
     with tempfile.TemporaryDirectory() as tmp:
         for config in configs:
-            wrong = complaints(config, expected[config.name], pathlib.Path(tmp)) if config.name in expected else ["not in expected.json"]
+            want = expected.get(config.name)
+            wrong = complaints(config, want, pathlib.Path(tmp)) if want else ["not in expected.json"]
             failed += bool(wrong)
             print(f"{config.stem:28} {'; '.join(wrong) or 'ok'}")
     print(f"{len(configs)} configurations, {failed} failed")

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Older spellings of configurations:  spellings_test.py HOULE
 
-The golden checkpoints have the newest names of keys; published files often have those that a family started with. For each
-family below, the golden configuration is written in its older way, and not a bit of the logits may change.
+The golden checkpoints have the newest names of keys; published files often have those that a family started with. For
+each family below, the golden configuration is written in its older way, and not a bit of the logits may change.
 
 Guards against: models as they are published being refused, or read with defaults in the place of what they say.
 """
@@ -57,7 +57,8 @@ def nemotron_h(c):
     letters = {"linear_attention": "M", "full_attention": "*", "mlp": "-", "moe": "E"}
     c["hybrid_override_pattern"] = "".join(letters[t] for t in c.pop("layers_block_type"))
     c["num_hidden_layers"] = len(c["hybrid_override_pattern"])
-    renamed(c, head_dim="attention_head_dim", n_groups="mamba_n_groups", conv_kernel="mamba_d_conv", use_conv_bias="mamba_conv_bias")
+    renamed(c, head_dim="attention_head_dim", n_groups="mamba_n_groups", conv_kernel="mamba_d_conv",
+            use_conv_bias="mamba_conv_bias")
 
 
 FAMILIES = (minimax, lfm2, granitemoehybrid, nemotron_h)
@@ -79,7 +80,8 @@ def check(folder, older, tmp):
     (copy / "model.safetensors").symlink_to((folder / "model.safetensors").resolve())
     ids = ",".join(map(str, load_file(folder / "golden.safetensors")["input_ids_0"].reshape(-1).tolist()))
     want, got = logits(folder, ids, tmp / "want"), logits(copy, ids, tmp / "got")
-    assert np.array_equal(want.view(np.uint32), got.view(np.uint32)), f"logits are off by {np.abs(want - got).max():.1e}"
+    same = np.array_equal(want.view(np.uint32), got.view(np.uint32))
+    assert same, f"logits are off by {np.abs(want - got).max():.1e}"
     run = subprocess.run([HOULE, "inspect", copy], capture_output=True, text=True, timeout=60)
     assert "unread" not in run.stdout, [line for line in run.stdout.splitlines() if "unread" in line]
 

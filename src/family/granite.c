@@ -1,6 +1,6 @@
-/* granite.c - Granite 3 and 4: Llama with four fixed multipliers, of the embedding, the scores, what each half adds, and the
- * logits; with experts, too. Granite 4 H: Mamba-2 in most layers, attention usually without positions, experts beside a block
- * for all tokens. IBM 2024, 2025. */
+/* granite.c - Granite 3 and 4: Llama with four fixed multipliers, of the embedding, the scores, what each half adds,
+ * and the logits; with experts, too. Granite 4 H: Mamba-2 in most layers, attention usually without positions, experts
+ * beside a block for all tokens. IBM 2024, 2025. */
 #include "graph/graph.h"
 
 #include <string.h>
@@ -37,7 +37,8 @@ static Val mix(Graph *g, const Cfg *c, Val x, int i) {
 /* Experts, when there are any, and the block for all tokens; gate and up are one tensor, except in GGUF files. */
 static Val experts(Graph *g, const Cfg *c, Val x) {
     const bool sparse = cfg_int(c, "num_experts", 0) > 0;
-    Ffn f = {.act = act_of(g, c, "hidden_act"), .scope = "shared_mlp", .fused = "input_linear", .down = "output_linear"};
+    Ffn f = {
+        .act = act_of(g, c, "hidden_act"), .scope = "shared_mlp", .fused = "input_linear", .down = "output_linear"};
     f.dim = cfg_int(c, "shared_intermediate_size", cfg_int(c, "shared_expert_intermediate_size", 0));
     if (cfg_is_gguf(c)) {
         f.fused = f.down = NULL;
@@ -73,32 +74,53 @@ static Val block_moe(Graph *g, const Cfg *c, Val x, int i) {
 
 static void build(Graph *g, const Cfg *c, BlockFn block) {
     const float divisor = cfg_real(c, "logits_scaling", cfg_real(c, "logit_scale", 1)); /* the latter in GGUF files */
-    decoder(g, c, block, (Decoder){.embed_scale = cfg_real(c, "embedding_multiplier", 1),
-                                   .logit_scale = 1 / divisor});
+    decoder(g, c, block, (Decoder){.embed_scale = cfg_real(c, "embedding_multiplier", 1), .logit_scale = 1 / divisor});
 }
 
-static void build_dense(Graph *g, const Cfg *c) { build(g, c, block_dense); }
-static void build_moe(Graph *g, const Cfg *c) { build(g, c, block_moe); }
+static void build_dense(Graph *g, const Cfg *c) {
+    build(g, c, block_dense);
+}
+static void build_moe(Graph *g, const Cfg *c) {
+    build(g, c, block_moe);
+}
 
 static void build_hybrid(Graph *g, const Cfg *c) {
     /* Models without states have the keys all the same. */
-    static const char *const of_states[] = {"mamba_n_heads", "mamba_n_groups", "mamba_d_state", "mamba_d_head", "mamba_d_conv",
-                                            "mamba_expand", "mamba_conv_bias", "mamba_proj_bias", "time_step_limit"};
+    static const char *const of_states[] = {"mamba_n_heads",   "mamba_n_groups",  "mamba_d_state",
+                                            "mamba_d_head",    "mamba_d_conv",    "mamba_expand",
+                                            "mamba_conv_bias", "mamba_proj_bias", "time_step_limit"};
     for (size_t k = 0; k < COUNT(of_states); k++)
         (void)cfg_has(c, of_states[k]);
     build(g, c, block_hybrid);
 }
 
-const Family family_granite = {.name = "granite", .build = build_dense, .reply_format = "plain", .since = "0.1", .golden = "granite",
+const Family family_granite = {.name = "granite",
+                               .build = build_dense,
+                               .reply_format = "plain",
+                               .since = "0.1",
+                               .golden = "granite",
                                .covers = "Granite 3.0 to 3.3, Granite 4.0 dense",
                                .defaults = "{\"attention_multiplier\": 1.0}"};
 #define MOE_DEFAULTS "{\"attention_multiplier\": 1.0, \"num_experts\": 8, \"num_experts_per_tok\": 2"
-const Family family_granitemoe = {.name = "granitemoe", .build = build_moe, .reply_format = "plain", .since = "0.1",
-                                  .golden = "granitemoehybrid", .covers = "Granite 3.0 and 3.1 1B-A400M, 3B-A800M",
+const Family family_granitemoe = {.name = "granitemoe",
+                                  .build = build_moe,
+                                  .reply_format = "plain",
+                                  .since = "0.1",
+                                  .golden = "granitemoehybrid",
+                                  .covers = "Granite 3.0 and 3.1 1B-A400M, 3B-A800M",
                                   .defaults = MOE_DEFAULTS "}"};
-const Family family_granitemoeshared = {.name = "granitemoeshared", .build = build_moe, .reply_format = "plain", .since = "0.1",
-                                        .golden = "granitemoehybrid", .covers = "Granite with shared experts", .defaults = MOE_DEFAULTS "}"};
+const Family family_granitemoeshared = {.name = "granitemoeshared",
+                                        .build = build_moe,
+                                        .reply_format = "plain",
+                                        .since = "0.1",
+                                        .golden = "granitemoehybrid",
+                                        .covers = "Granite with shared experts",
+                                        .defaults = MOE_DEFAULTS "}"};
 const Family family_granitemoehybrid = {
-    .name = "granitemoehybrid", .build = build_hybrid, .reply_format = "plain", .since = "0.1", .golden = "granitemoehybrid",
+    .name = "granitemoehybrid",
+    .build = build_hybrid,
+    .reply_format = "plain",
+    .since = "0.1",
+    .golden = "granitemoehybrid",
     .covers = "Granite 4.0 H-Micro, H-Tiny, H-Small, Micro, 1B and 350M",
     .defaults = MOE_DEFAULTS ", \"mamba_n_heads\": 128, \"mamba_d_state\": 256, \"shared_intermediate_size\": 1024}"};

@@ -1,5 +1,5 @@
-/* lfm2.c - LFM2: gated short convolutions, here and there an attention layer; experts in the larger ones; the last norm is
- * called embedding_norm. Liquid AI 2025. */
+/* lfm2.c - LFM2: gated short convolutions, here and there an attention layer; experts in the larger ones; the last norm
+ * is called embedding_norm. Liquid AI 2025. */
 #include "graph/graph.h"
 
 static bool is_attention(const Cfg *c, int i) {
@@ -10,7 +10,8 @@ static bool is_attention(const Cfg *c, int i) {
 
 static Val mix(Graph *g, const Cfg *c, Val x, int i) {
     if (!is_attention(c, i))
-        return short_conv(g, x, (ShortConv){.taps = cfg_int(c, "conv_L_cache", 3), .bias = cfg_bool(c, "conv_bias", false)});
+        return short_conv(g, x,
+                          (ShortConv){.taps = cfg_int(c, "conv_L_cache", 3), .bias = cfg_bool(c, "conv_bias", false)});
     Attn a = attn_of(g, c);
     a.q_norm = "q_layernorm";
     a.k_norm = "k_layernorm";
@@ -33,7 +34,8 @@ static int ffn_dim(const Cfg *c) {
 }
 
 static Val forward(Graph *g, Val x, int dim) {
-    return ffn(g, x, (Ffn){.dim = dim, .act = ACT_SILU, .gate = "w1", .up = "w3", .down = "w2", .scope = "feed_forward"});
+    return ffn(g, x,
+               (Ffn){.dim = dim, .act = ACT_SILU, .gate = "w1", .up = "w3", .down = "w2", .scope = "feed_forward"});
 }
 
 static Val block_dense(Graph *g, const Cfg *c, Val x, int i) {
@@ -59,13 +61,27 @@ static Val block_moe(Graph *g, const Cfg *c, Val x, int i) {
     return add(g, x, dense ? forward(g, h, cfg_need(c, "intermediate_size")) : experts(g, c, h));
 }
 
-static void build_dense(Graph *g, const Cfg *c) { decoder(g, c, block_dense, (Decoder){.norm = "embedding_norm"}); }
-static void build_moe(Graph *g, const Cfg *c) { decoder(g, c, block_moe, (Decoder){.norm = "embedding_norm"}); }
+static void build_dense(Graph *g, const Cfg *c) {
+    decoder(g, c, block_dense, (Decoder){.norm = "embedding_norm"});
+}
+static void build_moe(Graph *g, const Cfg *c) {
+    decoder(g, c, block_moe, (Decoder){.norm = "embedding_norm"});
+}
 
 #define DEFAULTS "\"tie_word_embeddings\": true, \"rope_theta\": 1e6, \"num_key_value_heads\": 8"
 
-const Family family_lfm2 = {.name = "lfm2", .build = build_dense, .reply_format = "plain", .since = "0.1", .golden = "lfm2",
-                            .covers = "LFM2 and LFM2.5, 230M to 2.6B", .defaults = "{" DEFAULTS "}"};
+const Family family_lfm2 = {.name = "lfm2",
+                            .build = build_dense,
+                            .reply_format = "plain",
+                            .since = "0.1",
+                            .golden = "lfm2",
+                            .covers = "LFM2 and LFM2.5, 230M to 2.6B",
+                            .defaults = "{" DEFAULTS "}"};
 const Family family_lfm2_moe = {
-    .name = "lfm2_moe", .build = build_moe, .reply_format = "plain", .since = "0.1", .golden = "lfm2", .covers = "LFM2-8B-A1B, LFM2.5-8B-A1B",
+    .name = "lfm2_moe",
+    .build = build_moe,
+    .reply_format = "plain",
+    .since = "0.1",
+    .golden = "lfm2",
+    .covers = "LFM2-8B-A1B, LFM2.5-8B-A1B",
     .defaults = "{" DEFAULTS ", \"num_experts\": 32, \"num_experts_per_tok\": 4, \"moe_intermediate_size\": 1792}"};

@@ -1,5 +1,5 @@
-/* nemotron_h.c - Nemotron-H, Nemotron Nano 2 and Nemotron 3: a layer is one thing only, Mamba-2, attention without positions,
- * a feed-forward block or experts; neither has a gate, both square what is above zero. NVIDIA 2025. */
+/* nemotron_h.c - Nemotron-H, Nemotron Nano 2 and Nemotron 3: a layer is one thing only, Mamba-2, attention without
+ * positions, a feed-forward block or experts; neither has a gate, both square what is above zero. NVIDIA 2025. */
 #include "graph/graph.h"
 
 #include <string.h>
@@ -42,7 +42,9 @@ static Val attend_all(Graph *g, const Cfg *c, Val x) {
 }
 
 static Ffn plain(Graph *g, const Cfg *c) {
-    Ffn f = {.no_gate = true, .act = cfg_has(c, "mlp_hidden_act") ? act_of(g, c, "mlp_hidden_act") : ACT_RELU2, .scope = "mixer"};
+    Ffn f = {.no_gate = true,
+             .act = cfg_has(c, "mlp_hidden_act") ? act_of(g, c, "mlp_hidden_act") : ACT_RELU2,
+             .scope = "mixer"};
     f.bias = cfg_bool(c, "mlp_bias", false);
     return f;
 }
@@ -72,10 +74,14 @@ static Val experts(Graph *g, const Cfg *c, Val x) {
 static Val block(Graph *g, const Cfg *c, Val x, int i) {
     const Val h = norm(g, x, "norm");
     switch (kind_of(c, i)) {
-    case KIND_MAMBA: return add(g, x, state_space(g, c, h));
-    case KIND_ATTENTION: return add(g, x, attend_all(g, c, h));
-    case KIND_EXPERTS: return add(g, x, experts(g, c, h));
-    case KIND_FFN: break;
+    case KIND_MAMBA:
+        return add(g, x, state_space(g, c, h));
+    case KIND_ATTENTION:
+        return add(g, x, attend_all(g, c, h));
+    case KIND_EXPERTS:
+        return add(g, x, experts(g, c, h));
+    case KIND_FFN:
+        break;
     }
     Ffn f = plain(g, c);
     f.dim = cfg_need_at(c, "intermediate_size", i);
@@ -87,11 +93,15 @@ static void build(Graph *g, const Cfg *c) {
     decoder(g, c, block, (Decoder){.norm = "norm_f"});
 }
 
-#define DEFAULTS                                                                                                        \
-    "{\"vocab_size\": 131072, \"hidden_size\": 4096, \"num_attention_heads\": 32, \"num_key_value_heads\": 8,"          \
-    " \"head_dim\": 128, \"intermediate_size\": 21504, \"ssm_state_size\": 128, \"mamba_num_heads\": 128,"              \
+#define DEFAULTS                                                                                                       \
+    "{\"vocab_size\": 131072, \"hidden_size\": 4096, \"num_attention_heads\": 32, \"num_key_value_heads\": 8,"         \
+    " \"head_dim\": 128, \"intermediate_size\": 21504, \"ssm_state_size\": 128, \"mamba_num_heads\": 128,"             \
     " \"mamba_head_dim\": 64, \"n_groups\": 8, \"layer_norm_epsilon\": 1e-5}"
 
-const Family family_nemotron_h = {.name = "nemotron_h", .build = build, .reply_format = "plain", .since = "0.1",
-                                  .golden = "nemotron_h", .defaults = DEFAULTS,
+const Family family_nemotron_h = {.name = "nemotron_h",
+                                  .build = build,
+                                  .reply_format = "plain",
+                                  .since = "0.1",
+                                  .golden = "nemotron_h",
+                                  .defaults = DEFAULTS,
                                   .covers = "Nemotron-H, Nemotron Nano 2, Nemotron 3 Nano and Super"};

@@ -227,10 +227,11 @@ static bool has_zeros(const MetaValue *v) {
     return false;
 }
 
-/* In networks of several kinds of layers, those without key/value heads are something else: a feed-forward block where a
- * width is given for some of the layers only, this one among them, else a layer with a state. */
+/* In networks of several kinds of layers, those without key/value heads are something else: a feed-forward block where
+ * a width is given for some of the layers only, this one among them, else a layer with a state. */
 static bool copy_kinds(const ModelFiles *files, const char *arch, json_t *config) {
-    const MetaValue *heads = meta_of(files, arch, "attention.head_count_kv"), *widths = meta_of(files, arch, "feed_forward_length");
+    const MetaValue *heads = meta_of(files, arch, "attention.head_count_kv");
+    const MetaValue *widths = meta_of(files, arch, "feed_forward_length");
     if (!has_zeros(heads) || json_object_get(config, "layer_types") != NULL)
         return true;
     const bool apart = has_zeros(widths);
@@ -296,7 +297,8 @@ static bool fill(const ModelFiles *files, const char *arch, const ArchRow *row, 
     for (size_t i = 0; done && i < COUNT(keys); i++)
         done = copy_key(files, arch, keys[i].gguf, config, keys[i].config);
     done = done && fill_head_dim(files, arch, config) && copy_rope(files, arch, config) && copy_pattern(files, arch, config) &&
-           copy_kinds(files, arch, config) && copy_latent(files, arch, config) && copy_scoring(files, arch, config) && take_predicting_layers(config);
+           copy_kinds(files, arch, config) && copy_latent(files, arch, config) && copy_scoring(files, arch, config) &&
+           take_predicting_layers(config);
     if (done && vocabulary(files) > 0)
         done = set(config, "vocab_size", json_integer((json_int_t)vocabulary(files)));
     if (done && row != NULL && row->implied != NULL) {

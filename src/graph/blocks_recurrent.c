@@ -83,7 +83,7 @@ Mamba mamba_of(Graph *g, const Cfg *c) {
         graph_fail(g, "config.json: a state space of %d heads for a width of %lld", m.heads, (long long)inner);
     m.head_width = given ? cfg_need(c, "mamba_d_head") : graph_ok(g) ? (int)inner / m.heads : 1;
     if (cfg_real_at(c, "time_step_limit", 0, 0) > 0 || cfg_real_at(c, "time_step_limit", 1, INFINITY) < INFINITY)
-        cfg_refuse(c, "config.json: time_step_limit: time steps with bounds other than 0 and infinity are not supported");
+        cfg_refuse(c, "config.json: time_step_limit: bounds other than 0 and infinity are not supported");
     return m;
 }
 
