@@ -45,6 +45,7 @@ static const Tensor *find_spelled(const Binder *b, const char *name) {
         {"model.", "model.text_model."},     {"model.", "language_model."},        {"model.", ""},
         {"model.", "thinker.model."},        {"lm_head.", "thinker.lm_head."},     {"model.", "transformer."},
         {"lm_head.", "model.language_model.lm_head."}, {"model.embed_tokens.", "embed."}, {"lm_head.", "head."},
+        {"model.embed_tokens.", "model.word_embeddings."},
     };
     for (size_t i = 0; i < COUNT(prefixes) && t == NULL; i++) {
         if (!starts_with(name, prefixes[i].from))
@@ -512,6 +513,10 @@ static Status bind_experts(Weights *w, const Binder *b, const WeightDecl *d, Wei
     return OK;
 }
 
+static float mapped(VectorMap map, float x) {
+    return map == MAP_NONE ? x : map == MAP_EXP ? expf(x) : -expf(x);
+}
+
 static Status bind_vector(Weights *w, const Binder *b, const WeightDecl *d, Weight *weight, Error *err) {
     const ExpertLayout *part = &d->layout[0];
     const size_t n = (size_t)d->rows * (size_t)d->cols;
@@ -539,7 +544,7 @@ static Status bind_vector(Weights *w, const Binder *b, const WeightDecl *d, Weig
             from += parts == 1 ? i : part->interleaved ? i * parts + (size_t)part->part : (size_t)part->part * cols + i;
             if (d->transposed)
                 from = (size_t)d->begin + i * (size_t)d->rows + r;
-            weight->vector[r * cols + i] = d->map == MAP_NEG_EXP ? -expf(all[from]) : all[from];
+            weight->vector[r * cols + i] = mapped(d->map, all[from]);
         }
     mem_free(all);
     w->copied_bytes += n * sizeof(float);

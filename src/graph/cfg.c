@@ -48,6 +48,7 @@ static const char *const aliases[][6] = {
     {"linear_key_head_dim", "mamba_d_state", "ssm_state_size"},
     {"linear_value_head_dim", "mamba_d_head", "mamba_head_dim"},
     {"linear_conv_kernel_dim", "mamba_d_conv", "conv_kernel", "short_conv_kernel_size"},
+    {"linear_lower_bound", "kda_lower_bound"},
 };
 
 /* What can stand in a configuration without changing what the text model computes. */
@@ -66,7 +67,7 @@ static const char *const harmless[] = {
     "eod_token_id", "eoi_token_id", "boa_token_id", "eoa_token_index", "_attn_implementation", "attn_implementation",
     "quantization_config", "compression_config", "unsloth_version", "mamba_ssm_dtype", "max_position_embeddings",
     "model_max_length", "head_dim_original", "cross_attention_hidden_size", "add_cross_attention", "prefix", "pruned_heads",
-    "residual_dropout",
+    "residual_dropout", "mtp_loss_scaling_factor", "mtp_loss_coef",
 };
 
 Status cfg_open(const json_t *config, bool gguf, Cfg **out, Error *err) {
@@ -319,9 +320,22 @@ bool layer_is_local(const Cfg *c, int i, int every) {
 }
 
 bool layer_is_sparse(const Cfg *c, int i) {
+    const int first = cfg_int(c, "first_k_dense_replace", 0);
     if (cfg_list_length(c, "mlp_layer_types") > 0)
         return strcmp(cfg_str_at(c, "mlp_layer_types", i, ""), "sparse") == 0;
-    return i >= cfg_int(c, "first_k_dense_replace", 0);
+    return i >= first;
+}
+
+bool layer_has_index(const Cfg *c, int i) {
+    if (cfg_has(c, "indexer_types")) {
+        const char *word = cfg_str_at(c, "indexer_types", i, NULL);
+        return word != NULL ? strcmp(word, "full") == 0 : cfg_is_gguf(c) && cfg_int_at(c, "indexer_types", i, 1) != 0;
+    }
+    const char *pattern = cfg_str(c, "index_topk_pattern", NULL);
+    if (pattern != NULL)
+        return (size_t)i >= strlen(pattern) || pattern[i] == 'F';
+    const int every = cfg_int(c, "index_topk_freq", 1), offset = cfg_int(c, "index_skip_topk_offset", 2);
+    return every <= 1 || i - offset + 1 <= 0 || (i - offset + 1) % every == 0;
 }
 
 const char *cfg_model_type(const Cfg *c) {

@@ -43,6 +43,10 @@ bool layer_is_local(const Cfg *c, int i, int every);
  * every layer from first_k_dense_replace on. */
 bool layer_is_sparse(const Cfg *c, int i);
 
+/* Whether layer i chooses the entries that it attends to by an index of its own, or goes by an earlier layer's choice:
+ * indexer_types, index_topk_pattern, or index_topk_freq with index_skip_topk_offset. */
+bool layer_has_index(const Cfg *c, int i);
+
 /* The configuration came from a GGUF file (whose rows or constants may be arranged otherwise). */
 bool cfg_is_gguf(const Cfg *c);
 

@@ -41,7 +41,7 @@ void norm_style(Graph *g, NormKind kind, float eps, bool plus_one);
 float norm_eps(const Graph *g);
 
 /* What becomes of a vector of weights when it is read. (GGUF files hold it done: there it is MAP_NONE for all.) */
-typedef enum VectorMap { MAP_NONE, MAP_NEG_EXP /* -e^w */ } VectorMap;
+typedef enum VectorMap { MAP_NONE, MAP_NEG_EXP /* -e^w */, MAP_EXP /* e^w */ } VectorMap;
 
 /* ---- simple operations ----------------------------------------------------------------------------------------------- */
 
@@ -270,7 +270,7 @@ Val attention(Graph *g, Val x, Attn spec);
 typedef struct Mla {
     int heads;
     int q_rank;               /* 0: q_proj gives the query at once */
-    int kv_rank, nope_dim, rope_dim, value_dim;
+    int kv_rank, nope_dim, rope_dim, value_dim; /* rope_dim 0: the keys have no such part */
     Rope rope;                /* dim 0: the rope_dim numbers are used unrotated */
     float scale;              /* of the products; 0 = 1 / sqrt(nope_dim + rope_dim) */
     float q_scale, kv_scale;  /* multiply query and row; 0 = 1 */
@@ -279,6 +279,7 @@ typedef struct Mla {
     int temp_floor, temp_plus;
     const char *gate;         /* projection to one number per head: the head's result *= sigmoid of it */
     const char *scope;        /* NULL = "self_attn" */
+    const char *out;          /* NULL = "o_proj" */
     /* Sparse: chooses the entries. x is the block's input, q_low the query's narrow row. NULL = all are seen. */
     Val (*choose)(Graph *g, const Cfg *c, Val x, Val q_low);
     int span;                 /* as in Attend */
@@ -328,6 +329,19 @@ typedef struct DeltaNet {
 } DeltaNet;
 DeltaNet delta_net_of(Graph *g, const Cfg *c); /* the usual keys, linear_num_key_heads and so on */
 Val delta_net(Graph *g, Val x, DeltaNet spec);
+
+/* KDA (arXiv 2510.26692): a delta net in which each channel of the key fades by itself. Its decay is
+ * e^(-rate softplus(f + dt_bias)), or e^(lower_bound sigmoid(rate (f + dt_bias))), with a rate for each head. */
+typedef struct Kda {
+    int heads, head_dim, taps;
+    bool low_rank;             /* f and the output's gate by way of head_dim numbers: f_a_proj, f_b_proj, g_a_proj, g_b_proj */
+    float lower_bound;         /* of the decay's logarithm; 0: there is none */
+    VectorMap rate;            /* MAP_EXP, or MAP_NEG_EXP where GGUF files hold -e^A_log (0 = that) */
+    Act act;                   /* of the convolutions; ACT_NONE = SiLU */
+    const char *scope, *out;   /* NULL = "self_attn", "o_proj" */
+} Kda;
+Kda kda_of(Graph *g, const Cfg *c); /* the usual keys, linear_num_heads and so on */
+Val kda(Graph *g, Val x, Kda spec);
 
 /* Mamba-2 (Dao & Gu 2024). */
 typedef struct Mamba {
