@@ -469,7 +469,8 @@ static Status bind_experts(Weights *w, const Binder *b, const WeightDecl *d, Wei
             for (int e = 0; e < d->count; e++) {
                 char name[512];
                 snprintf(name, sizeof name, layout->each, e);
-                TRY(matrix_named(w, b, name, (size_t)d->rows, (size_t)d->cols, &weight->matrices[e], &found, err));
+                const int rows = e + 1 == d->count && d->last_rows > 0 ? d->last_rows : d->rows;
+                TRY(matrix_named(w, b, name, (size_t)rows, (size_t)d->cols, &weight->matrices[e], &found, err));
                 if (!found && e == 0)
                     break;
                 FAIL_IF(!found, ERR_FORMAT, "tensor %s is missing, experts before it are there", name);
@@ -503,12 +504,13 @@ static Status bind_experts(Weights *w, const Binder *b, const WeightDecl *d, Wei
         }
     }
     /* GGUF's stack under the canonical name. */
-    TRY(matrix_named(w, b, d->name, (size_t)d->count * (size_t)d->rows, (size_t)d->cols, &tensor, &found, err));
+    const int last = d->last_rows > 0 ? d->last_rows : d->rows;
+    TRY(matrix_named(w, b, d->name, (size_t)(d->count - 1) * (size_t)d->rows + (size_t)last, (size_t)d->cols, &tensor, &found, err));
     if (!found)
         return missing(d, err);
     for (int e = 0; e < d->count; e++) {
         weight->matrices[e] = tensor;
-        TRY(rows_of(d->name, &weight->matrices[e], e * d->rows, d->rows, 1, err));
+        TRY(rows_of(d->name, &weight->matrices[e], e * d->rows, e + 1 == d->count ? last : d->rows, 1, err));
     }
     return OK;
 }

@@ -516,7 +516,8 @@ void decoder(Graph *g, const Cfg *c, BlockFn block, Decoder spec) {
     x = wanted_rows(g, x);
     if (spec.collapse != NULL)
         x = spec.collapse(g, c, x);
-    x = norm(g, x, spec.norm != NULL ? spec.norm : "norm");
+    if (spec.norm == NULL || spec.norm[0] != '\0')
+        x = norm(g, x, spec.norm != NULL ? spec.norm : "norm");
     pop(g);
     g->last_hidden = x;
     const bool tied = cfg_bool(c, "tie_word_embeddings", false) || (g->has_tensor != NULL && !has_tensor(g, "lm_head.weight"));

@@ -49,6 +49,11 @@ static const char *const aliases[][6] = {
     {"linear_value_head_dim", "mamba_d_head", "mamba_head_dim"},
     {"linear_conv_kernel_dim", "mamba_d_conv", "conv_kernel", "short_conv_kernel_size"},
     {"linear_lower_bound", "kda_lower_bound"},
+    {"hc_mult", "hc_count"},
+    /* indexes: heads, their width, how many tokens they choose */
+    {"index_n_heads", "indexer_n_heads"},
+    {"index_head_dim", "indexer_head_dim"},
+    {"index_topk", "indexer_budget"},
 };
 
 /* What can stand in a configuration without changing what the text model computes. */
@@ -67,7 +72,7 @@ static const char *const harmless[] = {
     "eod_token_id", "eoi_token_id", "boa_token_id", "eoa_token_index", "_attn_implementation", "attn_implementation",
     "quantization_config", "compression_config", "unsloth_version", "mamba_ssm_dtype", "max_position_embeddings",
     "model_max_length", "head_dim_original", "cross_attention_hidden_size", "add_cross_attention", "prefix", "pruned_heads",
-    "residual_dropout", "mtp_loss_scaling_factor", "mtp_loss_coef",
+    "residual_dropout", "mtp_loss_scaling_factor", "number_of_conv_states", "mtp_loss_coef",
 };
 
 Status cfg_open(const json_t *config, bool gguf, Cfg **out, Error *err) {
@@ -284,6 +289,11 @@ int cfg_need_at(const Cfg *c, const char *key, int i) {
 
 int cfg_int_at(const Cfg *c, const char *key, int i, int otherwise) {
     return int_of(c, key, element(c, key, i), otherwise);
+}
+
+int64_t cfg_long_at(const Cfg *c, const char *key, int i, int64_t otherwise) {
+    const json_t *value = element(c, key, i);
+    return json_is_integer(value) ? json_integer_value(value) : otherwise;
 }
 
 float cfg_real_at(const Cfg *c, const char *key, int i, float otherwise) {

@@ -9,6 +9,7 @@
 #include "base/status.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 typedef struct Cfg Cfg;
 
@@ -27,6 +28,7 @@ int cfg_need(const Cfg *c, const char *key);
 int cfg_list_length(const Cfg *c, const char *key); /* 0 when absent, -1 when it is a single value */
 int cfg_need_at(const Cfg *c, const char *key, int i);
 int cfg_int_at(const Cfg *c, const char *key, int i, int otherwise);
+int64_t cfg_long_at(const Cfg *c, const char *key, int i, int64_t otherwise);
 float cfg_real_at(const Cfg *c, const char *key, int i, float otherwise);
 const char *cfg_str_at(const Cfg *c, const char *key, int i, const char *otherwise);
 /* True when the list of whole numbers holds i. */

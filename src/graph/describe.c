@@ -5,7 +5,8 @@
 #include "graph/cache.h"
 
 static uint64_t numbers_of(const WeightDecl *d) {
-    return (uint64_t)d->rows * (uint64_t)d->cols * (uint64_t)d->count;
+    const uint64_t missing = d->last_rows > 0 ? (uint64_t)(d->rows - d->last_rows) : 0;
+    return ((uint64_t)d->rows * (uint64_t)d->count - missing) * (uint64_t)d->cols;
 }
 
 /* The share of a layer's experts that a token uses: [used, experts] of the operation that multiplies with them. */
@@ -42,7 +43,7 @@ ParameterCount graph_parameters(const Graph *g) {
         n.active += numbers;
     }
     for (int i = 0; i < g->n_op; i++)
-        if (g->ops[i].kind == OP_EMBED && g->ops[i].weight[0] >= 0)
+        if ((g->ops[i].kind == OP_EMBED || g->ops[i].kind == OP_NGRAM) && g->ops[i].weight[0] >= 0)
             n.table += numbers_of(&g->weights[g->ops[i].weight[0]]);
     return n;
 }
@@ -70,6 +71,7 @@ static const char *kind_word(OpKind kind) {
         [OP_LINEAR] = "linear", [OP_GROUPED] = "grouped linear", [OP_EXPERTS_UP] = "experts up",
         [OP_EXPERTS_DOWN] = "experts down", [OP_STORE] = "store", [OP_ATTEND] = "attend",
         [OP_CONV] = "convolve", [OP_RECUR] = "recur",
+        [OP_TOKEN] = "token", [OP_NGRAM] = "embed runs", [OP_DOT] = "products of runs",
         [OP_CHOOSE] = "choose entries", [OP_POOL] = "pool tokens", [OP_HYPER_WEIGHTS] = "stream weights",
         [OP_HYPER_COLLAPSE] = "collapse streams", [OP_HYPER_EXPAND] = "expand streams",
     };

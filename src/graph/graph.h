@@ -120,7 +120,7 @@ typedef struct Decoder {
     float logit_scale;   /* 0 = none; multiplies the logits */
     float softcap;       /* of the logits; 0 = none */
     bool head_bias;      /* lm_head.bias */
-    const char *norm;    /* NULL = "norm" */
+    const char *norm;    /* NULL = "norm", "" = none */
     const char *prefix;  /* NULL = "model" */
     Val (*prepare)(Graph *g, const Cfg *c, Val x); /* from the embedding: something that all layers use */
     int streams;         /* the embedding is repeated so many times; 0 = once */
@@ -316,6 +316,25 @@ typedef struct Recur {
 /* query, key [T, key_heads * key_width], value [T, heads * value_width]; decay [T, heads] or [T, heads * key_width];
  * strength [T, heads] or NO_VAL (1) -> [T, heads * value_width] */
 Val recur(Graph *g, Val query, Val key, Val value, Val decay, Val strength, Recur spec);
+
+/* Rows of hashed tables for each run of 2 .. size tokens that ends with the token: op/op_ngram.h says which. The tables are
+ * one matrix "name.weight" [rows, width], or parts "name.shard_N.weight" of equal size, the last maybe smaller. */
+typedef struct Ngram {
+    int size, heads, width;       /* `heads` tables for each length; numbers in a row */
+    int stop;                     /* a token that runs do not reach across */
+    const int64_t *factors;       /* [size] */
+    const int64_t *sizes, *offsets; /* [(size - 1) * heads] rows; all owned by the graph */
+    int64_t rows;
+    int shards;                   /* 0 = one matrix */
+    const char *name;
+} Ngram;
+enum { NGRAM_LISTS = 256 };       /* tables at the most */
+/* [T, (size - 1) * heads * width], one after the other; x: any value of the tokens. */
+Val ngram(Graph *g, Val x, Ngram spec);
+/* n numbers that live as long as the description; NULL when there is no memory. */
+int64_t *graph_longs(Graph *g, int n);
+/* Products of the runs of a and b, times scale -> [T, runs]. root: sign(x) sqrt(max(|x|, 1e-6)) of them. */
+Val dot_runs(Graph *g, Val a, Val b, int runs, float scale, bool root);
 
 /* The layers that are built from them, each with its projections. */
 
