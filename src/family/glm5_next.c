@@ -22,7 +22,7 @@ static Val index_pools(Graph *g, const Cfg *c, Val x, Val low) {
     if (!cfg_bool(c, "index_kpool_always_select_tail", true))
         cfg_refuse(c, "config.json: index_kpool_always_select_tail false is not known");
     push(g, "indexer");
-    const Val q = linear(g, low, "wq_b", heads * dim, false, SPLIT_NONE);
+    const Val q = linear(g, low, "wq_b", width_product(g, heads, dim), false, SPLIT_NONE);
     const Val k = norm_layer(g, linear(g, x, "wk", dim, false, SPLIT_NONE), "k_norm", eps);
     const Val w = scale(g, linear_exact(g, x, "weights_proj", heads, false), 1.0f / sqrtf((float)heads));
     const Val gate = linear_exact(g, x, "index_kpool_compress_gate", dim, false);
@@ -43,9 +43,8 @@ static Val mix(Graph *g, const Cfg *c, Val x, int i) {
         Kda k = kda_of(g, c);
         if (cfg_is_gguf(c))
             k.heads = cfg_need(c, "num_attention_heads");
-        k.lower_bound = cfg_real(c, "linear_lower_bound", cfg_real(c, "linear_attn_config.gate_lower_bound", 0));
-        if (k.lower_bound == 0 && cfg_bool(c, "linear_attn_config.safe_gate", false))
-            k.lower_bound = -5;
+        const bool bounded = cfg_bool(c, "linear_attn_config.safe_gate", true);
+        k.lower_bound = cfg_real(c, "linear_attn_config.gate_lower_bound", bounded ? cfg_real(c, "linear_lower_bound", 0) : 0);
         return kda(g, x, k);
     }
     Mla m = mla_of(g, c);
@@ -66,7 +65,8 @@ static Val feed(Graph *g, const Cfg *c, Val x, int i) {
     if (strcmp(score, "sigmoid") != 0)
         cfg_refuse(c, "config.json: experts scored by %s, sigmoid is known for this family", score);
     Moe m = moe_of(g, c);
-    m.shared_dim = m.dim * cfg_int(c, "n_shared_experts", 1);
+    const int shared = cfg_int(c, "n_shared_experts", 1);
+    m.shared_dim = shared == 0 ? 0 : width_product(g, shared, m.dim);
     m.group_by_top2 = true;
     m.score = SCORE_SIGMOID;
     m.renormalise = cfg_bool(c, "norm_topk_prob", true);

@@ -11,9 +11,11 @@ static Val experts(Graph *g, const Cfg *c, Val x, Moe m) {
     m.experts = cfg_need(c, "num_experts");
     m.used = cfg_need(c, "num_experts_per_tok");
     m.dim = cfg_need(c, "moe_intermediate_size");
-    const int shared = cfg_int(c, "moe_shared_expert_intermediate_size", m.dim) * cfg_int(c, "n_shared_experts", 1);
-    m.shared_dim = cfg_is_gguf(c) ? cfg_int(c, "shared_expert_intermediate_size", shared) : shared;
-    m.groups = cfg_int(c, "n_group", 1);
+    const int shared = cfg_int(c, "n_shared_experts", 1);
+    m.shared_dim = shared == 0 ? 0 : width_product(g, shared, cfg_int(c, "moe_shared_expert_intermediate_size", m.dim));
+    if (cfg_is_gguf(c)) /* of all shared experts together */
+        m.shared_dim = cfg_int(c, "shared_expert_intermediate_size", m.shared_dim);
+    m.groups = cfg_bool(c, "use_grouped_topk", true) ? cfg_int(c, "n_group", 1) : 0;
     m.groups_used = cfg_int(c, "topk_group", 1);
     m.group_by_top2 = true;
     m.renormalise = cfg_bool(c, "norm_topk_prob", true);
@@ -88,6 +90,11 @@ static bool is_ling_delta(const Cfg *c, int i) {
     return every < 1 || (i + 1) % every != 0;
 }
 
+/* Ling 2.5 and 2.6 and their Ring models go by the same model_type. */
+static void refuse_lightning(const Cfg *c) {
+    cfg_refuse(c, "config.json: of bailing_hybrid, Ling 3 with Kimi delta attention is known, not models with lightning attention");
+}
+
 static Val ling_mix(Graph *g, const Cfg *c, Val x, int i) {
     if (!is_ling_delta(c, i)) {
         Mla m = mla_of(g, c);
@@ -96,6 +103,8 @@ static Val ling_mix(Graph *g, const Cfg *c, Val x, int i) {
         m.out = "dense";
         return mla(g, x, m);
     }
+    if (has_tensor(g, "attention.query_key_value.weight"))
+        refuse_lightning(c);
     Kda k = kda_of(g, c);
     k.heads = cfg_int(c, "linear_num_heads", cfg_need(c, "num_attention_heads"));
     k.head_dim = cfg_int(c, "linear_head_dim", cfg_int(c, "head_dim", 128));
@@ -119,8 +128,10 @@ static void ling_build(Graph *g, const Cfg *c) {
     static const char *const again[] = {"short_conv_kernel_size", "rope_theta"}; /* what other keys say, where both are there */
     for (size_t i = 0; i < COUNT(again); i++)
         (void)cfg_has(c, again[i]);
-    if (cfg_has(c, "group_norm_size") || cfg_str(c, "linear_attention_type", NULL) != NULL)
-        cfg_refuse(c, "config.json: of this family, layers of Kimi delta attention are known, not those of lightning attention");
+    if (cfg_has(c, "group_norm_size"))
+        refuse_lightning(c);
+    if (cfg_bool(c, "use_kda_lora", false))
+        cfg_refuse(c, "config.json: use_kda_lora is not known for this family");
     decoder(g, c, ling_block, (Decoder){0});
     predicting_layers(g, c, ling_block);
 }

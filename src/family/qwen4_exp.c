@@ -6,7 +6,10 @@
 #include <math.h>
 
 static int streams_of(const Cfg *c) {
-    return MAX(cfg_int(c, "hc_mult", 4), 1);
+    const int n = cfg_int(c, "hc_mult", 4), most = 64;
+    if (n < 1 || n > most)
+        cfg_refuse(c, "config.json: hc_count is %d, 1 to %d are known", n, most);
+    return n < 1 || n > most ? 1 : n;
 }
 
 /* ---- streams ---- */
@@ -63,17 +66,18 @@ static int ratio_of(const Cfg *c) {
 }
 
 static Val choose_runs(Graph *g, const Cfg *c, Val x) {
-    const int heads = cfg_need(c, "index_n_heads"), dim = cfg_need(c, "index_head_dim"), all = (heads + 1) * dim;
-    const int ratio = ratio_of(c);
+    const int heads = cfg_need(c, "index_n_heads"), dim = cfg_need(c, "index_head_dim"), ratio = ratio_of(c);
+    const int wide = width_product(g, heads, dim), most = 1 << 20; /* far more heads than choose() takes */
+    const int all = width_product(g, MIN(heads, most) + 1, dim);
     const Rope turn = rope_of(g, c, cfg_need(c, "head_dim"), NULL);
     if (cfg_int(c, "indexer_kv_heads", 1) != 1)
         cfg_refuse(c, "config.json: indexer_kv_heads is %d, 1 is known", cfg_int(c, "indexer_kv_heads", 1));
     push(g, "indexer");
     const bool apart = has_tensor(g, "q_proj.weight");
-    const Val q = apart ? linear(g, x, "q_proj", heads * dim, false, SPLIT_NONE)
-                        : linear_part(g, x, "index_qk_proj", all, 0, heads * dim, false, SPLIT_NONE);
+    const Val q = apart ? linear(g, x, "q_proj", wide, false, SPLIT_NONE)
+                        : linear_part(g, x, "index_qk_proj", all, 0, wide, false, SPLIT_NONE);
     const Val k = apart ? linear(g, x, "k_proj", dim, false, SPLIT_NONE)
-                        : linear_part(g, x, "index_qk_proj", all, heads * dim, dim, false, SPLIT_NONE);
+                        : linear_part(g, x, "index_qk_proj", all, wide, dim, false, SPLIT_NONE);
     const Val row = norm(g, pool_rows(g, k, NO_VAL, (Pool){.ratio = ratio, .width = dim}), "k_layernorm");
     const State keys = state_rows(g, "key", (RowState){.heads = 1, .width = dim, .stride = ratio});
     store(g, rope(g, row, turn, (RopeAt){.heads = 1, .stride = ratio}), keys);

@@ -73,20 +73,15 @@ Val delta_net(Graph *g, Val x, DeltaNet d) {
 /* ---- delta net with a decay for each channel ---------------------------------------------------------------------------- */
 
 Kda kda_of(Graph *g, const Cfg *c) {
-    Kda k = {.heads = cfg_int(c, "linear_num_heads", cfg_int(c, "linear_attn_config.num_heads", 32)),
-             .head_dim = cfg_int(c, "linear_head_dim", cfg_int(c, "linear_attn_config.head_dim", 128)),
-             .taps = cfg_int(c, "linear_conv_kernel_dim", cfg_int(c, "linear_attn_config.short_conv_kernel_size", 4)),
-             .low_rank = true, .act = act_of(g, c, "hidden_act")};
-    if (k.heads < 1 || k.head_dim < 1 || k.head_dim > (1 << 20) / k.heads) {
-        graph_fail(g, "config.json: linear attention of %d heads of width %d", k.heads, k.head_dim);
-        k.heads = k.head_dim = 1;
-    }
-    return k;
+    return (Kda){.heads = cfg_int(c, "linear_attn_config.num_heads", cfg_int(c, "linear_num_heads", 32)),
+                 .head_dim = cfg_int(c, "linear_attn_config.head_dim", cfg_int(c, "linear_head_dim", 128)),
+                 .taps = cfg_int(c, "linear_attn_config.short_conv_kernel_size", cfg_int(c, "linear_conv_kernel_dim", 4)),
+                 .low_rank = true, .act = act_of(g, c, "hidden_act")};
 }
 
 /* A projection to a number for each channel of each head. */
 static Val kda_gate(Graph *g, Val x, const Kda *k, const char *low, const char *high, const char *whole) {
-    const int all = k->heads * k->head_dim;
+    const int all = width_product(g, k->heads, k->head_dim);
     if (!k->low_rank)
         return linear(g, x, whole, all, false, SPLIT_ROWS);
     return linear(g, linear(g, x, low, k->head_dim, false, SPLIT_NONE), high, all, false, SPLIT_ROWS);
@@ -103,7 +98,9 @@ static Val kda_decay(Graph *g, Val f, const Kda *k) {
 }
 
 Val kda(Graph *g, Val x, Kda k) {
-    const int all = k.heads * k.head_dim, width = width_of(g, x);
+    const int all = width_product(g, k.heads, k.head_dim), width = width_of(g, x);
+    if (!graph_ok(g))
+        return NO_VAL;
     push(g, "%s", k.scope != NULL ? k.scope : "self_attn");
     const Val parts[] = {linear(g, x, "q_proj", all, false, SPLIT_ROWS), linear(g, x, "k_proj", all, false, SPLIT_ROWS),
                          linear(g, x, "v_proj", all, false, SPLIT_ROWS)};

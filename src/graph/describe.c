@@ -25,6 +25,14 @@ static void experts_of(const Graph *g, int weight, int *used, int *experts) {
     *used = *experts = 1;
 }
 
+/* Numbers of the rows that a token reads of hashed tables; 0: the weight is something else. */
+static uint64_t numbers_looked_up(const Graph *g, int weight) {
+    for (int i = 0; i < g->n_op; i++)
+        if (g->ops[i].kind == OP_NGRAM && g->ops[i].weight[0] == weight)
+            return (uint64_t)g->values[g->ops[i].out].width;
+    return 0;
+}
+
 ParameterCount graph_parameters(const Graph *g) {
     ParameterCount n = {0};
     for (int w = 0; w < g->n_weight; w++) {
@@ -39,11 +47,13 @@ ParameterCount graph_parameters(const Graph *g) {
             int used, experts;
             experts_of(g, w, &used, &experts);
             numbers = numbers / (uint64_t)experts * (uint64_t)MIN(used, experts);
+        } else if (d->role == WEIGHT_EXPERTS) { /* not shared out: a table in parts */
+            numbers = numbers_looked_up(g, w);
         }
         n.active += numbers;
     }
     for (int i = 0; i < g->n_op; i++)
-        if ((g->ops[i].kind == OP_EMBED || g->ops[i].kind == OP_NGRAM) && g->ops[i].weight[0] >= 0)
+        if (g->ops[i].kind == OP_EMBED && g->ops[i].weight[0] >= 0)
             n.table += numbers_of(&g->weights[g->ops[i].weight[0]]);
     return n;
 }

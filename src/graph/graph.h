@@ -29,6 +29,8 @@ void push(Graph *g, const char *format, ...) PRINTF_LIKE(2, 3); /* adds "name." 
 void pop(Graph *g);
 const Cfg *graph_cfg(const Graph *g);
 int width_of(const Graph *g, Val x);
+/* a * b as a width: for numbers that a configuration gives. The graph fails (and 1 is given) when that is no width. */
+int width_product(Graph *g, int a, int b);
 /* Whether the model's files hold a tensor of this name (under the scope): for optional parts that no key tells of. */
 bool has_tensor(const Graph *g, const char *name);
 
