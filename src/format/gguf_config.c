@@ -60,6 +60,11 @@ static const struct { const char *gguf, *config; } keys[] = {
     {"ssm.state_size", "ssm_state_size"},
     {"ssm.group_count", "n_groups"},
     {"ssm.time_step_rank", "mamba_num_heads"},
+    {"kda.head_dim", "linear_head_dim"},
+    {"kda.gate_lower_bound", "linear_lower_bound"},
+    {"kda.safe_gate", "kda_safe_gate"},
+    {"attention.indexer.kpool", "index_kpool"},
+    {"attention.indexer.kpool_select_tail", "index_kpool_always_select_tail"},
     {"attention.q_lora_rank", "q_lora_rank"},
     {"attention.kv_lora_rank", "kv_lora_rank"},
     {"attention.indexer.head_count", "index_n_heads"},
@@ -75,6 +80,15 @@ static const struct { const char *gguf, *config; } keys[] = {
     {"hyper_connection.count", "hc_mult"},
     {"hyper_connection.sinkhorn_iterations", "hc_sinkhorn_iters"},
     {"hyper_connection.epsilon", "hc_eps"},
+    {"hyper_connection.low_rank", "hc_lowrank"},
+    {"attention.recurrent_layers", "recurrent_layers"},
+    {"ple.ngram_size", "ngram_size"},
+    {"ple.heads_per_ngram", "heads_per_ngram"},
+    {"ple.conv_kernel", "ple_conv_kernel_size"},
+    {"ple.eos_token_id", "eos_token_id"},
+    {"ple.layer_multipliers", "ngram_factors"},
+    {"ple.head_vocab_sizes", "ngram_table_sizes"},
+    {"ple.head_offsets", "ngram_table_offsets"},
     {"hash_layer_count", "num_hash_layers"},
 };
 
@@ -301,6 +315,9 @@ static bool fill(const ModelFiles *files, const char *arch, const ArchRow *row, 
            take_predicting_layers(config);
     if (done && vocabulary(files) > 0)
         done = set(config, "vocab_size", json_integer((json_int_t)vocabulary(files)));
+    const Tensor *more = model_files_find(files, "per_layer_token_embd.weight");
+    if (done && more != NULL && more->n_dim == 2)
+        done = set(config, "vocab_size_per_layer_input", json_integer((json_int_t)more->dims[0]));
     if (done && row != NULL && row->implied != NULL) {
         json_t *implied;
         done = json_parse(row->implied, strlen(row->implied), "implied values", false, &implied, NULL) == OK &&
