@@ -52,6 +52,10 @@ static void test_numbers_ignore_the_locale(void **state) {
         text_append_char(&text, ' ');
         text_append_float(&text, 0.1f);
         assert_string_equal(text.bytes, "0.1 0.1");
+        text_clear(&text);
+        text_append_double_as(&text, 'f', 2, -1234.565);
+        text_append_double_as(&text, 'e', 3, 0.5);
+        assert_string_equal(text.bytes, "-1234.575.000e-01");
         text_free(&text);
         char buffer[16];
         assert_string_equal(format_bytes(1610612736, buffer), "1.5 GiB");

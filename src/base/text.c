@@ -114,6 +114,21 @@ bool text_append_float(Text *text, float number) {
     return append_shortest(text, (double)number, true);
 }
 
+bool text_append_double_as(Text *text, char style, int precision, double number) {
+    const char format[] = {'%', '.', '*', style, '\0'};
+    const int wanted = snprintf(NULL, 0, format, precision, number);
+    char *digits = wanted < 0 ? NULL : mem_alloc((size_t)wanted + 1, MEM_TEXT);
+    if (digits == NULL) {
+        text->failed = true;
+        return false;
+    }
+    snprintf(digits, (size_t)wanted + 1, format, precision, number);
+    point_of_c_locale(digits);
+    const bool done = text_append_str(text, digits);
+    mem_free(digits);
+    return done;
+}
+
 char *text_take(Text *text) {
     if (!text->failed && text->bytes == NULL)
         text_append(text, "", 0);

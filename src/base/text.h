@@ -27,6 +27,8 @@ bool text_append_code_point(Text *text, uint32_t code_point);
 bool text_append_double(Text *text, double number);
 /* Likewise for a float: 0.1f is written "0.1". */
 bool text_append_float(Text *text, float number);
+/* A finite number as printf's %.<precision><style> writes it in the C locale; style is one of e, E, f, g, G. */
+bool text_append_double_as(Text *text, char style, int precision, double number);
 /* Gives the bytes (NUL-terminated, free with mem_free) away and empties the Text; NULL when an append had failed. */
 char *text_take(Text *text);
 /* ERR_MEMORY when an append had failed. */

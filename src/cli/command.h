@@ -51,13 +51,16 @@ extern const Command command_bench;
 extern const Command command_inspect;
 extern const Command command_list;
 extern const Command command_logits;
+extern const Command command_perplexity;
 extern const Command command_pull;
+extern const Command command_reply;
 extern const Command command_rm;
 extern const Command command_run;
 extern const Command command_show;
-extern const Command command_verify;
+extern const Command command_template;
 extern const Command command_tokenize;
 extern const Command command_detokenize;
+extern const Command command_verify;
 
 /* Parses argv (after the command's name) and runs the command; prints the Error if one is set. */
 int command_start(const Command *command, int argc, char **argv);

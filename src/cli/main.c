@@ -15,13 +15,16 @@ static const Command *const commands[] = {
     &command_inspect,
     &command_list,
     &command_logits,
+    &command_perplexity,
     &command_pull,
+    &command_reply,
     &command_rm,
     &command_run,
     &command_show,
-    &command_verify,
+    &command_template,
     &command_tokenize,
     &command_detokenize,
+    &command_verify,
     NULL,
 };
 

@@ -1,19 +1,25 @@
-/* run.c - houle run: one answer, or a chat. */
+/* run_command.c - houle run: one answer, or a chat. */
+#include "cli/chat_loop.h"
 #include "cli/run_options.h"
 
 #include "base/clock.h"
 #include "base/text.h"
-#include "engine/generate.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static struct {
-    const char *ids, *precision, *cache;
-    bool print_ids, ignore_eos;
-    int64_t n, ctx, threads, top_k, seed;
-    double temp, top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
-} want = {.precision = "fast", .cache = "f16", .n = -1, .temp = -1, .top_k = -1, .top_p = -1, .min_p = -1, .repeat_penalty = -1};
+    const char *ids, *precision, *cache, *system, *first;
+    StringList stops, dry_breakers;
+    bool print_ids, ignore_eos, raw, json, think, think_given, verbose;
+    int64_t n, ctx, threads, top_k, seed, repeat_last, dry_allowed, dry_last;
+    double temp, top_p, min_p, typical_p, repeat_penalty, presence_penalty, frequency_penalty, dry_multiplier, dry_base;
+    double xtc_probability, xtc_threshold;
+    bool seed_given;
+} want = {.precision = "fast", .cache = "f16", .n = -1, .temp = -1, .top_k = -1, .top_p = -1, .min_p = -1, .typical_p = 1,
+          .repeat_penalty = -1, .repeat_last = -1, .dry_base = 1.75, .dry_allowed = 2, .dry_last = -1, .xtc_threshold = 0.1};
 
 /* What the user says, over what the model's files say, over our defaults. */
 static SampleSpec sampling_of(const Model *model) {
@@ -35,7 +41,15 @@ static SampleSpec sampling_of(const Model *model) {
         s.top_k = (int)MIN(top_k, 1 << 20);
     s.presence_penalty = (float)want.presence_penalty;
     s.frequency_penalty = (float)want.frequency_penalty;
-    s.seed = (uint64_t)want.seed;
+    s.penalty_last = (int)MIN(want.repeat_last, INT32_MAX);
+    s.typical_p = (float)want.typical_p;
+    s.dry_multiplier = (float)want.dry_multiplier;
+    s.dry_base = (float)want.dry_base;
+    s.dry_allowed = (int)MIN(want.dry_allowed, INT32_MAX);
+    s.dry_last = (int)MIN(want.dry_last, INT32_MAX);
+    s.xtc_probability = (float)want.xtc_probability;
+    s.xtc_threshold = (float)want.xtc_threshold;
+    s.seed = want.seed_given ? (uint64_t)want.seed : clock_ns();
     return s;
 }
 
@@ -67,14 +81,118 @@ static Status run_ids(Session *session, Error *err) {
     return status;
 }
 
+/* The whole of standard input. NUL bytes would cut the text short, so they are refused like what is no UTF-8. */
+static Status read_input(Text *text, Error *err) {
+    char block[1 << 16];
+    for (;;) {
+        const ssize_t got = read(STDIN_FILENO, block, sizeof block);
+        if (got < 0 && errno == EINTR && !cli_interrupted())
+            continue;
+        FAIL_IF(got < 0, ERR_IO, "standard input: %s", strerror(errno));
+        if (got == 0)
+            break;
+        FAIL_IF(text->count + (size_t)got > 1u << 30, ERR_LIMIT, "standard input: more than 1 GiB");
+        text_append(text, block, (size_t)got);
+    }
+    text_append(text, "", 0);
+    TRY(text_check(text, err));
+    size_t at = 0;
+    int bad;
+    for (uint32_t code; at < text->count; at += (size_t)bad) {
+        bad = utf8_decode(text->bytes + at, text->count - at, &code, &(int){0});
+        FAIL_IF(bad == 0 || text->bytes[at] == '\0', ERR_ARGUMENT, "standard input: byte %zu is %s; UTF-8 text is expected", at,
+                bad == 0 ? "not valid UTF-8" : "NUL");
+    }
+    while (text->count > 0 && text->bytes[text->count - 1] == '\n')
+        text->bytes[--text->count] = '\0';
+    return OK;
+}
+
+static Status one_shot(Chat *chat, const char *prompt, Error *err) {
+    Text input = {0};
+    Status status = OK;
+    if (prompt == NULL) {
+        status = read_input(&input, err);
+        prompt = input.bytes;
+    }
+    if (status == OK && (prompt == NULL || prompt[0] == '\0'))
+        status = error_set(err, ERR_ARGUMENT, "the prompt is empty");
+    if (status == OK)
+        status = want.raw ? chat_continue(chat, prompt, err) : chat_say(chat, prompt, err);
+    text_free(&input);
+    return status;
+}
+
+/* The tokens at which repetitions that --dry-* counts begin anew: all whose text contains one of the breakers. */
+static Status dry_breakers(const Model *model, SampleSpec *s, int32_t **list, Error *err) {
+    static const char *const usual[] = {"\n", ":", "\"", "*"};
+    *list = NULL;
+    if (s->dry_multiplier == 0)
+        return OK;
+    const Tokenizer *tokenizer;
+    TRY(model_tokenizer(model, &tokenizer, err));
+    const bool given = want.dry_breakers.count > 0;
+    const int n = given ? want.dry_breakers.count : (int)COUNT(usual);
+    size_t capacity = 0;
+    for (int32_t id = 0; id < tokenizer_count(tokenizer); id++) {
+        const char *bytes;
+        size_t count;
+        bool breaks = false;
+        if (!tokenizer_piece(tokenizer, id, &bytes, &count))
+            continue;
+        for (int i = 0; i < n && !breaks; i++) {
+            const char *breaker = given ? want.dry_breakers.items[i] : usual[i];
+            breaks = breaker[0] != '\0' && count > 0 && memmem(bytes, count, breaker, strlen(breaker)) != NULL;
+        }
+        if (!breaks)
+            continue;
+        if (!mem_grow((void **)list, &capacity, (size_t)s->n_dry_breaker + 1, sizeof **list, MEM_MISC)) {
+            mem_free(*list);
+            *list = NULL;
+            return error_set(err, ERR_MEMORY, "no memory for --dry-breaker");
+        }
+        (*list)[s->n_dry_breaker++] = id;
+    }
+    s->dry_breakers = *list;
+    return OK;
+}
+
+static Status run_text(Session *session, const char *prompt, Error *err) {
+    const bool chatting = (prompt == NULL || want.first != NULL) && !want.json && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+    ChatSettings settings = {
+        .sample = sampling_of(session_model(session)), .most_tokens = want.n, .raw = want.raw, .json = want.json,
+        .ignore_end = want.ignore_eos, .verbose = want.verbose, .thinking_given = want.think_given, .thinking = want.think,
+        .stops = want.stops.items, .n_stop = want.stops.count,
+    };
+    int32_t *breakers;
+    TRY(dry_breakers(session_model(session), &settings.sample, &breakers, err));
+    Chat *chat = NULL;
+    Status status = chat_open(session, &settings, &chat, err);
+    if (status == OK && want.system != NULL)
+        status = chat_set_system(chat, want.system, err);
+    cli_catch_interrupt();
+    if (status == OK && chatting)
+        status = chat_loop(chat, want.first, err);
+    else if (status == OK)
+        status = one_shot(chat, prompt != NULL ? prompt : want.first, err);
+    chat_close(chat);
+    mem_free(breakers);
+    return status;
+}
+
 static int run(int n_argument, char **arguments, Error *err) {
-    (void)n_argument;
     Model *model = NULL;
     Session *session = NULL;
     SessionSpec spec = {0};
     Status status = parse_precision(want.precision, &spec.precision, err);
     if (status == OK)
         status = parse_cache_type(want.cache, &spec.cache_type, err);
+    if (status == OK && want.first != NULL && n_argument > 1)
+        status = error_set(err, ERR_ARGUMENT, "--first begins a chat; it cannot stand beside a prompt");
+    if (status == OK && want.ids != NULL && n_argument > 1)
+        status = error_set(err, ERR_ARGUMENT, "--ids takes the place of the prompt");
+    if (status == OK && want.print_ids && want.ids == NULL)
+        status = error_set(err, ERR_ARGUMENT, "--print-ids goes with --ids");
     if (status == OK)
         status = cli_pool((int)want.threads, &spec.pool, err);
     if (status == OK)
@@ -85,7 +203,7 @@ static int run(int n_argument, char **arguments, Error *err) {
         status = session_open(model, spec, &session, err);
     }
     if (status == OK)
-        status = run_ids(session, err);
+        status = want.ids != NULL ? run_ids(session, err) : run_text(session, n_argument > 1 ? arguments[1] : NULL, err);
     session_close(session);
     model_close(model);
     return status == OK ? 0 : 1;
@@ -93,14 +211,31 @@ static int run(int n_argument, char **arguments, Error *err) {
 
 static const Option options[] = {
     {"n", OPT_INT, &want.n, "N", "generate at most N tokens", NULL},
+    {"system", OPT_STRING, &want.system, "TEXT", "what the model is told before everything", NULL},
+    {"first", OPT_STRING, &want.first, "TEXT", "begin the chat with this question", NULL},
+    {"raw", OPT_FLAG, &want.raw, NULL, "continue the prompt as it stands, without the chat template", NULL},
+    {"think", OPT_FLAG, &want.think, NULL, "ask for reasoning; --no-think asks for none (where the model has the choice)",
+     &want.think_given},
+    {"stop", OPT_LIST, &want.stops, "TEXT", "end the answer where this text appears (may be repeated)", NULL},
+    {"json", OPT_FLAG, &want.json, NULL, "print the answer as a JSON object", NULL},
+    {"v", OPT_FLAG, &want.verbose, NULL, "tell the time to the first token and the speeds", NULL},
     {"temp", OPT_REAL, &want.temp, "T", "temperature; 0 always takes the likeliest token", NULL},
     {"top-k", OPT_INT, &want.top_k, "N", "choose among the N likeliest (0 = all)", NULL},
     {"top-p", OPT_REAL, &want.top_p, "P", "choose among the likeliest that together have probability P", NULL},
     {"min-p", OPT_REAL, &want.min_p, "P", "leave out tokens less likely than P times the likeliest", NULL},
+    {"typical-p", OPT_REAL, &want.typical_p, "P", "choose among the most typical that together have probability P (1 = off)", NULL},
+    {"xtc-probability", OPT_REAL, &want.xtc_probability, "P", "chance of leaving out the top choices (0 = off)", NULL},
+    {"xtc-threshold", OPT_REAL, &want.xtc_threshold, "P", "top choices are those over this probability (0.1)", NULL},
     {"repeat-penalty", OPT_REAL, &want.repeat_penalty, "X", "divide the logits of tokens that occurred by X (1 = off)", NULL},
+    {"repeat-last", OPT_INT, &want.repeat_last, "N", "tokens that the penalties look back at (-1 = all)", NULL},
     {"presence-penalty", OPT_REAL, &want.presence_penalty, "X", "lower the logits of tokens that occurred in the answer", NULL},
     {"frequency-penalty", OPT_REAL, &want.frequency_penalty, "X", "lower them by X for each occurrence", NULL},
-    {"seed", OPT_INT, &want.seed, "N", "seed of the draws", NULL},
+    {"dry-multiplier", OPT_REAL, &want.dry_multiplier, "X", "strength of the penalty on repeating sequences (0 = off)", NULL},
+    {"dry-base", OPT_REAL, &want.dry_base, "X", "its growth with the length of the repetition (1.75)", NULL},
+    {"dry-allowed", OPT_INT, &want.dry_allowed, "N", "repetitions of this length are free (2)", NULL},
+    {"dry-last", OPT_INT, &want.dry_last, "N", "tokens that it looks back at (-1 = all)", NULL},
+    {"dry-breaker", OPT_LIST, &want.dry_breakers, "TEXT", "repetitions end at this text (newline, colon, quote, star)", NULL},
+    {"seed", OPT_INT, &want.seed, "N", "seed of the draws (a new one each time)", &want.seed_given},
     {"ids", OPT_STRING, &want.ids, "1,2,3", "token ids in place of a text; needs no tokenizer", NULL},
     {"print-ids", OPT_FLAG, &want.print_ids, NULL, "print the new token ids on one line", NULL},
     {"ignore-eos", OPT_FLAG, &want.ignore_eos, NULL, "go on when the model ends its text", NULL},
@@ -115,8 +250,15 @@ const Command command_run = {
     .name = "run",
     .arguments = "MODEL [PROMPT]",
     .summary = "answer a prompt, or chat",
-    .text = "Runs a model.",
-    .example = "  houle run model.gguf --ids 1,338,263 -n 8 --temp 0 --print-ids",
+    .text = "Answers PROMPT, or what stands on standard input; without either it chats (/help there lists its commands).\n"
+            "The answer goes to standard output, everything else to standard error. MODEL is a GGUF file, a folder as\n"
+            "published on Hugging Face, or the name of a model in the store.",
+    .example = "  houle run model.gguf \"What is a tide?\"\n"
+               "      answers and ends\n"
+               "  houle run model.gguf < letter.txt\n"
+               "      the prompt is the file\n"
+               "  houle run model.gguf\n"
+               "      chats",
     .options = options,
     .min_arguments = 1,
     .max_arguments = 2,

@@ -68,15 +68,6 @@ Status generator_prepare(Generator *g, const Progress *progress, Error *err) {
     return compute_to(g, g->n, progress, err);
 }
 
-static bool is_end(const Generator *g, int32_t token) {
-    int n;
-    const int *ends = model_end_tokens(session_model(g->session), &n);
-    for (int i = 0; i < n; i++)
-        if (ends[i] == token)
-            return true;
-    return false;
-}
-
 Status generator_next(Generator *g, Sampler *sampler, bool ignore_end, const uint64_t *allowed, int32_t *token,
                       GenerateEnd *end, Error *err) {
     *end = END_NONE;
@@ -90,7 +81,7 @@ Status generator_next(Generator *g, Sampler *sampler, bool ignore_end, const uin
     FAIL_IF(!mem_grow((void **)&g->tokens, &g->capacity, (size_t)g->n + 1, sizeof *g->tokens, MEM_MISC), ERR_MEMORY,
             "no memory for a longer text");
     g->tokens[g->n++] = *token;
-    if (!ignore_end && is_end(g, *token))
+    if (!ignore_end && model_ends_at(session_model(g->session), *token))
         *end = END_TOKEN;
     return OK;
 }

@@ -3,10 +3,20 @@
 
 #include "format/gguf_names.h"
 #include "graph/cfg_parts.h"
+#include "text/reply.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 enum { MAX_END_TOKENS = 16 };
+
+/* What is loaded when it is first wanted. */
+typedef struct ModelTexts {
+    pthread_mutex_t lock;
+    _Atomic(Tokenizer *) tokenizer;
+    ChatTemplate *chat;
+} ModelTexts;
 
 struct Model {
     const ModelFiles *files;
@@ -20,6 +30,7 @@ struct Model {
     int n_end;
     SamplingDefaults sampling;
     char *unread;
+    ModelTexts *texts;
 };
 
 static void add_end(Model *m, int64_t id) {
@@ -119,7 +130,10 @@ static Status open_parts(const ModelFiles *files, ModelFiles *own, bool weights,
     }
     m->files = files;
     m->own_files = own;
-    Status status = describe(m, err);
+    m->texts = mem_zalloc(sizeof *m->texts, MEM_TEXT);
+    if (m->texts != NULL)
+        pthread_mutex_init(&m->texts->lock, NULL);
+    Status status = m->texts == NULL ? error_set(err, ERR_MEMORY, "no memory for the model") : describe(m, err);
     if (status == OK && weights)
         status = weights_open(m->graph, files, &m->weights, err);
     if (status != OK) {
@@ -156,6 +170,12 @@ void model_close(Model *m) {
     json_decref(m->config);
     model_files_close(m->own_files);
     mem_free(m->unread);
+    if (m->texts != NULL) {
+        tokenizer_close(m->texts->tokenizer);
+        chat_template_close(m->texts->chat);
+        pthread_mutex_destroy(&m->texts->lock);
+        mem_free(m->texts);
+    }
     mem_free(m);
 }
 
@@ -175,4 +195,49 @@ int model_context(const Model *m) {
 const int *model_end_tokens(const Model *m, int *count) {
     *count = m->n_end;
     return m->end_tokens;
+}
+
+bool model_ends_at(const Model *m, int32_t token) {
+    for (int i = 0; i < m->n_end; i++)
+        if (m->end_tokens[i] == token)
+            return true;
+    const Tokenizer *tokenizer = atomic_load(&m->texts->tokenizer);
+    return tokenizer != NULL && tokenizer_ends(tokenizer, token);
+}
+
+Status model_tokenizer(const Model *m, const Tokenizer **tokenizer, Error *err) {
+    ModelTexts *texts = m->texts;
+    pthread_mutex_lock(&texts->lock);
+    Tokenizer *loaded = atomic_load(&texts->tokenizer);
+    const Status status = loaded != NULL ? OK : tokenizer_open_model(m->files, &loaded, err);
+    if (status == OK)
+        atomic_store(&texts->tokenizer, loaded);
+    pthread_mutex_unlock(&texts->lock);
+    *tokenizer = status == OK ? loaded : NULL;
+    return status;
+}
+
+Status model_chat(const Model *m, const ChatTemplate **chat, Error *err) {
+    ModelTexts *texts = m->texts;
+    pthread_mutex_lock(&texts->lock);
+    const Status status = texts->chat != NULL ? OK : chat_template_open(m->files, &texts->chat, err);
+    *chat = status == OK ? texts->chat : NULL;
+    pthread_mutex_unlock(&texts->lock);
+    return status;
+}
+
+const char *model_reply_format(const Model *m, const ChatRequest *request) {
+    const char *format = m->family->reply_format != NULL && reply_format_known(m->family->reply_format) ? m->family->reply_format
+                                                                                                       : "plain";
+    const ChatTemplate *chat;
+    if (model_chat(m, &chat, NULL) == OK) {
+        /* Distillations and tunes bring marks of their own: the template counts where the family has none, and where
+         * it opens a reasoning that the family's format does not know. */
+        static const char opened[] = "<think>\n";
+        const char *text = chat_template_text(chat, request, NULL);
+        const bool reasons = text != NULL && strstr(text, "<think>") != NULL;
+        if (strcmp(format, "plain") == 0 || (reasons && !reply_inside_reasoning(format, opened, sizeof opened - 1)))
+            format = chat_template_reply_format(chat, request);
+    }
+    return strcmp(format, "plain") == 0 ? NULL : format;
 }

@@ -5,6 +5,8 @@
 
 #include "family/family.h"
 #include "graph/weights.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
 
 typedef struct Model Model;
 
@@ -28,8 +30,16 @@ int model_vocab(const Model *model);
 int model_context(const Model *model);
 /* Tokens at which generation ends (generation_config.json, config.json or GGUF's keys), and sampling defaults. */
 const int *model_end_tokens(const Model *model, int *count);
+/* Whether generation ends with this token: one of those, or one that the tokenizer (if it was asked for) knows as such. */
+bool model_ends_at(const Model *model, int32_t token);
 typedef struct SamplingDefaults { double temperature, top_p, min_p, repeat_penalty; int top_k; } SamplingDefaults; /* < 0: none */
 SamplingDefaults model_sampling(const Model *model);
+/* The tokenizer and the chat templates that came with the model: loaded by the first call, kept with the model. Any
+ * thread. ERR_NOT_FOUND when the model has none. */
+Status model_tokenizer(const Model *model, const Tokenizer **tokenizer, Error *err);
+Status model_chat(const Model *model, const ChatTemplate **chat, Error *err);
+/* The format of its answers: what its family names, else what its template shows; NULL when it is plain text. */
+const char *model_reply_format(const Model *model, const ChatRequest *request);
 /* Keys of the configuration that nobody read and that could change the result, separated by ", "; "" when none. */
 const char *model_unread_keys(const Model *model);
 

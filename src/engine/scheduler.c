@@ -508,15 +508,6 @@ static bool make_batch(Scheduler *s, Batch *b) {
 
 /* ---- after a step ---------------------------------------------------------------------------------------------------------------- */
 
-static bool is_end_token(const Scheduler *s, int32_t token) {
-    int n;
-    const int *ends = model_end_tokens(s->model, &n);
-    for (int i = 0; i < n; i++)
-        if (ends[i] == token)
-            return true;
-    return false;
-}
-
 static void describe_token(const Scheduler *s, const Request *r, const float *logits, RequestToken *t) {
     const int vocab = model_vocab(s->model);
     t->n_top = 0;
@@ -547,7 +538,7 @@ static void draw_for(Scheduler *s, Request *r) {
                                       &t->token, &r->draw_error);
         if (r->draw_status != OK)
             return;
-        t->is_end = !r->spec.ignore_end && is_end_token(s, t->token);
+        t->is_end = !r->spec.ignore_end && model_ends_at(s->model, t->token);
         describe_token(s, r, logits + (size_t)i * (size_t)vocab, t);
         r->n_drawn++;
         /* Constraints advance with each token that is taken: guesses are not drawn ahead of them. */

@@ -114,19 +114,6 @@ static Val index_before(Graph *g, const Cfg *c, Val x, Val low) {
     return last_choice(g);
 }
 
-/* Whether layer i chooses for itself, or goes by the choice of the layer before. */
-static bool has_index(const Cfg *c, int i) {
-    if (cfg_has(c, "indexer_types")) {
-        const char *word = cfg_str_at(c, "indexer_types", i, NULL);
-        return word != NULL ? strcmp(word, "full") == 0 : cfg_is_gguf(c) && cfg_int_at(c, "indexer_types", i, 1) != 0;
-    }
-    const char *pattern = cfg_str(c, "index_topk_pattern", NULL);
-    if (pattern != NULL)
-        return (size_t)i >= strlen(pattern) || pattern[i] == 'F';
-    const int every = cfg_int(c, "index_topk_freq", 1), offset = cfg_int(c, "index_skip_topk_offset", 2);
-    return every <= 1 || i - offset + 1 <= 0 || (i - offset + 1) % every == 0;
-}
-
 static Val block_v32(Graph *g, const Cfg *c, Val x, int i) {
     Mla m = mla_of(g, c);
     m.rope.interleaved = true;
@@ -140,7 +127,7 @@ static Val block_v32(Graph *g, const Cfg *c, Val x, int i) {
 static Val block_glm(Graph *g, const Cfg *c, Val x, int i) {
     Mla m = mla_of(g, c);
     m.rope.interleaved = true;
-    m.choose = has_index(c, i) ? index_glm : index_before;
+    m.choose = layer_has_index(c, i) ? index_glm : index_before;
     return rest(g, c, x, i, m, sigmoid_moe, 3);
 }
 

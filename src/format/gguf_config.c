@@ -54,10 +54,17 @@ static const struct { const char *gguf, *config; } keys[] = {
     {"swiglu_clamp_shexp", "swiglu_limits_shared"},
     {"nextn_predict_layers", "num_nextn_predict_layers"},
     {"full_attention_interval", "full_attention_interval"},
+    {"shortconv.l_cache", "conv_L_cache"},
+    {"rope.scaling.finetuned", "rope_finetuned"},
     {"ssm.conv_kernel", "conv_kernel"},
     {"ssm.state_size", "ssm_state_size"},
     {"ssm.group_count", "n_groups"},
     {"ssm.time_step_rank", "mamba_num_heads"},
+    {"kda.head_dim", "linear_head_dim"},
+    {"kda.gate_lower_bound", "linear_lower_bound"},
+    {"kda.safe_gate", "kda_safe_gate"},
+    {"attention.indexer.kpool", "index_kpool"},
+    {"attention.indexer.kpool_select_tail", "index_kpool_always_select_tail"},
     {"attention.q_lora_rank", "q_lora_rank"},
     {"attention.kv_lora_rank", "kv_lora_rank"},
     {"attention.indexer.head_count", "index_n_heads"},
@@ -73,6 +80,15 @@ static const struct { const char *gguf, *config; } keys[] = {
     {"hyper_connection.count", "hc_mult"},
     {"hyper_connection.sinkhorn_iterations", "hc_sinkhorn_iters"},
     {"hyper_connection.epsilon", "hc_eps"},
+    {"hyper_connection.low_rank", "hc_lowrank"},
+    {"attention.recurrent_layers", "recurrent_layers"},
+    {"ple.ngram_size", "ngram_size"},
+    {"ple.heads_per_ngram", "heads_per_ngram"},
+    {"ple.conv_kernel", "ple_conv_kernel_size"},
+    {"ple.eos_token_id", "eos_token_id"},
+    {"ple.layer_multipliers", "ngram_factors"},
+    {"ple.head_vocab_sizes", "ngram_table_sizes"},
+    {"ple.head_offsets", "ngram_table_offsets"},
     {"hash_layer_count", "num_hash_layers"},
 };
 
@@ -213,6 +229,36 @@ static bool copy_pattern(const ModelFiles *files, const char *arch, json_t *conf
     return done ? set(config, "layer_types", list) : (json_decref(list), false);
 }
 
+static int64_t item_of(const MetaValue *v, size_t i) {
+    int64_t n = 0;
+    return meta_array_int(v, i, &n) ? n : 0;
+}
+
+static bool has_zeros(const MetaValue *v) {
+    for (size_t i = 0; v != NULL && v->type == META_ARRAY && i < v->as.array.count; i++)
+        if (item_of(v, i) == 0)
+            return true;
+    return false;
+}
+
+/* In networks of several kinds of layers, those without key/value heads are something else: a feed-forward block where
+ * a width is given for some of the layers only, this one among them, else a layer with a state. */
+static bool copy_kinds(const ModelFiles *files, const char *arch, json_t *config) {
+    const MetaValue *heads = meta_of(files, arch, "attention.head_count_kv");
+    const MetaValue *widths = meta_of(files, arch, "feed_forward_length");
+    if (!has_zeros(heads) || json_object_get(config, "layer_types") != NULL)
+        return true;
+    const bool apart = has_zeros(widths);
+    json_t *list = json_array();
+    bool done = list != NULL;
+    for (size_t i = 0; done && i < heads->as.array.count; i++) {
+        const bool wide = apart && i < widths->as.array.count && item_of(widths, i) > 0;
+        const char *word = item_of(heads, i) > 0 ? "full_attention" : wide ? "feed_forward" : "linear_attention";
+        done = json_array_append_new(list, json_string(word)) == 0;
+    }
+    return done ? set(config, "layer_types", list) : (json_decref(list), false);
+}
+
 static int64_t whole_of(const ModelFiles *files, const char *arch, const char *key, int64_t otherwise) {
     const MetaValue *v = meta_of(files, arch, key);
     return v == NULL || v->type == META_ARRAY || v->type == META_STRING || v->type == META_F32 || v->type == META_F64 ? otherwise
@@ -265,9 +311,13 @@ static bool fill(const ModelFiles *files, const char *arch, const ArchRow *row, 
     for (size_t i = 0; done && i < COUNT(keys); i++)
         done = copy_key(files, arch, keys[i].gguf, config, keys[i].config);
     done = done && fill_head_dim(files, arch, config) && copy_rope(files, arch, config) && copy_pattern(files, arch, config) &&
-           copy_latent(files, arch, config) && copy_scoring(files, arch, config) && take_predicting_layers(config);
+           copy_kinds(files, arch, config) && copy_latent(files, arch, config) && copy_scoring(files, arch, config) &&
+           take_predicting_layers(config);
     if (done && vocabulary(files) > 0)
         done = set(config, "vocab_size", json_integer((json_int_t)vocabulary(files)));
+    const Tensor *more = model_files_find(files, "per_layer_token_embd.weight");
+    if (done && more != NULL && more->n_dim == 2)
+        done = set(config, "vocab_size_per_layer_input", json_integer((json_int_t)more->dims[0]));
     if (done && row != NULL && row->implied != NULL) {
         json_t *implied;
         done = json_parse(row->implied, strlen(row->implied), "implied values", false, &implied, NULL) == OK &&

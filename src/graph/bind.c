@@ -45,6 +45,8 @@ static const Tensor *find_spelled(const Binder *b, const char *name) {
         {"model.", "model.text_model."},     {"model.", "language_model."},        {"model.", ""},
         {"model.", "thinker.model."},        {"lm_head.", "thinker.lm_head."},     {"model.", "transformer."},
         {"lm_head.", "model.language_model.lm_head."}, {"model.embed_tokens.", "embed."}, {"lm_head.", "head."},
+        {"model.embed_tokens.", "backbone.embeddings."}, {"model.", "backbone."},
+        {"model.embed_tokens.", "model.word_embeddings."},
     };
     for (size_t i = 0; i < COUNT(prefixes) && t == NULL; i++) {
         if (!starts_with(name, prefixes[i].from))
@@ -468,7 +470,8 @@ static Status bind_experts(Weights *w, const Binder *b, const WeightDecl *d, Wei
             for (int e = 0; e < d->count; e++) {
                 char name[512];
                 snprintf(name, sizeof name, layout->each, e);
-                TRY(matrix_named(w, b, name, (size_t)d->rows, (size_t)d->cols, &weight->matrices[e], &found, err));
+                const int rows = e + 1 == d->count && d->last_rows > 0 ? d->last_rows : d->rows;
+                TRY(matrix_named(w, b, name, (size_t)rows, (size_t)d->cols, &weight->matrices[e], &found, err));
                 if (!found && e == 0)
                     break;
                 FAIL_IF(!found, ERR_FORMAT, "tensor %s is missing, experts before it are there", name);
@@ -502,14 +505,19 @@ static Status bind_experts(Weights *w, const Binder *b, const WeightDecl *d, Wei
         }
     }
     /* GGUF's stack under the canonical name. */
-    TRY(matrix_named(w, b, d->name, (size_t)d->count * (size_t)d->rows, (size_t)d->cols, &tensor, &found, err));
+    const int last = d->last_rows > 0 ? d->last_rows : d->rows;
+    TRY(matrix_named(w, b, d->name, (size_t)(d->count - 1) * (size_t)d->rows + (size_t)last, (size_t)d->cols, &tensor, &found, err));
     if (!found)
         return missing(d, err);
     for (int e = 0; e < d->count; e++) {
         weight->matrices[e] = tensor;
-        TRY(rows_of(d->name, &weight->matrices[e], e * d->rows, d->rows, 1, err));
+        TRY(rows_of(d->name, &weight->matrices[e], e * d->rows, e + 1 == d->count ? last : d->rows, 1, err));
     }
     return OK;
+}
+
+static float mapped(VectorMap map, float x) {
+    return map == MAP_NONE ? x : map == MAP_EXP ? expf(x) : -expf(x);
 }
 
 static Status bind_vector(Weights *w, const Binder *b, const WeightDecl *d, Weight *weight, Error *err) {
@@ -539,7 +547,7 @@ static Status bind_vector(Weights *w, const Binder *b, const WeightDecl *d, Weig
             from += parts == 1 ? i : part->interleaved ? i * parts + (size_t)part->part : (size_t)part->part * cols + i;
             if (d->transposed)
                 from = (size_t)d->begin + i * (size_t)d->rows + r;
-            weight->vector[r * cols + i] = d->map == MAP_NEG_EXP ? -expf(all[from]) : all[from];
+            weight->vector[r * cols + i] = mapped(d->map, all[from]);
         }
     mem_free(all);
     w->copied_bytes += n * sizeof(float);

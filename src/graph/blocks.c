@@ -64,7 +64,10 @@ static void store_pair(Graph *g, Val k, Val v, const Attn *a, int value_dim, Sta
 
 Val attention(Graph *g, Val x, Attn a) {
     const int width = width_of(g, x), value_dim = a.value_dim != 0 ? a.value_dim : a.head_dim;
-    const int qw = a.heads * a.head_dim * (a.gate_in_q ? 2 : 1), kw = a.kv_heads * a.head_dim, vw = a.kv_heads * value_dim;
+    const int qw = width_product(g, width_product(g, a.heads, a.head_dim), a.gate_in_q ? 2 : 1);
+    const int kw = width_product(g, a.kv_heads, a.head_dim), vw = width_product(g, a.kv_heads, value_dim);
+    if (!graph_ok(g))
+        return NO_VAL;
     push(g, "%s", a.scope != NULL ? a.scope : "self_attn");
     if (a.qkv == NULL && has_tensor(g, "qkv_proj.weight") && !has_tensor(g, "q_proj.weight"))
         a.qkv = "qkv_proj"; /* some files hold the three in one */
@@ -185,7 +188,8 @@ static int expert_weight(Graph *g, const Moe *m, int which, int rows, int cols) 
     expert_name(m, name, "%d.", text);
     decl.layout[n++] = (ExpertLayout){.each = graph_scoped(g, text, ".weight")};
     const bool pair = which < 2 && !m->no_gate;
-    expert_name(m, pair ? "gate_up_proj" : name, "", text);
+    const char *given = which < 2 ? m->stacked_up : m->stacked_down;
+    expert_name(m, given != NULL ? given : pair ? "gate_up_proj" : name, "", text);
     const char *stacked = graph_scoped(g, text, "");
     decl.layout[n++] = (ExpertLayout){.stacked = stacked, .part = pair ? which : 0, .parts = pair ? 2 : 1,
                                       .interleaved = pair && m->interleaved, .transposed = m->transposed};
@@ -270,7 +274,7 @@ Val moe(Graph *g, Val x, Moe m) {
     const int all = m.experts + m.zero_experts;
     const Val seen = m.has_router_input ? m.router_input : x;
     const Val scores = linear_exact(g, seen, m.router != NULL ? m.router : "gate", all, m.router_bias);
-    Op *op = graph_op(g, OP_ROUTE, scores, NO_VAL, 2 * m.used);
+    Op *op = graph_op(g, OP_ROUTE, scores, NO_VAL, graph_ok(g) ? 2 * m.used : 1);
     Val route = NO_VAL;
     if (op != NULL) {
         op->u.route = (OpRoute){.experts = m.experts, .used = m.used, .groups = m.groups, .groups_used = m.groups_used,

@@ -70,7 +70,69 @@ Val delta_net(Graph *g, Val x, DeltaNet d) {
     return y;
 }
 
+/* ---- delta net with a decay for each channel ---------------------------------------------------------------------------- */
+
+Kda kda_of(Graph *g, const Cfg *c) {
+    return (Kda){.heads = cfg_int(c, "linear_attn_config.num_heads", cfg_int(c, "linear_num_heads", 32)),
+                 .head_dim = cfg_int(c, "linear_attn_config.head_dim", cfg_int(c, "linear_head_dim", 128)),
+                 .taps = cfg_int(c, "linear_attn_config.short_conv_kernel_size", cfg_int(c, "linear_conv_kernel_dim", 4)),
+                 .low_rank = true, .act = act_of(g, c, "hidden_act")};
+}
+
+/* A projection to a number for each channel of each head. */
+static Val kda_gate(Graph *g, Val x, const Kda *k, const char *low, const char *high, const char *whole) {
+    const int all = width_product(g, k->heads, k->head_dim);
+    if (!k->low_rank)
+        return linear(g, x, whole, all, false, SPLIT_ROWS);
+    return linear(g, linear(g, x, low, k->head_dim, false, SPLIT_NONE), high, all, false, SPLIT_ROWS);
+}
+
+static Val kda_decay(Graph *g, Val f, const Kda *k) {
+    f = add_weight(g, f, "dt_bias");
+    if (k->lower_bound == 0)
+        return act(g, mul_runs(g, act(g, f, ACT_SOFTPLUS), "A_log", k->heads, MAP_NEG_EXP), ACT_EXP);
+    const bool positive = k->rate == MAP_EXP;
+    f = mul_runs(g, f, "A_log", k->heads, positive ? MAP_EXP : MAP_NEG_EXP);
+    f = act(g, positive ? f : scale(g, f, -1), ACT_SIGMOID);
+    return act(g, scale(g, f, k->lower_bound), ACT_EXP);
+}
+
+Val kda(Graph *g, Val x, Kda k) {
+    const int all = width_product(g, k.heads, k.head_dim), width = width_of(g, x);
+    if (!graph_ok(g))
+        return NO_VAL;
+    push(g, "%s", k.scope != NULL ? k.scope : "self_attn");
+    const Val parts[] = {linear(g, x, "q_proj", all, false, SPLIT_ROWS), linear(g, x, "k_proj", all, false, SPLIT_ROWS),
+                         linear(g, x, "v_proj", all, false, SPLIT_ROWS)};
+    const Val f = kda_gate(g, x, &k, "f_a_proj", "f_b_proj", "f_proj"), gate = kda_gate(g, x, &k, "g_a_proj", "g_b_proj", "g_proj");
+    const Val b = linear_exact(g, x, "b_proj", k.heads, false);
+    const Val mixed = conv(g, parts, 3, (Conv){.name = {"q_conv1d", "k_conv1d", "v_conv1d"}, .taps = k.taps, .act = or_silu(k.act)});
+    const Val query = norm_plain(g, slice(g, mixed, 0, all), k.head_dim, NORM_L2, UNIT_EPS);
+    const Val key = norm_plain(g, slice(g, mixed, all, all), k.head_dim, NORM_L2, UNIT_EPS);
+    Val y = recur(g, query, key, slice(g, mixed, 2 * all, all), kda_decay(g, f, &k), act(g, b, ACT_SIGMOID),
+                  (Recur){.heads = k.heads, .key_heads = k.heads, .key_width = k.head_dim, .value_width = k.head_dim, .delta = true});
+    y = graph_norm(g, y, "o_norm", k.head_dim, k.head_dim, norm_eps(g));
+    y = linear(g, glu(g, gate, y, (Glu){.act = ACT_SIGMOID}), k.out != NULL ? k.out : "o_proj", width, false, SPLIT_COLS);
+    pop(g);
+    return y;
+}
+
 /* ---- Mamba-2 -------------------------------------------------------------------------------------------------------------- */
+
+Mamba mamba_of(Graph *g, const Cfg *c) {
+    Mamba m = {.heads = cfg_need(c, "mamba_n_heads"), .groups = cfg_int(c, "mamba_n_groups", 1),
+               .state_width = cfg_need(c, "mamba_d_state"), .taps = cfg_int(c, "mamba_d_conv", 4),
+               .conv_bias = cfg_bool(c, "mamba_conv_bias", true)};
+    /* "auto", or left out: all heads together are `expand` times as wide as the model. */
+    const bool given = cfg_has(c, "mamba_d_head") && cfg_str(c, "mamba_d_head", NULL) == NULL;
+    const int64_t inner = (int64_t)cfg_int(c, "mamba_expand", 2) * cfg_need(c, "hidden_size");
+    if (!given && (inner % m.heads != 0 || inner < 1 || inner > 1 << 20))
+        graph_fail(g, "config.json: a state space of %d heads for a width of %lld", m.heads, (long long)inner);
+    m.head_width = given ? cfg_need(c, "mamba_d_head") : graph_ok(g) ? (int)inner / m.heads : 1;
+    if (cfg_real_at(c, "time_step_limit", 0, 0) > 0 || cfg_real_at(c, "time_step_limit", 1, INFINITY) < INFINITY)
+        cfg_refuse(c, "config.json: time_step_limit: bounds other than 0 and infinity are not supported");
+    return m;
+}
 
 Val mamba(Graph *g, Val x, Mamba m) {
     if (graph_ok(g) && (m.heads < 1 || m.head_width < 1 || m.groups < 1 || m.state_width < 1 || m.heads % m.groups != 0 ||
@@ -85,6 +147,8 @@ Val mamba(Graph *g, Val x, Mamba m) {
     const Val gate = linear_part(g, x, "in_proj", all, 0, inner, m.bias, SPLIT_ROWS);
     const Val part = linear_part(g, x, "in_proj", all, inner, mixing, m.bias, SPLIT_ROWS);
     const Val raw = linear_part(g, x, "in_proj", all, inner + mixing, m.heads, m.bias, SPLIT_ROWS);
+    if (graph_ok(g)) /* time steps: a small error in how fast a state fades adds up */
+        g->ops[g->n_op - 1].u.linear.exact = true;
     const Val mixed = conv(g, &part, 1, (Conv){.name = {"conv1d"}, .taps = m.taps, .bias = m.conv_bias, .act = or_silu(m.act)});
     const Val value = slice(g, mixed, 0, inner), key = slice(g, mixed, inner, states);
     const Val query = slice(g, mixed, inner + states, states);

@@ -100,6 +100,14 @@ int width_of(const Graph *g, Val x) {
     return is_value(g, x) ? g->values[x].width : 1;
 }
 
+int width_product(Graph *g, int a, int b) {
+    if (a > 0 && b > 0 && a <= MAX_WIDTH / b)
+        return a * b;
+    if (graph_ok(g))
+        graph_fail(g, "config.json: %d times %d numbers", a, b);
+    return 1;
+}
+
 /* The last words of the scope, without "model.layers.N.". */
 static const char *place_of(Graph *g) {
     const char *at = g->scope;
@@ -481,7 +489,8 @@ void mark_hidden(Graph *g, Val x, int layer) {
 
 void decoder(Graph *g, const Cfg *c, BlockFn block, Decoder spec) {
     const int vocab = cfg_need(c, "vocab_size"), width = cfg_need(c, "hidden_size");
-    const int layers = cfg_need(c, "num_hidden_layers");
+    const int listed = cfg_list_length(c, "layer_types"); /* stands for their number where that is not given */
+    const int layers = listed > 0 && !cfg_has(c, "num_hidden_layers") ? listed : cfg_need(c, "num_hidden_layers");
     if (layers > 4096) {
         graph_fail(g, "%d layers", layers);
         return;
@@ -516,7 +525,8 @@ void decoder(Graph *g, const Cfg *c, BlockFn block, Decoder spec) {
     x = wanted_rows(g, x);
     if (spec.collapse != NULL)
         x = spec.collapse(g, c, x);
-    x = norm(g, x, spec.norm != NULL ? spec.norm : "norm");
+    if (spec.norm == NULL || spec.norm[0] != '\0')
+        x = norm(g, x, spec.norm != NULL ? spec.norm : "norm");
     pop(g);
     g->last_hidden = x;
     const bool tied = cfg_bool(c, "tie_word_embeddings", false) || (g->has_tensor != NULL && !has_tensor(g, "lm_head.weight"));
@@ -568,7 +578,7 @@ static void predicting_layer(Graph *g, const Cfg *c, BlockFn block, int i) {
 }
 
 void predicting_layers(Graph *g, const Cfg *c, BlockFn block) {
-    const int count = cfg_int(c, "num_nextn_predict_layers", 0);
+    const int most = 64, count = MIN(cfg_int(c, "num_nextn_predict_layers", 0), most);
     for (int i = g->n_layer; i < g->n_layer + count && graph_ok(g); i++) {
         push(g, "model.layers.%d", i);
         if (g->has_tensor == NULL || has_tensor(g, "eh_proj.weight"))

@@ -48,6 +48,16 @@ static const char *const aliases[][6] = {
     {"linear_key_head_dim", "mamba_d_state", "ssm_state_size"},
     {"linear_value_head_dim", "mamba_d_head", "mamba_head_dim"},
     {"linear_conv_kernel_dim", "mamba_d_conv", "conv_kernel", "short_conv_kernel_size"},
+    {"mamba_conv_bias", "use_conv_bias"},
+    {"mamba_expand", "expand"},
+    {"time_step_limit", "mamba_dt_limit"},
+    {"tie_word_embeddings", "tie_embedding"},
+    {"linear_lower_bound", "kda_lower_bound"},
+    {"hc_mult", "hc_count"},
+    /* indexes: heads, their width, how many tokens they choose */
+    {"index_n_heads", "indexer_n_heads"},
+    {"index_head_dim", "indexer_head_dim"},
+    {"index_topk", "indexer_budget"},
 };
 
 /* What can stand in a configuration without changing what the text model computes. */
@@ -66,7 +76,14 @@ static const char *const harmless[] = {
     "eod_token_id", "eoi_token_id", "boa_token_id", "eoa_token_index", "_attn_implementation", "attn_implementation",
     "quantization_config", "compression_config", "unsloth_version", "mamba_ssm_dtype", "max_position_embeddings",
     "model_max_length", "head_dim_original", "cross_attention_hidden_size", "add_cross_attention", "prefix", "pruned_heads",
-    "residual_dropout",
+    "residual_dropout", "mtp_loss_scaling_factor", "number_of_conv_states", "mtp_loss_coef",
+    /* how states are computed and kept elsewhere, and how they were initialised */
+    "chunk_size", "mamba_chunk_size", "block_size", "mamba_ssm_cache_dtype", "use_mamba_kernels", "time_step_floor",
+    "time_step_max", "time_step_min", "rescale_prenorm_residual", "residual_in_fp32", "num_logits_to_keep",
+    "moe_shared_expert_overlap", "mtp_layers_block_type", "mtp_hybrid_override_pattern", "num_nextn_predict_layers",
+    "shared_moe_mode", "normalization_function", "block_dim", "block_mlp_init_scale", "block_norm_eps",
+    "block_out_init_scale", "block_use_swiglu", "block_use_xavier_init", "conv_dim", "conv_dim_out",
+    "conv_use_xavier_init", "use_pos_enc", "num_heads",
 };
 
 Status cfg_open(const json_t *config, bool gguf, Cfg **out, Error *err) {
@@ -206,9 +223,17 @@ static int int_of(const Cfg *c, const char *key, const json_t *value, int otherw
     return otherwise;
 }
 
+/* What JSON has no numbers for is an object in newer configurations: {"__float__": "Infinity"}. */
+static bool is_infinity(const json_t *value) {
+    const char *word = json_string_value(json_object_get(value, "__float__"));
+    return word != NULL && strcmp(word, "Infinity") == 0;
+}
+
 static float real_of(const Cfg *c, const char *key, const json_t *value, float otherwise) {
     if (value == NULL)
         return otherwise;
+    if (is_infinity(value))
+        return INFINITY;
     if (!json_is_number(value)) {
         cfg_refuse(c, "config.json: %s is not a number", key);
         return otherwise;
@@ -285,6 +310,11 @@ int cfg_int_at(const Cfg *c, const char *key, int i, int otherwise) {
     return int_of(c, key, element(c, key, i), otherwise);
 }
 
+int64_t cfg_long_at(const Cfg *c, const char *key, int i, int64_t otherwise) {
+    const json_t *value = element(c, key, i);
+    return json_is_integer(value) ? json_integer_value(value) : otherwise;
+}
+
 float cfg_real_at(const Cfg *c, const char *key, int i, float otherwise) {
     return real_of(c, key, element(c, key, i), otherwise);
 }
@@ -319,9 +349,22 @@ bool layer_is_local(const Cfg *c, int i, int every) {
 }
 
 bool layer_is_sparse(const Cfg *c, int i) {
+    const int first = cfg_int(c, "first_k_dense_replace", 0);
     if (cfg_list_length(c, "mlp_layer_types") > 0)
         return strcmp(cfg_str_at(c, "mlp_layer_types", i, ""), "sparse") == 0;
-    return i >= cfg_int(c, "first_k_dense_replace", 0);
+    return i >= first;
+}
+
+bool layer_has_index(const Cfg *c, int i) {
+    if (cfg_has(c, "indexer_types")) {
+        const char *word = cfg_str_at(c, "indexer_types", i, NULL);
+        return word != NULL ? strcmp(word, "full") == 0 : cfg_is_gguf(c) && cfg_int_at(c, "indexer_types", i, 1) != 0;
+    }
+    const char *pattern = cfg_str(c, "index_topk_pattern", NULL);
+    if (pattern != NULL)
+        return (size_t)i >= strlen(pattern) || pattern[i] == 'F';
+    const int every = cfg_int(c, "index_topk_freq", 1), offset = cfg_int(c, "index_skip_topk_offset", 2);
+    return every <= 1 || i - offset + 1 <= 0 || (i - offset + 1) % every == 0;
 }
 
 const char *cfg_model_type(const Cfg *c) {

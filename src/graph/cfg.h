@@ -9,6 +9,7 @@
 #include "base/status.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 typedef struct Cfg Cfg;
 
@@ -27,6 +28,7 @@ int cfg_need(const Cfg *c, const char *key);
 int cfg_list_length(const Cfg *c, const char *key); /* 0 when absent, -1 when it is a single value */
 int cfg_need_at(const Cfg *c, const char *key, int i);
 int cfg_int_at(const Cfg *c, const char *key, int i, int otherwise);
+int64_t cfg_long_at(const Cfg *c, const char *key, int i, int64_t otherwise);
 float cfg_real_at(const Cfg *c, const char *key, int i, float otherwise);
 const char *cfg_str_at(const Cfg *c, const char *key, int i, const char *otherwise);
 /* True when the list of whole numbers holds i. */
@@ -42,6 +44,10 @@ bool layer_is_local(const Cfg *c, int i, int every);
 /* True when layer i has experts in the place of one feed-forward block: by mlp_layer_types where those are listed, else
  * every layer from first_k_dense_replace on. */
 bool layer_is_sparse(const Cfg *c, int i);
+
+/* Whether layer i chooses the entries that it attends to by an index of its own, or goes by an earlier layer's choice:
+ * indexer_types, index_topk_pattern, or index_topk_freq with index_skip_topk_offset. */
+bool layer_has_index(const Cfg *c, int i);
 
 /* The configuration came from a GGUF file (whose rows or constants may be arranged otherwise). */
 bool cfg_is_gguf(const Cfg *c);

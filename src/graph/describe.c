@@ -5,7 +5,8 @@
 #include "graph/cache.h"
 
 static uint64_t numbers_of(const WeightDecl *d) {
-    return (uint64_t)d->rows * (uint64_t)d->cols * (uint64_t)d->count;
+    const uint64_t missing = d->last_rows > 0 ? (uint64_t)(d->rows - d->last_rows) : 0;
+    return ((uint64_t)d->rows * (uint64_t)d->count - missing) * (uint64_t)d->cols;
 }
 
 /* The share of a layer's experts that a token uses: [used, experts] of the operation that multiplies with them. */
@@ -24,6 +25,14 @@ static void experts_of(const Graph *g, int weight, int *used, int *experts) {
     *used = *experts = 1;
 }
 
+/* Numbers of the rows that a token reads of hashed tables; 0: the weight is something else. */
+static uint64_t numbers_looked_up(const Graph *g, int weight) {
+    for (int i = 0; i < g->n_op; i++)
+        if (g->ops[i].kind == OP_NGRAM && g->ops[i].weight[0] == weight)
+            return (uint64_t)g->values[g->ops[i].out].width;
+    return 0;
+}
+
 ParameterCount graph_parameters(const Graph *g) {
     ParameterCount n = {0};
     for (int w = 0; w < g->n_weight; w++) {
@@ -38,6 +47,8 @@ ParameterCount graph_parameters(const Graph *g) {
             int used, experts;
             experts_of(g, w, &used, &experts);
             numbers = numbers / (uint64_t)experts * (uint64_t)MIN(used, experts);
+        } else if (d->role == WEIGHT_EXPERTS) { /* not shared out: a table in parts */
+            numbers = numbers_looked_up(g, w);
         }
         n.active += numbers;
     }
@@ -70,6 +81,7 @@ static const char *kind_word(OpKind kind) {
         [OP_LINEAR] = "linear", [OP_GROUPED] = "grouped linear", [OP_EXPERTS_UP] = "experts up",
         [OP_EXPERTS_DOWN] = "experts down", [OP_STORE] = "store", [OP_ATTEND] = "attend",
         [OP_CONV] = "convolve", [OP_RECUR] = "recur",
+        [OP_TOKEN] = "token", [OP_NGRAM] = "embed runs", [OP_DOT] = "products of runs",
         [OP_CHOOSE] = "choose entries", [OP_POOL] = "pool tokens", [OP_HYPER_WEIGHTS] = "stream weights",
         [OP_HYPER_COLLAPSE] = "collapse streams", [OP_HYPER_EXPAND] = "expand streams",
     };

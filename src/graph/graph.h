@@ -29,6 +29,8 @@ void push(Graph *g, const char *format, ...) PRINTF_LIKE(2, 3); /* adds "name." 
 void pop(Graph *g);
 const Cfg *graph_cfg(const Graph *g);
 int width_of(const Graph *g, Val x);
+/* a * b as a width: for numbers that a configuration gives. The graph fails (and 1 is given) when that is no width. */
+int width_product(Graph *g, int a, int b);
 /* Whether the model's files hold a tensor of this name (under the scope): for optional parts that no key tells of. */
 bool has_tensor(const Graph *g, const char *name);
 
@@ -41,7 +43,7 @@ void norm_style(Graph *g, NormKind kind, float eps, bool plus_one);
 float norm_eps(const Graph *g);
 
 /* What becomes of a vector of weights when it is read. (GGUF files hold it done: there it is MAP_NONE for all.) */
-typedef enum VectorMap { MAP_NONE, MAP_NEG_EXP /* -e^w */ } VectorMap;
+typedef enum VectorMap { MAP_NONE, MAP_NEG_EXP /* -e^w */, MAP_EXP /* e^w */ } VectorMap;
 
 /* ---- simple operations ----------------------------------------------------------------------------------------------- */
 
@@ -120,7 +122,7 @@ typedef struct Decoder {
     float logit_scale;   /* 0 = none; multiplies the logits */
     float softcap;       /* of the logits; 0 = none */
     bool head_bias;      /* lm_head.bias */
-    const char *norm;    /* NULL = "norm" */
+    const char *norm;    /* NULL = "norm", "" = none */
     const char *prefix;  /* NULL = "model" */
     Val (*prepare)(Graph *g, const Cfg *c, Val x); /* from the embedding: something that all layers use */
     int streams;         /* the embedding is repeated so many times; 0 = once */
@@ -270,7 +272,7 @@ Val attention(Graph *g, Val x, Attn spec);
 typedef struct Mla {
     int heads;
     int q_rank;               /* 0: q_proj gives the query at once */
-    int kv_rank, nope_dim, rope_dim, value_dim;
+    int kv_rank, nope_dim, rope_dim, value_dim; /* rope_dim 0: the keys have no such part */
     Rope rope;                /* dim 0: the rope_dim numbers are used unrotated */
     float scale;              /* of the products; 0 = 1 / sqrt(nope_dim + rope_dim) */
     float q_scale, kv_scale;  /* multiply query and row; 0 = 1 */
@@ -279,6 +281,7 @@ typedef struct Mla {
     int temp_floor, temp_plus;
     const char *gate;         /* projection to one number per head: the head's result *= sigmoid of it */
     const char *scope;        /* NULL = "self_attn" */
+    const char *out;          /* NULL = "o_proj" */
     /* Sparse: chooses the entries. x is the block's input, q_low the query's narrow row. NULL = all are seen. */
     Val (*choose)(Graph *g, const Cfg *c, Val x, Val q_low);
     int span;                 /* as in Attend */
@@ -316,6 +319,25 @@ typedef struct Recur {
  * strength [T, heads] or NO_VAL (1) -> [T, heads * value_width] */
 Val recur(Graph *g, Val query, Val key, Val value, Val decay, Val strength, Recur spec);
 
+/* Rows of hashed tables for each run of 2 .. size tokens that ends with the token: op/op_ngram.h says which. The tables are
+ * one matrix "name.weight" [rows, width], or parts "name.shard_N.weight" of equal size, the last maybe smaller. */
+typedef struct Ngram {
+    int size, heads, width;       /* `heads` tables for each length; numbers in a row */
+    int stop;                     /* a token that runs do not reach across */
+    const int64_t *factors;       /* [size] */
+    const int64_t *sizes, *offsets; /* [(size - 1) * heads] rows; all owned by the graph */
+    int64_t rows;
+    int shards;                   /* 0 = one matrix */
+    const char *name;
+} Ngram;
+enum { NGRAM_LISTS = 256 };       /* tables at the most */
+/* [T, (size - 1) * heads * width], one after the other; x: any value of the tokens. */
+Val ngram(Graph *g, Val x, Ngram spec);
+/* n numbers that live as long as the description; NULL when there is no memory. */
+int64_t *graph_longs(Graph *g, int n);
+/* Products of the runs of a and b, times scale -> [T, runs]. root: sign(x) sqrt(max(|x|, 1e-6)) of them. */
+Val dot_runs(Graph *g, Val a, Val b, int runs, float scale, bool root);
+
 /* The layers that are built from them, each with its projections. */
 
 /* Gated delta net (Yang, Kautz & Hatamizadeh 2024). */
@@ -329,6 +351,19 @@ typedef struct DeltaNet {
 DeltaNet delta_net_of(Graph *g, const Cfg *c); /* the usual keys, linear_num_key_heads and so on */
 Val delta_net(Graph *g, Val x, DeltaNet spec);
 
+/* KDA (arXiv 2510.26692): a delta net in which each channel of the key fades by itself. Its decay is
+ * e^(-rate softplus(f + dt_bias)), or e^(lower_bound sigmoid(rate (f + dt_bias))), with a rate for each head. */
+typedef struct Kda {
+    int heads, head_dim, taps;
+    bool low_rank;             /* f and the output's gate by way of head_dim numbers: f_a_proj, f_b_proj, g_a_proj, g_b_proj */
+    float lower_bound;         /* of the decay's logarithm; 0: there is none */
+    VectorMap rate;            /* MAP_EXP, or MAP_NEG_EXP where GGUF files hold -e^A_log (0 = that) */
+    Act act;                   /* of the convolutions; ACT_NONE = SiLU */
+    const char *scope, *out;   /* NULL = "self_attn", "o_proj" */
+} Kda;
+Kda kda_of(Graph *g, const Cfg *c); /* the usual keys, linear_num_heads and so on */
+Val kda(Graph *g, Val x, Kda spec);
+
 /* Mamba-2 (Dao & Gu 2024). */
 typedef struct Mamba {
     int heads, head_width, groups, state_width, taps;
@@ -336,9 +371,10 @@ typedef struct Mamba {
     Act act;                   /* of convolution and gate; ACT_NONE = SiLU */
     const char *scope;         /* NULL = "mamba" */
 } Mamba;
+Mamba mamba_of(Graph *g, const Cfg *c); /* the usual keys, mamba_n_heads and so on; the biases of projections are the family's */
 Val mamba(Graph *g, Val x, Mamba spec);
 
-/* Lightning attention (Qin et al. 2024; arXiv 2501.08313): decays fixed per head and layer. */
+/* Lightning attention (Qin et al. 2024; arXiv:2501.08313): decays fixed per head and layer. */
 typedef struct Lightning {
     int heads, head_dim;
     float norm_eps;
@@ -403,6 +439,8 @@ typedef struct Moe {
     bool expert_w;             /* experts' tensors are called w1 (gate), w3 (up), w2 (down) */
     bool interleaved;          /* fused gate_up_proj: rows alternate, gate first */
     bool transposed;           /* stacked tensors are [E, in, out] */
+    const char *stacked_up, *stacked_down; /* what stacked tensors are called in the experts' scope; NULL = gate_up_proj
+                                            * (up_proj with no_gate), down_proj */
     const char *shared;        /* NULL = "shared_experts" */
     const char *shared_gate;   /* linear to one number; sigmoid of it multiplies the shared expert */
     Ffn shared_ffn;            /* names and activation of the shared expert; dim is shared_dim */

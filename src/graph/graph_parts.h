@@ -17,6 +17,9 @@ typedef enum OpKind {
     OP_ROPE, OP_POSITION_SCALE,
     OP_ROUTE,     /* experts and their weights */
     OP_COMBINE,   /* weighted sum of the experts' outputs */
+    OP_TOKEN,     /* the token's id */
+    OP_NGRAM,     /* rows for runs of tokens */
+    OP_DOT,       /* products of runs */
     OP_SLICE,     /* a view: costs nothing */
     /* Matrices. */
     OP_LINEAR, OP_GROUPED, OP_EXPERTS_UP, OP_EXPERTS_DOWN,
@@ -61,7 +64,8 @@ typedef struct WeightDecl {
     const char *name;    /* canonical, whole */
     WeightRole role;
     int rows, cols;      /* of one matrix; a vector is [1, cols] */
-    int count;           /* matrices: experts or groups, else 1 */
+    int count;           /* matrices: experts, groups or parts of a table, else 1 */
+    int last_rows;       /* WEIGHT_EXPERTS: the last matrix has fewer rows; 0: as many as the others */
     int whole, begin;    /* the tensor holds `whole` rows (per group) of which ours begin at `begin`; 0: all */
     bool transposed;     /* the stored part is [cols, rows] */
     VectorMap map;       /* WEIGHT_VECTOR */
@@ -125,6 +129,8 @@ typedef struct Op {
         Pool pool;
         Hyper hyper;
         struct { float scale; } embed;
+        Ngram ngram;
+        struct { float scale; bool root; } dot;
         struct { int n; bool repeated; } vector; /* n numbers: for each run in turn, or one for each run */
     } u;
 } Op;

@@ -194,6 +194,9 @@ size_t experts_bytes(const Program *p, const Op *op);
 size_t linear_bytes(const Program *p);
 
 void row_convert(const Ctx *ctx, const RowOp *op, int row);
+void row_token(const Ctx *ctx, const RowOp *op, int row);
+void row_ngram(const Ctx *ctx, const RowOp *op, int row);
+void row_dot(const Ctx *ctx, const RowOp *op, int row);
 void row_pool(const Ctx *ctx, const RowOp *op, int row);
 void row_hyper_weights(const Ctx *ctx, const RowOp *op, int row);
 void row_hyper_collapse(const Ctx *ctx, const RowOp *op, int row);

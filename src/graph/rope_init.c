@@ -216,7 +216,8 @@ static float rotated_part(const Graph *g, const Source *s, int head_dim) {
 
 Rope rope_of(Graph *g, const Cfg *c, int head_dim, const char *layer_type) {
     const Source s = source_of(c, layer_type);
-    return rope_with(g, &s, head_dim, (int)((float)head_dim * rotated_part(g, &s, head_dim)), 0);
+    const float part = rotated_part(g, &s, head_dim);
+    return rope_with(g, &s, head_dim, part >= 0 && part <= 1 ? (int)((float)head_dim * part) : -1, 0);
 }
 
 Rope rope_sized(Graph *g, const Cfg *c, int dim, const char *layer_type) {

@@ -322,6 +322,9 @@ RowFn row_fn_of(OpKind kind) {
     case OP_POSITION_SCALE: return row_position_scale;
     case OP_ROUTE: return row_route;
     case OP_COMBINE: return row_combine;
+    case OP_TOKEN: return row_token;
+    case OP_NGRAM: return row_ngram;
+    case OP_DOT: return row_dot;
     case OP_POOL: return row_pool;
     case OP_HYPER_WEIGHTS: return row_hyper_weights;
     case OP_HYPER_COLLAPSE: return row_hyper_collapse;

@@ -1,0 +1,138 @@
+/* peak_simd.c - the loops behind peak.h, compiled once per level. Twelve independent chains hide the latency of every
+ * multiply-and-add instruction there is; the empty asm makes the compiler believe that each result is looked at. */
+#include "kernel/peak_parts.h"
+#include "kernel/simd.h"
+
+enum { CHAINS = 12 };
+
+#define KEEP(v) __asm__ volatile("" : "+v"(v))
+
+uint64_t K(peak_f32)(long rounds) {
+#if defined(__AVX512F__)
+    __m512 sums[CHAINS], a = _mm512_set1_ps(0.999f), b = _mm512_set1_ps(0.001f);
+    for (int c = 0; c < CHAINS; c++)
+        sums[c] = _mm512_set1_ps((float)c);
+    for (long r = 0; r < rounds; r++)
+        for (int c = 0; c < CHAINS; c++) {
+            sums[c] = _mm512_fmadd_ps(sums[c], a, b);
+            KEEP(sums[c]);
+        }
+    return (uint64_t)rounds * CHAINS * 16 * 2;
+#elif defined(__FMA__)
+    __m256 sums[CHAINS], a = _mm256_set1_ps(0.999f), b = _mm256_set1_ps(0.001f);
+    for (int c = 0; c < CHAINS; c++)
+        sums[c] = _mm256_set1_ps((float)c);
+    for (long r = 0; r < rounds; r++)
+        for (int c = 0; c < CHAINS; c++) {
+            sums[c] = _mm256_fmadd_ps(sums[c], a, b);
+            KEEP(sums[c]);
+        }
+    return (uint64_t)rounds * CHAINS * 8 * 2;
+#elif defined(__x86_64__)
+    __m128 sums[CHAINS], a = _mm_set1_ps(0.999f), b = _mm_set1_ps(0.001f);
+    for (int c = 0; c < CHAINS; c++)
+        sums[c] = _mm_set1_ps((float)c);
+    for (long r = 0; r < rounds; r++)
+        for (int c = 0; c < CHAINS; c++) {
+            sums[c] = _mm_add_ps(_mm_mul_ps(sums[c], a), b);
+            __asm__ volatile("" : "+x"(sums[c]));
+        }
+    return (uint64_t)rounds * CHAINS * 4 * 2;
+#else
+    volatile float out;
+    VF sums[CHAINS];
+    const VF a = vf_set(0.999f), b = vf_set(0.001f);
+    for (int c = 0; c < CHAINS; c++)
+        sums[c] = vf_set((float)c);
+    for (long r = 0; r < rounds; r++)
+        for (int c = 0; c < CHAINS; c++)
+            sums[c] = sums[c] * a + b;
+    for (int c = 0; c < CHAINS; c++)
+        out = sums[c][c];
+    (void)out;
+    return (uint64_t)rounds * CHAINS * 16 * 2;
+#endif
+}
+
+uint64_t K(peak_bf16)(long rounds) {
+#if defined(__AVX512BF16__)
+    __m512 sums[CHAINS];
+    const __m512bh a = (__m512bh)_mm512_set1_epi16(0x3F7F), b = (__m512bh)_mm512_set1_epi16(0x3A83);
+    for (int c = 0; c < CHAINS; c++)
+        sums[c] = _mm512_set1_ps((float)c);
+    for (long r = 0; r < rounds; r++)
+        for (int c = 0; c < CHAINS; c++) {
+            sums[c] = _mm512_dpbf16_ps(sums[c], a, b);
+            KEEP(sums[c]);
+        }
+    return (uint64_t)rounds * CHAINS * 32 * 2;
+#else
+    (void)rounds;
+    return 0;
+#endif
+}
+
+uint64_t K(peak_int8)(long rounds) {
+#if defined(__AVX512VNNI__)
+    __m512i sums[CHAINS], a = _mm512_set1_epi8(3), b = _mm512_set1_epi8(-5);
+    for (int c = 0; c < CHAINS; c++)
+        sums[c] = _mm512_set1_epi32(c);
+    for (long r = 0; r < rounds; r++)
+        for (int c = 0; c < CHAINS; c++) {
+            sums[c] = _mm512_dpbusd_epi32(sums[c], a, b);
+            KEEP(sums[c]);
+        }
+    return (uint64_t)rounds * CHAINS * 64 * 2;
+#elif defined(__AVX512BW__)
+    __m512i sums[CHAINS], a = _mm512_set1_epi8(3), b = _mm512_set1_epi8(-5), one = _mm512_set1_epi16(1);
+    for (int c = 0; c < CHAINS; c++)
+        sums[c] = _mm512_set1_epi32(c);
+    for (long r = 0; r < rounds; r++)
+        for (int c = 0; c < CHAINS; c++) {
+            sums[c] = _mm512_add_epi32(sums[c], _mm512_madd_epi16(_mm512_maddubs_epi16(a, b), one));
+            KEEP(sums[c]);
+            KEEP(a);
+        }
+    return (uint64_t)rounds * CHAINS * 64 * 2;
+#elif defined(__AVX2__)
+    __m256i sums[CHAINS], a = _mm256_set1_epi8(3), b = _mm256_set1_epi8(-5), one = _mm256_set1_epi16(1);
+    for (int c = 0; c < CHAINS; c++)
+        sums[c] = _mm256_set1_epi32(c);
+    for (long r = 0; r < rounds; r++)
+        for (int c = 0; c < CHAINS; c++) {
+            sums[c] = _mm256_add_epi32(sums[c], _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), one));
+            KEEP(sums[c]);
+            KEEP(a);
+        }
+    return (uint64_t)rounds * CHAINS * 32 * 2;
+#else
+    (void)rounds;
+    return 0;
+#endif
+}
+
+uint64_t K(peak_read)(const uint8_t *bytes, size_t n) {
+    VI sums[8] = {{0}};
+    for (size_t i = 0; i + 512 <= n; i += 512) {
+#if defined(__x86_64__)
+        _mm_prefetch((const char *)bytes + i + 4096, _MM_HINT_T0);
+        _mm_prefetch((const char *)bytes + i + 4096 + 64, _MM_HINT_T0);
+        _mm_prefetch((const char *)bytes + i + 4096 + 128, _MM_HINT_T0);
+        _mm_prefetch((const char *)bytes + i + 4096 + 192, _MM_HINT_T0);
+        _mm_prefetch((const char *)bytes + i + 4096 + 256, _MM_HINT_T0);
+        _mm_prefetch((const char *)bytes + i + 4096 + 320, _MM_HINT_T0);
+        _mm_prefetch((const char *)bytes + i + 4096 + 384, _MM_HINT_T0);
+        _mm_prefetch((const char *)bytes + i + 4096 + 448, _MM_HINT_T0);
+#endif
+        for (int c = 0; c < 8; c++) {
+            VI v;
+            memcpy(&v, bytes + i + (size_t)c * 64, sizeof v);
+            sums[c] += v;
+        }
+    }
+    uint64_t all = 0;
+    for (int c = 0; c < 8; c++)
+        for (int i = 0; i < 16; i++)
+            all += (uint32_t)sums[c][i];
+    return all;
+}

@@ -1,0 +1,322 @@
+/* reply_xml.c - calls with a tag for each parameter, whose values are plain text; the tool's schema says what becomes
+ * a string of JSON and what is JSON already. The JSON of the arguments is made here. */
+#include "text/reply_parts.h"
+
+#include <string.h>
+
+/* ---- types ------------------------------------------------------------------------------------------------------- */
+
+static bool names_type(const json_t *type, const char *wanted) {
+    if (json_is_string(type))
+        return strcmp(json_string_value(type), wanted) == 0;
+    for (size_t i = 0; i < json_array_size(type); i++)
+        if (names_type(json_array_get(type, i), wanted))
+            return true;
+    return false;
+}
+
+/* Whether a value may be of the type; `depth` bounds schemas within schemas. */
+static bool allows(const json_t *schema, const char *type, int depth) {
+    const json_t *named = json_object_get(schema, "type");
+    if (named != NULL)
+        return names_type(named, type);
+    static const char *const unions[] = {"anyOf", "oneOf", "allOf"};
+    for (size_t u = 0; u < COUNT(unions) && depth > 0; u++) {
+        const json_t *parts = json_object_get(schema, unions[u]);
+        for (size_t i = 0; i < json_array_size(parts); i++)
+            if (allows(json_array_get(parts, i), type, depth - 1))
+                return true;
+    }
+    const json_t *values = json_object_get(schema, "enum");
+    for (size_t i = 0; i < json_array_size(values); i++)
+        if (strcmp(type, "string") == 0 && json_is_string(json_array_get(values, i)))
+            return true;
+    return strcmp(type, "string") == 0 && json_is_string(json_object_get(schema, "const"));
+}
+
+static ParamKind kind_of(const json_t *schema) {
+    static const char *const others[] = {"number", "integer", "boolean", "array", "object"};
+    if (!allows(schema, "string", 4))
+        return PARAM_JSON;
+    for (size_t i = 0; i < COUNT(others); i++)
+        if (allows(schema, others[i], 4))
+            return PARAM_JSON; /* a union: JSON if it is any, else the text */
+    return allows(schema, "null", 4) ? PARAM_NULLABLE_TEXT : PARAM_TEXT;
+}
+
+/* ---- arguments --------------------------------------------------------------------------------------------------- */
+
+static void emit_escaped(Reply *r, const char *text, size_t bytes) {
+    Text escaped = {0};
+    if (!json_append_escaped(&escaped, text, bytes))
+        r->failed = true;
+    else
+        reply_emit_arguments(r, escaped.bytes, escaped.count);
+    text_free(&escaped);
+}
+
+static void emit_string(Reply *r, const char *text, size_t bytes) {
+    reply_emit_arguments(r, "\"", 1);
+    emit_escaped(r, text, bytes);
+    reply_emit_arguments(r, "\"", 1);
+}
+
+static void emit_key(Reply *r, const char *key, size_t bytes) {
+    reply_emit_arguments(r, r->first_param ? "{" : ", ", r->first_param ? 1 : 2);
+    emit_string(r, key, bytes);
+    reply_emit_arguments(r, ": ", 2);
+    r->first_param = false;
+}
+
+static void close_arguments(Reply *r) {
+    reply_emit_arguments(r, r->first_param ? "{}" : "}", r->first_param ? 2 : 1);
+}
+
+static bool is_word(const char *text, size_t bytes, const char *word) {
+    return strlen(word) == bytes && memcmp(text, word, bytes) == 0;
+}
+
+/* A whole value that need not be a string. */
+static void emit_value(Reply *r, const char *text, size_t bytes) {
+    size_t start = 0, end = bytes;
+    while (start < end && reply_is_space(text[start]))
+        start++;
+    while (end > start && reply_is_space(text[end - 1]))
+        end--;
+    const char *inner = text + start;
+    const size_t count = end - start;
+    const bool json = r->param == PARAM_JSON && json_is_value(inner, count);
+    if (json || is_word(inner, count, "null"))
+        reply_emit_arguments(r, inner, count);
+    else if (r->param == PARAM_JSON && (is_word(inner, count, "True") || is_word(inner, count, "False")))
+        reply_emit_arguments(r, *inner == 'T' ? "true" : "false", *inner == 'T' ? 4 : 5); /* as Python spells them */
+    else if (is_word(inner, count, "None"))
+        reply_emit_arguments(r, "null", 4);
+    else
+        emit_string(r, text, bytes);
+}
+
+/* ---- steps ------------------------------------------------------------------------------------------------------- */
+
+static bool step_section(Reply *r) {
+    const ReplyFormat *f = r->format;
+    const size_t from = r->at;
+    if (!reply_skip_spaces(r)) {
+        r->at = from;
+        return false;
+    }
+    const Match open = reply_match(r, r->at, f->call_open), close = reply_match(r, r->at, f->section_close);
+    if (open == MATCH_PARTLY || close == MATCH_PARTLY) {
+        r->at = from;
+        return false;
+    }
+    if (open == MATCH_YES) {
+        if (r->section_used)
+            reply_begin_call(r, r->at);
+        r->at += strlen(f->call_open);
+        r->mode = MODE_XML_NAME;
+    } else if (r->section_used) {
+        r->at = close == MATCH_YES ? r->at + strlen(f->section_close) : from;
+        reply_end_call(r);
+    } else {
+        reply_not_a_call(r);
+    }
+    return true;
+}
+
+static void announce(Reply *r, size_t start, size_t end) {
+    text_clear(&r->name);
+    if (!text_append(&r->name, r->input.bytes + start, end - start)) {
+        r->failed = true;
+        return;
+    }
+    reply_announce(r, r->name.bytes, r->name.count, NULL, 0);
+    r->first_param = true;
+    r->mode = MODE_XML_PARAMS;
+}
+
+/* The name ends where its characters do; a parameter or the call's end must follow. */
+static bool step_open_name(Reply *r) {
+    const ReplyFormat *f = r->format;
+    size_t start = r->at;
+    while (start < r->limit && reply_is_space(r->input.bytes[start]))
+        start++;
+    size_t end = start;
+    while (end < r->limit && reply_is_name(r->input.bytes + end, 1) && end - start <= REPLY_MAX_NAME)
+        end++;
+    size_t next = end;
+    while (next < r->limit && reply_is_space(r->input.bytes[next]))
+        next++;
+    const bool valid = reply_is_name(r->input.bytes + start, end - start);
+    if (next == r->limit && (valid || end == r->limit) && end - start <= REPLY_MAX_NAME)
+        return false;
+    const Match param = reply_match(r, next, f->param_open), close = reply_match(r, next, f->call_close);
+    if (valid && (param == MATCH_PARTLY || close == MATCH_PARTLY))
+        return false;
+    r->at = next;
+    if (valid && (param == MATCH_YES || close == MATCH_YES))
+        announce(r, start, end);
+    else
+        reply_not_a_call(r);
+    return true;
+}
+
+static bool step_name(Reply *r) {
+    const ReplyFormat *f = r->format;
+    if (f->name_end == NULL)
+        return step_open_name(r);
+    size_t which, place, clear;
+    if (!reply_find(r, r->at, &f->name_end, 1, &which, &place, &clear)) {
+        if (clear - r->at <= REPLY_MAX_NAME)
+            return false;
+        reply_not_a_call(r);
+        return true;
+    }
+    const size_t start = r->at;
+    if (!reply_is_name(r->input.bytes + start, place - start)) {
+        reply_not_a_call(r);
+        return true;
+    }
+    r->at = place + strlen(f->name_end);
+    announce(r, start, place);
+    return true;
+}
+
+/* Between parameters nothing counts but what comes next. */
+static bool step_params(Reply *r) {
+    const ReplyFormat *f = r->format;
+    const char *const marks[] = {f->param_open, f->call_close, f->section_close};
+    size_t which, place, clear;
+    if (!reply_find(r, r->at, marks, COUNT(marks), &which, &place, &clear)) {
+        r->at = clear;
+        if (!r->finished)
+            return false;
+        close_arguments(r); /* all parameters that were written are complete */
+        reply_end_call(r);
+        return true;
+    }
+    r->at = place + strlen(marks[which]);
+    if (which == 0) {
+        r->mode = MODE_XML_KEY;
+        return true;
+    }
+    close_arguments(r);
+    if (which == 1 && f->section_open != NULL)
+        r->mode = MODE_XML_SECTION;
+    else
+        reply_end_call(r);
+    return true;
+}
+
+static bool step_key(Reply *r) {
+    const ReplyFormat *f = r->format;
+    size_t which, place, clear;
+    if (!reply_find(r, r->at, &f->param_name_end, 1, &which, &place, &clear)) {
+        if (clear - r->at > REPLY_MAX_NAME || r->finished)
+            r->mode = MODE_XML_PARAMS; /* no name: passed over */
+        return r->mode == MODE_XML_PARAMS;
+    }
+    size_t start = r->at, end = place;
+    while (start < end && reply_is_space(r->input.bytes[start]))
+        start++;
+    while (end > start && reply_is_space(r->input.bytes[end - 1]))
+        end--;
+    char key[REPLY_MAX_NAME + 1];
+    const size_t bytes = MIN(end - start, (size_t)REPLY_MAX_NAME);
+    memcpy(key, r->input.bytes + start, bytes);
+    key[bytes] = '\0';
+    r->param = kind_of(reply_parameter(r, r->name.bytes, key));
+    emit_key(r, key, bytes);
+    r->at = place + strlen(f->param_name_end);
+    r->mode = MODE_XML_VALUE_START;
+    return true;
+}
+
+static bool step_value_start(Reply *r) {
+    const ReplyFormat *f = r->format;
+    if (f->value_open != NULL) {
+        const size_t from = r->at;
+        if (!reply_skip_spaces(r)) {
+            r->at = from;
+            return false;
+        }
+        const Match open = reply_match(r, r->at, f->value_open);
+        if (open == MATCH_PARTLY) {
+            r->at = from;
+            return false;
+        }
+        r->at = open == MATCH_YES ? r->at + strlen(f->value_open) : from;
+    }
+    if (f->trim_newlines) {
+        if (r->at == r->limit)
+            return false;
+        if (*reply_at(r) == '\r') {
+            if (r->at + 1 == r->limit && !r->finished)
+                return false;
+            r->at += r->at + 1 < r->limit && r->input.bytes[r->at + 1] == '\n';
+        }
+        r->at += *reply_at(r) == '\n';
+    }
+    if (r->param == PARAM_TEXT)
+        reply_emit_arguments(r, "\"", 1);
+    r->searched = r->at;
+    r->mode = MODE_XML_VALUE;
+    return true;
+}
+
+/* The end of the value without the newline before its closing tag. */
+static size_t trimmed_end(const Reply *r, size_t start, size_t end) {
+    if (!r->format->trim_newlines || end == start || r->input.bytes[end - 1] != '\n')
+        return end;
+    end--;
+    return end > start && r->input.bytes[end - 1] == '\r' ? end - 1 : end;
+}
+
+static bool step_value(Reply *r) {
+    const ReplyFormat *f = r->format;
+    size_t which, place, clear;
+    const bool found = reply_find(r, MAX(r->searched, r->at), &f->param_close, 1, &which, &place, &clear);
+    if (!found) {
+        r->searched = clear;
+        size_t sure = clear;
+        if (r->param == PARAM_TEXT && !r->finished) { /* a newline may be the one before the closing tag */
+            sure = trimmed_end(r, r->at, clear);
+            if (sure == clear && sure > r->at && f->trim_newlines && r->input.bytes[sure - 1] == '\r')
+                sure--;
+        }
+        if (r->param == PARAM_TEXT)
+            emit_escaped(r, reply_at(r), sure - r->at);
+        else if (r->finished)
+            reply_emit_arguments(r, reply_at(r), clear - r->at);
+        if (r->param == PARAM_TEXT || r->finished)
+            r->at = sure;
+        return false;
+    }
+    const size_t end = trimmed_end(r, r->at, place);
+    if (r->param == PARAM_TEXT) {
+        emit_escaped(r, reply_at(r), end - r->at);
+        reply_emit_arguments(r, "\"", 1);
+    } else {
+        emit_value(r, reply_at(r), end - r->at);
+    }
+    r->at = place + strlen(f->param_close);
+    r->mode = MODE_XML_PARAMS;
+    return true;
+}
+
+bool reply_step_xml(Reply *r) {
+    switch (r->mode) {
+    case MODE_XML_SECTION:
+        return step_section(r);
+    case MODE_XML_NAME:
+        return step_name(r);
+    case MODE_XML_PARAMS:
+        return step_params(r);
+    case MODE_XML_KEY:
+        return step_key(r);
+    case MODE_XML_VALUE_START:
+        return step_value_start(r);
+    default:
+        return step_value(r);
+    }
+}
