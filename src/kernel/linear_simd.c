@@ -12,6 +12,7 @@
  * The last panel of a matrix begins 16 rows before its end and so overlaps the one before: what is computed twice has
  * the same bits, and is written once. */
 #include "kernel/linear_dots.h"
+#include "kernel/linear_one.h"
 
 enum {
     ROW_BLOCK = 512,     /* rows that use a tile before it is gone: unpacking costs a per cent or two */
@@ -189,28 +190,6 @@ static SuperFn super_fn(int group, bool has_min, int top) {
 #endif
 
 /* ---- integers: the walk ------------------------------------------------------------------------------------------ */
-
-/* start[i] = -offset * the sum of group i's inputs, from the sums of each 16 */
-static ALWAYS_INLINE void start_of_sums(int32_t *start, const int16_t *counts, int group, int offset) {
-#if defined(NATIVE_512)
-    const __m256i all = _mm256_loadu_si256((const __m256i *)(const void *)counts);
-    if (group == 16)
-        ni_store(start, ni_mul(_mm512_cvtepi16_epi32(all), ni_set(-offset)));
-    else
-        _mm256_store_si256((__m256i *)(void *)start, _mm256_madd_epi16(all, _mm256_set1_epi16((int16_t)-offset)));
-#elif defined(NATIVE_256)
-    const NI all = ni_load(counts);
-    if (group == 16) {
-        ni_store(start, ni_mul(_mm256_cvtepi16_epi32(_mm256_castsi256_si128(all)), ni_set(-offset)));
-        ni_store(start + 8, ni_mul(_mm256_cvtepi16_epi32(_mm256_extracti128_si256(all, 1)), ni_set(-offset)));
-    } else {
-        ni_store(start, ni_madd(all, _mm256_set1_epi16((int16_t)-offset)));
-    }
-#else
-    for (int i = 0; i < 256 / group; i++)
-        start[i] = -offset * (group == 16 ? counts[i] : counts[2 * i] + counts[2 * i + 1]);
-#endif
-}
 
 /* Always inlined: gcc drops calls of functions that only prefetch. */
 static ALWAYS_INLINE void prefetch_lines(const void *p, size_t bytes) {
@@ -465,8 +444,38 @@ static GroupFn group_fn(Form form, Precision precision) {
     return linear_floats;
 }
 
+#if defined(NATIVE_X86)
+
+/* One row. */
+static void linear_one(const LinearJob *job, OneFn one) {
+    const Matrix *m = job->m;
+    const uint8_t *acts = act_row(job, 0);
+    touch(m, job->begin, MIN(job->begin + NI_LANES, job->end));
+    for (int o = job->begin; o < job->end; o += NI_LANES) {
+        const int row0 = MIN(o, m->rows - NI_LANES), count = MIN(job->end - o, NI_LANES);
+        const int next = o + NI_LANES < job->end ? row0 + NI_LANES : row0; /* the last has nothing to fetch */
+        const NF y = one(m, row0, acts, m->data + (size_t)next * m->row_bytes);
+        if (count == NI_LANES && row0 == o) {
+            nf_store(job->out + o, y);
+        } else {
+            float part[NI_LANES];
+            nf_store(part, y);
+            memcpy(job->out + o, part + (o - row0), (size_t)count * sizeof(float));
+        }
+    }
+}
+
+#endif
+
 static void linear(const LinearJob *job, Precision precision) {
     LinearScratch *s = job->scratch;
+#if defined(NATIVE_X86)
+    const OneFn one = one_fns[job->m->form];
+    if (job->n_row == 1 && precision == PRECISION_FAST && one != NULL && job->m->rows >= LINEAR_PANEL) {
+        linear_one(job, one);
+        return;
+    }
+#endif
     const GroupFn group = group_fn(job->m->form, precision);
     const bool few = job->n_row <= LINEAR_FEW_ROWS;
     const int outs = few ? FEW_OUTS : GROUP_OUTS;
