@@ -37,7 +37,7 @@ static Val block3(Graph *g, const Cfg *c, Val x, int i) {
     if (!sparse)
         return add(g, x, ffn(g, h, ffn_of(g, c)));
     Moe m = moe_of(g, c);
-    m.score = SCORE_SIGMOID;
+    m.score = score_of(c, SCORE_SIGMOID);
     m.correction = "expert_bias";
     m.renormalise = true;
     m.renormalise_eps = 1e-20f;

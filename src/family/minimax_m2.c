@@ -10,7 +10,7 @@ static Val block(Graph *g, const Cfg *c, Val x, int i) {
     a.norm_whole = true;
     x = add(g, x, attention(g, norm(g, x, "input_layernorm"), a));
     Moe m = moe_of(g, c);
-    m.score = SCORE_SIGMOID;
+    m.score = score_of(c, SCORE_SIGMOID);
     m.correction = "e_score_correction_bias";
     m.renormalise = true;
     m.scope = "block_sparse_moe";

@@ -4,9 +4,8 @@
 
 static Attn usual(Graph *g, const Cfg *c, int i) {
     Attn a = attn_of(g, c);
-    const bool listed = cfg_has(c, "layer_types");
-    if (cfg_bool(c, "use_sliding_window", false) &&
-        (listed ? layer_is(c, i, "sliding_attention") : i >= cfg_int(c, "max_window_layers", 0)))
+    const bool listed = cfg_has(c, "layer_types"), local = layer_is(c, i, "sliding_attention");
+    if (cfg_bool(c, "use_sliding_window", false) && (listed ? local : i >= cfg_int(c, "max_window_layers", 0)))
         a.window = cfg_int(c, "sliding_window", 0);
     return a;
 }

@@ -51,7 +51,7 @@ static Val block(Graph *g, const Cfg *c, Val x, int i) {
         return add(g, x, ffn(g, h, f));
     Moe m = moe_of(g, c);
     m.shared_dim = 0; /* it stands beside, not inside */
-    m.score = SCORE_SIGMOID;
+    m.score = score_of(c, SCORE_SIGMOID);
     m.correction = "router_bias";
     m.renormalise = true;
     m.glu.limit = cfg_real_at(c, "swiglu_limits", i, 0);

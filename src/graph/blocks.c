@@ -245,6 +245,19 @@ static Val experts(Graph *g, Val x, Val route, const Moe *m) {
     return sum->out;
 }
 
+Score score_of(const Cfg *c, Score otherwise) {
+    static const struct { const char *word; Score score; } known[] = {
+        {"softmax", SCORE_SOFTMAX}, {"sigmoid", SCORE_SIGMOID}, {"softmax_topk", SCORE_SOFTMAX_TOPK}, {"sqrtsoftplus", SCORE_SQRT_SOFTPLUS},
+    };
+    const char *word = cfg_str(c, "scoring_func", NULL);
+    for (size_t i = 0; word != NULL && i < COUNT(known); i++)
+        if (strcmp(word, known[i].word) == 0)
+            return known[i].score;
+    if (word != NULL)
+        cfg_refuse(c, "config.json: scoring_func %s is not known", word);
+    return otherwise;
+}
+
 Moe moe_of(Graph *g, const Cfg *c) {
     const int whole = cfg_int_at(c, "intermediate_size", g->layer, 0); /* of the experts where only one size is given */
     const int dim = cfg_int_at(c, "moe_intermediate_size", g->layer, whole);

@@ -4,12 +4,26 @@
 #include "base/arena.h"
 #include "format/json.h"
 
+#include <assert.h>
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_READ = 1024 };
+enum { MAX_READ = 1024, MAX_KINDS = 16 };
+
+/* Lists with a word for each layer. A word that the description never asks for is one that it does not know. */
+typedef enum KindList { KIND_MIXER, KIND_FFN, KIND_LISTS } KindList;
+static const struct { const char *key, *what, *plain; } kind_lists[KIND_LISTS] = {
+    {"layer_types", "mixer", "full_attention"}, {"mlp_layer_types", "feed-forward block", "dense"},
+};
+
+/* What layer_types can say for some family or other. */
+static const char *const mixers[] = {
+    "full_attention", "sliding_attention", "chunked_attention", "linear_attention", "indexed_attention",
+    "compressed_sparse_attention", "heavily_compressed_attention", "minimax_m3_sparse", "conv", "mlp", "moe",
+};
+static const char *const older_mixers[][2] = {{"mamba", "linear_attention"}, {"attention", "full_attention"}};
 
 struct Cfg {
     json_t *whole, *text; /* text is whole, or its part for the language model */
@@ -18,6 +32,8 @@ struct Cfg {
     Error err;                /* first complaint */
     const char *read[MAX_READ]; /* names that were asked for, in the arena */
     int n_read;
+    const char *kinds[KIND_LISTS][MAX_KINDS]; /* words that were asked for: constants of the families */
+    int n_kind[KIND_LISTS];
     Arena arena;
 };
 
@@ -302,13 +318,34 @@ bool cfg_list_has(const Cfg *c, const char *key, int i) {
     return false;
 }
 
+static bool is_listed(const char *const *list, size_t count, const char *word) {
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(list[i], word) == 0)
+            return true;
+    return false;
+}
+
+static const char *newer_mixer(const char *word) {
+    for (size_t k = 0; k < COUNT(older_mixers); k++)
+        if (strcmp(word, older_mixers[k][0]) == 0)
+            return older_mixers[k][1];
+    return word;
+}
+
+static bool kind_is(const Cfg *cfg, KindList list, int i, const char *kind) {
+    Cfg *c = (Cfg *)cfg; /* as in note_read() */
+    if (!is_listed(c->kinds[list], (size_t)c->n_kind[list], kind) && c->n_kind[list] < MAX_KINDS)
+        c->kinds[list][c->n_kind[list]++] = kind;
+    return strcmp(newer_mixer(cfg_str_at(c, kind_lists[list].key, i, "")), kind) == 0;
+}
+
 bool layer_is(const Cfg *c, int i, const char *type) {
-    static const char *const older[][2] = {{"mamba", "linear_attention"}, {"attention", "full_attention"}};
-    const char *listed = cfg_str_at(c, "layer_types", i, "");
-    for (size_t k = 0; k < COUNT(older); k++)
-        if (strcmp(listed, older[k][0]) == 0)
-            listed = older[k][1];
-    return strcmp(listed, type) == 0;
+    assert(is_listed(mixers, COUNT(mixers), type));
+    return kind_is(c, KIND_MIXER, i, type);
+}
+
+bool layer_ffn_is(const Cfg *c, int i, const char *type) {
+    return kind_is(c, KIND_FFN, i, type);
 }
 
 bool layer_is_local(const Cfg *c, int i, int every) {
@@ -320,8 +357,57 @@ bool layer_is_local(const Cfg *c, int i, int every) {
 
 bool layer_is_sparse(const Cfg *c, int i) {
     if (cfg_list_length(c, "mlp_layer_types") > 0)
-        return strcmp(cfg_str_at(c, "mlp_layer_types", i, ""), "sparse") == 0;
+        return layer_ffn_is(c, i, "sparse");
     return i >= cfg_int(c, "first_k_dense_replace", 0);
+}
+
+/* "3-40", "0, 2, 5-7": the layers from `first` on that say `word`. */
+static void list_layers(const json_t *list, size_t first, const char *word, Text *text) {
+    const size_t count = json_array_size(list);
+    for (size_t i = first, ranges = 0; i < count; i++) {
+        if (strcmp(newer_mixer(json_string_value(json_array_get(list, i))), word) != 0)
+            continue;
+        size_t last = i;
+        while (last + 1 < count && strcmp(newer_mixer(json_string_value(json_array_get(list, last + 1))), word) == 0)
+            last++;
+        if (ranges++ == 8) {
+            text_append_str(text, ", ...");
+            return;
+        }
+        text_append_format(text, last > i ? "%s%zu-%zu" : "%s%zu", ranges > 1 ? ", " : "", i, last);
+        i = last;
+    }
+}
+
+Status cfg_kinds(const Cfg *c, bool described, Error *err) {
+    for (int k = 0; k < KIND_LISTS; k++) {
+        const json_t *list = get(c, kind_lists[k].key);
+        const char *const *known = described ? c->kinds[k] : mixers;
+        const size_t n_known = described ? (size_t)c->n_kind[k] : COUNT(mixers);
+        if (!json_is_array(list) || (k == KIND_FFN && !described))
+            continue;
+        for (size_t i = 0; i < json_array_size(list); i++)
+            FAIL_IF(!json_is_string(json_array_get(list, i)), ERR_FORMAT, "config.json: %s[%zu] is no word", kind_lists[k].key, i);
+        for (size_t i = 0; i < json_array_size(list); i++) {
+            const char *word = newer_mixer(json_string_value(json_array_get(list, i)));
+            if (strcmp(word, kind_lists[k].plain) == 0 || is_listed(known, n_known, word))
+                continue;
+            Text layers = {0}, shown = {0};
+            list_layers(list, i, word, &layers);
+            text_append_printable(&shown, word, MIN(strlen(word), 64));
+            const Status status = error_set(err, ERR_UNSUPPORTED, "config.json: %s '%s' is not known; layers %s use it",
+                                            kind_lists[k].what, shown.bytes != NULL ? shown.bytes : "",
+                                            layers.bytes != NULL ? layers.bytes : "");
+            text_free(&layers);
+            text_free(&shown);
+            return status;
+        }
+    }
+    return OK;
+}
+
+void cfg_covered(const Cfg *c, const char *key) {
+    (void)get(c, key);
 }
 
 const char *cfg_model_type(const Cfg *c) {

@@ -380,6 +380,9 @@ typedef enum Score {
     SCORE_SQRT_SOFTPLUS,
 } Score;
 
+/* What scoring_func says, which only some configurations do. */
+Score score_of(const Cfg *c, Score otherwise);
+
 typedef struct Moe {
     int experts, used, dim;
     int shared_dim;            /* width of the shared expert; 0 = none */
