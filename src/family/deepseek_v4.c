@@ -36,6 +36,7 @@ static Rope turn_of(Graph *g, const Cfg *c, Kind kind, int dim) {
     } else if (kind == WINDOW) {
         r = rope_plain(g, dim, cfg_real(c, "rope_theta", cfg_real(c, "rope_parameters.rope_theta", 10000)));
     } else {
+        cfg_covered(c, "rope_theta");
         r = rope_based(g, c, dim, cfg_real(c, "compress_rope_theta", 160000));
         r.magnitude = cfg_real(c, "rope_scaling.attention_factor", cfg_real(c, "rope_parameters.attention_factor", 1));
     }
@@ -120,6 +121,8 @@ static Val experts(Graph *g, const Cfg *c, Val x, int i) {
     const int dim = cfg_need(c, "moe_intermediate_size");
     const float limit = cfg_real_at(c, "swiglu_limits", i, cfg_real(c, "swiglu_limit", 10));
     const float limit_shared = cfg_real_at(c, "swiglu_limits_shared", i, limit);
+    if (strcmp(cfg_str(c, "topk_method", "noaux_tc"), "noaux_tc") != 0)
+        cfg_refuse(c, "config.json: topk_method %s is not known", cfg_str(c, "topk_method", ""));
     const Act unit = act_of(g, c, "hidden_act");
     return moe(g, x, (Moe){.experts = cfg_need(c, "num_experts"), .used = cfg_need(c, "num_experts_per_tok"), .dim = dim,
                            .shared_dim = dim * cfg_int(c, "n_shared_experts", 1), .score = score_of(c, SCORE_SQRT_SOFTPLUS),

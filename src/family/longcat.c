@@ -3,6 +3,7 @@
 #include "graph/graph.h"
 
 #include <math.h>
+#include <string.h>
 
 static Mla latent(Graph *g, const Cfg *c, const char *scope) {
     Mla m = mla_of(g, c);
@@ -43,6 +44,8 @@ static void build(Graph *g, const Cfg *c) {
     const char *zero = cfg_str(c, "zero_expert_type", "identity");
     if (zero[0] != 'i')
         cfg_refuse(c, "config.json: zero_expert_type %s is not known", zero);
+    if (strcmp(cfg_str(c, "attention_method", "MLA"), "MLA") != 0)
+        cfg_refuse(c, "config.json: mixer '%s' is not known; all layers use it", cfg_str(c, "attention_method", ""));
     decoder(g, c, block, (Decoder){0});
 }
 

@@ -3,6 +3,7 @@
 #include "graph/graph.h"
 
 static bool is_linear(const Cfg *c, int i) {
+    cfg_covered(c, "full_attention_interval");
     if (cfg_has(c, "layer_types"))
         return layer_is(c, i, "linear_attention");
     const int interval = cfg_int(c, "full_attention_interval", 4);
@@ -23,7 +24,7 @@ static Val mix(Graph *g, const Cfg *c, Val x, int i, bool fused) {
     Attn a = attn_of(g, c);
     a.q_norm = "q_norm";
     a.k_norm = "k_norm";
-    a.gate_in_q = true;
+    a.gate_in_q = cfg_bool(c, "attn_output_gate", true);
     return attention(g, x, a);
 }
 
@@ -57,6 +58,7 @@ static Val block_moe(Graph *g, const Cfg *c, Val x, int i) {
 
 static void build(Graph *g, const Cfg *c, BlockFn block) {
     norm_style(g, NORM_RMS, norm_eps(g), true);
+    cfg_covered(c, "mtp_num_hidden_layers"); /* they lie beside the layers, as mtp.layers.N */
     decoder(g, c, block, (Decoder){0});
 }
 

@@ -262,7 +262,7 @@ Moe moe_of(Graph *g, const Cfg *c) {
     const int whole = cfg_int_at(c, "intermediate_size", g->layer, 0); /* of the experts where only one size is given */
     const int dim = cfg_int_at(c, "moe_intermediate_size", g->layer, whole);
     return (Moe){.experts = cfg_need_at(c, "num_experts", g->layer), .used = cfg_need_at(c, "num_experts_per_tok", g->layer),
-                 .dim = dim, .shared_dim = cfg_int(c, "shared_expert_intermediate_size", dim * cfg_int(c, "n_shared_experts", 0)),
+                 .dim = dim, .shared_dim = cfg_int(c, "shared_expert_intermediate_size", dim * cfg_int_at(c, "n_shared_experts", g->layer, 0)),
                  .groups = cfg_int(c, "n_group", 0), .groups_used = cfg_int(c, "topk_group", 0),
                  .renormalise = cfg_bool(c, "norm_topk_prob", false), .scale = cfg_real(c, "routed_scaling_factor", 1),
                  .glu = {.act = act_of(g, c, "hidden_act")}};

@@ -38,9 +38,11 @@ struct Cfg {
 };
 
 /* Names of one and the same thing in configurations of different makers and years. */
-static const char *const aliases[][6] = {
+enum { MAX_ALIASES = 7 };
+static const char *const aliases[][MAX_ALIASES] = {
     {"num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_routed_experts"},
-    {"num_experts_per_tok", "moe_topk", "moe_k", "num_experts_per_token", "top_k_experts", "moe_top_k"},
+    {"num_experts_per_tok", "moe_topk", "moe_k", "num_experts_per_token", "top_k_experts", "moe_top_k",
+     "experts_per_token"},
     {"n_shared_experts", "num_shared_experts", "num_shared_expert", "moe_num_shared_experts"},
     {"moe_intermediate_size", "expert_ffn_hidden_size", "moe_ffn_hidden_size"},
     {"rms_norm_eps", "norm_eps", "layer_norm_eps", "layernorm_epsilon", "layer_norm_epsilon"},
@@ -82,7 +84,8 @@ static const char *const harmless[] = {
     "eod_token_id", "eoi_token_id", "boa_token_id", "eoa_token_index", "_attn_implementation", "attn_implementation",
     "quantization_config", "compression_config", "unsloth_version", "mamba_ssm_dtype", "max_position_embeddings",
     "model_max_length", "head_dim_original", "cross_attention_hidden_size", "add_cross_attention", "prefix", "pruned_heads",
-    "residual_dropout",
+    "residual_dropout", "is_llama_config", "cache_implementation", "interpolate_factor", "full_attn_mod", "moe_capacity",
+    "max_seq_len", "need_fp32_gate", "norm_type", "moe_drop_tokens", "moe_random_routing_dropped_token", "pad_id",
 };
 
 Status cfg_open(const json_t *config, bool gguf, Cfg **out, Error *err) {
@@ -164,7 +167,7 @@ static json_t *get_path(json_t *object, const char *path) {
 
 static const char *const *alias_group(const char *key) {
     for (size_t i = 0; i < COUNT(aliases); i++)
-        for (int j = 0; j < 6 && aliases[i][j] != NULL; j++)
+        for (int j = 0; j < MAX_ALIASES && aliases[i][j] != NULL; j++)
             if (strcmp(aliases[i][j], key) == 0)
                 return aliases[i];
     return NULL;
@@ -187,10 +190,15 @@ static json_t *get(const Cfg *c, const char *key) {
     const char *const *group = alias_group(key);
     json_t *value = get_path(c->text, key);
     bool given = value != NULL;
-    for (int j = 0; (value == NULL || json_is_null(value)) && group != NULL && j < 6 && group[j] != NULL; j++) {
-        note_read(c, group[j]);
-        value = get_path(c->text, group[j]);
-        given = given || value != NULL;
+    for (int j = 0; group != NULL && j < MAX_ALIASES && group[j] != NULL; j++) {
+        json_t *other = get_path(c->text, group[j]);
+        if (value == NULL || json_is_null(value)) {
+            note_read(c, group[j]);
+            value = other;
+            given = given || value != NULL;
+        } else if (other != NULL && json_equal(value, other)) { /* said twice; what contradicts stays unread */
+            note_read(c, group[j]);
+        }
     }
     /* Composite configurations keep some keys outside (tie_word_embeddings, quantization_config). */
     if ((value == NULL || json_is_null(value)) && c->text != c->whole) {
@@ -199,7 +207,7 @@ static json_t *get(const Cfg *c, const char *key) {
     }
     if (!given)
         value = get_default(c, key);
-    for (int j = 0; value == NULL && !given && group != NULL && j < 6 && group[j] != NULL; j++)
+    for (int j = 0; value == NULL && !given && group != NULL && j < MAX_ALIASES && group[j] != NULL; j++)
         value = get_default(c, group[j]);
     return json_is_null(value) ? NULL : value;
 }
@@ -277,8 +285,12 @@ static const json_t *of_layer(const Cfg *c, const char *key, int i) {
     char path[128];
     snprintf(path, sizeof path, "per_layer_config.%s", key);
     note_read(c, path);
-    snprintf(path, sizeof path, "per_layer_config.%d.%s", i, key);
-    const json_t *value = get_path(c->text, path);
+    static const char *const forms[] = {"per_layer_config.%d.%s", "per_layer_config.%02d.%s", "per_layer_config.%03d.%s"};
+    const json_t *value = NULL;
+    for (size_t f = 0; value == NULL && f < COUNT(forms); f++) { /* "5", or as many digits as the last layer has */
+        snprintf(path, sizeof path, forms[f], i, key);
+        value = get_path(c->text, path);
+    }
     return json_is_null(value) ? NULL : value;
 }
 
