@@ -13,7 +13,6 @@ experts or shared parts counted twice, keys left out of account.
 """
 import json
 import pathlib
-import re
 import subprocess
 import sys
 import tempfile
@@ -32,15 +31,13 @@ def agrees(count, words):
 
 def inspect(config, folder):
     (folder / "config.json").write_bytes(config)
-    run = subprocess.run([HOULE, "inspect", folder], capture_output=True, text=True, timeout=60)
+    run = subprocess.run([HOULE, "inspect", "--json", folder], capture_output=True, text=True, timeout=60)
     assert run.returncode == 0, run.stderr
-    network = run.stdout[run.stdout.rindex("\n\n"):]
-    found = re.search(r"^parameters +(\d+) \([^)]*\), (\d+) ", network, re.M)
-    assert found, network.strip()
-    assert "unread" not in network, network
-    kept = re.search(r"^kept +(\d+) ", network, re.M)
-    width, vocabulary = re.search(r"width (\d+), vocabulary (\d+)", network).groups()
-    return int(found[1]), int(found[2]), int(kept[1]) if kept else 0, int(width) * int(vocabulary)
+    report = json.loads(run.stdout)
+    found = report["network"]
+    assert found, report.get("why_not")
+    assert not found["unread_keys"], found["unread_keys"]
+    return found["parameters"], found["active_parameters"], found["kept_parameters"], found["width"] * found["vocabulary"]
 
 
 def check(name, known, folder):
