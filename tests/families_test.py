@@ -7,7 +7,7 @@ houle does not have are left out. For each checkpoint, and for the GGUF file of 
 - logits and the greedy continuation are the reference's, at every CPU level;
 - both files give the same logits;
 - not a bit changes with the cut of the prompt, the number of threads, or the company in a batch, in either precision;
-- the configuration has no key that is left out of account.
+- the configuration has no key that is left out of account, and means the same in the spelling of earlier years.
 
 Guards against: a layer described wrongly, a name or layout of a container mixed up, sums whose order depends on what else
 is computed.
@@ -16,6 +16,7 @@ HOULE_TEST_ALL=1 tries each cut of the prompt at each level in each container; w
 needs a tenth of the time. HOULE_TEST_FEW=1 takes a few families only (for builds that run slowly).
 """
 import concurrent.futures
+import json
 import os
 import pathlib
 import re
@@ -61,12 +62,32 @@ def difference(got, want):
     return float(np.abs(got - want).max() / np.abs(want).max())
 
 
+def older(config):
+    """A configuration as it was written before rope_parameters; None where nothing was published so."""
+    if "text_config" in config:
+        text = older(config["text_config"])
+        return text and dict(config, text_config=text)
+    config = dict(config)
+    rope = dict(config.pop("rope_parameters", {}))
+    if "sliding_attention" in rope and config["model_type"].startswith("gemma3"):
+        config["rope_local_base_freq"] = rope["sliding_attention"]["rope_theta"]
+        rope = dict(rope["full_attention"])
+    if "rope_theta" not in rope or "llama_4_scaling_beta" in rope:
+        return None
+    config["torch_dtype"] = config.pop("dtype", "bfloat16")
+    for key in ("rope_theta", "partial_rotary_factor"):
+        if key in rope:
+            config[key] = rope.pop(key)
+    kind = rope.pop("rope_type")
+    return dict(config, rope_scaling=None if kind == "default" else dict(rope, **{"rope_type" if kind == "llama3" else "type": kind}))
+
+
 class Checkpoint:
-    def __init__(self, folder, model, out):
+    def __init__(self, folder, model, out, golden=None):
         self.folder, self.model, self.out = folder, model, out
         own = model.with_name(model.stem + ".golden.safetensors")  # a GGUF whose settings had to differ
         self.is_own = model.is_file() and own.exists()
-        self.golden = load_file(own if self.is_own else folder / "golden.safetensors")
+        self.golden = golden or load_file(own if self.is_own else folder / "golden.safetensors")
         keys = sorted(k for k in self.golden if k.startswith("input_ids"))
         self.prompts = [self.golden[k].reshape(-1).tolist() for k in keys]
         self.wanted = [self.golden[k.replace("input_ids", "logits")].reshape(len(p), -1) for k, p in zip(keys, self.prompts)]
@@ -111,6 +132,18 @@ class Checkpoint:
                 assert np.array_equal(one.view(np.uint32), alone[name].view(np.uint32)), \
                     f"{level} {precision}: bits of {name} change in a batch {args}"
 
+    def check_spelling(self, level, tmp):
+        config = older(json.loads((self.folder / "config.json").read_text("utf-8")))
+        if config is None:
+            return
+        folder = tmp / self.folder.name
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps(config))
+        (folder / "model.safetensors").symlink_to((self.folder / "model.safetensors").resolve())
+        got, = Checkpoint(folder, folder, self.out, self.golden).logits(level, self.prompts[:1], "--precision", "f32")
+        off = difference(got, self.wanted[0])
+        assert off <= LIMIT, f"in the older spelling logits are off by {off:.1e}"
+
     def check_keys(self):
         run = houle("inspect", self.model)
         unread = [line.strip() for line in run.stdout.splitlines() if "unread" in line]
@@ -153,6 +186,8 @@ def check_folder(folder, ggufs, here, turn):
                 point = Checkpoint(folder, model, pathlib.Path(tmp) / "logits.safetensors")
                 point.check_keys()
                 worst = check_all(point, here) if ALL else check_in_turn(point, here, turn)
+                if model == folder:
+                    point.check_spelling(here[turn % len(here)], pathlib.Path(tmp))
                 if not point.is_own:
                     logits[name] = point.check_golden(here[-1], [0])[1][0]
                     apart = max(difference(logits[name], other) for other in logits.values())
