@@ -27,7 +27,7 @@ static Moe moe_amended(Graph *g, const Cfg *c, Moe m) {
             cfg_refuse(c, "config.json: topk_method %s is not known", method);
         if (strcmp(method, "greedy") == 0)
             m.groups = 0;
-        m.group_by_top2 = m.group_by_top2 || strcmp(method, "noaux_tc") == 0;
+        m.group_by_top2 = strcmp(method, "noaux_tc") == 0;
         m.correction = strcmp(method, "noaux_tc") == 0 ? "gate.e_score_correction_bias" : NULL;
     }
     if (cfg_is_gguf(c) && !has_tensor(g, "mlp.gate.e_score_correction_bias"))

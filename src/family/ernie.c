@@ -36,6 +36,8 @@ static Val block_moe(Graph *g, const Cfg *c, Val x, int i) {
     if (strcmp(cfg_str(c, "moe_gate", "topk"), "topk") != 0)
         cfg_refuse(c, "config.json: moe_gate %s is not known", cfg_str(c, "moe_gate", ""));
     m.correction = cfg_bool(c, "moe_use_aux_free", true) ? "moe_statics.e_score_correction_bias" : NULL;
+    m.shared_dim = m.dim * cfg_int(c, "n_shared_experts", 0); /* GGUF's own key holds another number in some files */
+    cfg_covered(c, "shared_expert_intermediate_size");
     m.renormalise = true;
     m.renormalise_min = cfg_real(c, "moe_norm_min", 1e-12f);
     m.shared_ffn.bias = cfg_bool(c, "use_bias", false);

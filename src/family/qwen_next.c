@@ -2,8 +2,10 @@
  * (1 + w), except the one inside the delta net. Qwen team 2025, 2026. */
 #include "graph/graph.h"
 
-static bool is_linear(const Cfg *c, int i) {
+static bool is_linear(const Graph *g, const Cfg *c, int i) {
     cfg_covered(c, "full_attention_interval");
+    if (cfg_is_gguf(c)) /* whose interval is not always that of its layers */
+        return has_tensor(g, "linear_attn.conv1d.weight");
     if (cfg_has(c, "layer_types"))
         return layer_is(c, i, "linear_attention");
     const int interval = cfg_int(c, "full_attention_interval", 4);
@@ -11,7 +13,7 @@ static bool is_linear(const Cfg *c, int i) {
 }
 
 static Val mix(Graph *g, const Cfg *c, Val x, int i, bool fused) {
-    if (is_linear(c, i)) {
+    if (is_linear(g, c, i)) {
         DeltaNet d = delta_net_of(g, c);
         if (cfg_is_gguf(c)) { /* q, k, v apart from the gate; Qwen3.5's value heads are in another order, too */
             d.tiled = !fused;
