@@ -101,6 +101,28 @@ static const ArchRow archs[] = {
 #include "format/gguf_archs.inc"
 };
 
+/* Families whose GGUF files are like those of another one. */
+static const char *const same_files[][2] = {
+    {"deepseek_v2", "deepseek_v3"}, {"kimi_k2", "deepseek_v3"}, {"glm4_moe_lite", "deepseek_v3"}, {"mistral", "llama"},
+    {"gemma3", "gemma3_text"}, {"gemma4", "gemma4_text"}, {"llama4", "llama4_text"}, {"qwen3_5", "qwen3_5_text"},
+    {"qwen3_5_moe", "qwen3_5_moe_text"}, {"qwen4_exp", "qwen4_exp_text"}, {"qwen4_exp_text", "qwen4_exp"}, {"step3p7", "step3p5"},
+};
+
+static const char *own_architecture_of(const char *model_type) {
+    for (size_t i = 0; i < COUNT(archs); i++)
+        if (strcmp(archs[i].model_type, model_type) == 0)
+            return archs[i].arch;
+    return NULL;
+}
+
+const char *gguf_architecture_of(const char *model_type) {
+    const char *arch = own_architecture_of(model_type);
+    for (size_t i = 0; arch == NULL && i < COUNT(same_files); i++)
+        if (strcmp(same_files[i][0], model_type) == 0)
+            arch = own_architecture_of(same_files[i][1]);
+    return arch;
+}
+
 bool gguf_architecture(const ModelFiles *files, char arch[64]) {
     const MetaValue *v = model_files_kind(files) == CONTAINER_GGUF ? model_files_meta_find(files, "general.architecture") : NULL;
     if (v == NULL || v->type != META_STRING || v->as.string.count >= 64)
