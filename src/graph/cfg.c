@@ -436,6 +436,8 @@ static void list_layers(const json_t *list, size_t first, const char *word, Text
 }
 
 Status cfg_kinds(const Cfg *c, bool described, Error *err) {
+    if (c->gguf) /* the lists are our own, made of its keys */
+        return OK;
     for (int k = 0; k < KIND_LISTS; k++) {
         const json_t *list = get(c, kind_lists[k].key);
         const char *const *known = described ? c->kinds[k] : mixers;

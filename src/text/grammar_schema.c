@@ -74,7 +74,7 @@ static void build_string(Schema *s, uint32_t from, uint32_t to, const json_t *fl
     const uint32_t min = schema_count(s, flat, "minLength", 0), max = schema_count(s, flat, "maxLength", NET_NO_END);
     if (json_object_get(flat, KEY_PATTERNS) == NULL) {
         if (min == 0 && max == NET_NO_END)
-            value_string(&s->values, from, to);
+            value_any_string(&s->values, from, to);
         else if (min <= max)
             value_string_of_length(&s->values, from, to, min, max);
         return;
@@ -272,7 +272,7 @@ static void add_others(Members *m, const Dfa *keys, const json_t *schema) {
         dfa_build(net, open, close, keys, true);
         net_range(net, close, colon, '"', '"');
     } else {
-        value_string(&s->values, start, colon);
+        value_any_string(&s->values, start, colon);
     }
     value_separator(&s->values, colon, value, ':');
     if (schema != NULL)

@@ -97,7 +97,7 @@ static void build_char(Net *net, uint32_t from, uint32_t to) {
     build_hex(net, second, to, (const char *const[]){d, high, any, any});
 }
 
-void value_string(ValueRules *j, uint32_t from, uint32_t to) {
+void value_any_string(ValueRules *j, uint32_t from, uint32_t to) {
     if (j->string == 0 && new_rule(j, &j->string, "string") != 0) {
         const uint32_t middle = net_node(j->net), after = net_node(j->net);
         net_range(j->net, start_of(j, j->string), middle, '"', '"');
@@ -143,7 +143,7 @@ static void build_object(ValueRules *j) {
     value_blank(j, open, first, false);
     net_range(net, first, end, '}', '}');
     net_link(net, first, member);
-    value_string(j, member, colon);
+    value_any_string(j, member, colon);
     value_separator(j, colon, value, ':');
     value_any(j, value, after);
     value_separator(j, after, member, ',');
@@ -179,7 +179,7 @@ void value_any(ValueRules *j, uint32_t from, uint32_t to) {
         if (j->array == 0 && new_rule(j, &j->array, "array") != 0)
             build_array(j);
         net_call(j->net, start, end, j->array);
-        value_string(j, start, end);
+        value_any_string(j, start, end);
         value_number(j, start, end, false);
         net_string(j->net, start, end, "true");
         net_string(j->net, start, end, "false");

@@ -17,7 +17,7 @@ void value_blank(ValueRules *j, uint32_t from, uint32_t to, bool separator);
 /* ',' or ':' with its blank. */
 void value_separator(ValueRules *j, uint32_t from, uint32_t to, char mark);
 /* Any string; of min..max characters; any number or integer. */
-void value_string(ValueRules *j, uint32_t from, uint32_t to);
+void value_any_string(ValueRules *j, uint32_t from, uint32_t to);
 void value_string_of_length(ValueRules *j, uint32_t from, uint32_t to, uint32_t min, uint32_t max);
 void value_number(ValueRules *j, uint32_t from, uint32_t to, bool integer);
 void value_any(ValueRules *j, uint32_t from, uint32_t to);
