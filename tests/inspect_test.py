@@ -97,6 +97,26 @@ def check_folder_and_terminal(tmp):
     assert got["metadata"] == {"format": {"type": "string", "value": "pt"}}
     assert sorted((t["name"], t["shape"]) for t in got["tensors"]) == [("b", [0]), ("w\x1b[2J\n", [2, 3])]
 
+    # What is missing is named: the family, or the kind of its layers.
+    assert got["network"] is None and "the family 'nobody_knows' is not known" in got["why_not"], got["why_not"]
+    config = {"model_type": "qwen3", "vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 41,
+              "num_attention_heads": 2, "num_key_value_heads": 1, "layer_types": ["full_attention"] * 3 + ["x\x1byz"] * 38}
+    known = dict(config, layer_types=["full_attention"] * 41, colour="blue")
+    other = tmp / "other"
+    other.mkdir()
+    for settings, expected in ((config, "mixer 'x\\x1byz' is not known; layers 3-40 use it"),
+                               (dict(config, model_type="nobody"), "mixer 'x\\x1byz' is not known; layers 3-40 use it"),
+                               (dict(known, layer_types=["full_attention", 7]), "layer_types[1] is no word"),
+                               (dict(known, hidden_act="loud"), "activation 'loud' is not known")):
+        (other / "config.json").write_text(json.dumps(settings))
+        report = json.loads(inspect(other, "--json").stdout)
+        assert report["network"] is None and expected in report["why_not"], (expected, report["why_not"])
+    (other / "config.json").write_text(json.dumps(known))
+    report = json.loads(inspect(other, "--json").stdout)["network"]
+    assert report["family"] == "qwen3" and report["layers"] == 41 and report["unread_keys"] == "colour", report
+    families = json.loads(inspect("--families", "--json").stdout)["families"]
+    assert {"family": "llama", "gguf": "llama", "golden": "llama"}.items() <= next(f for f in families if f["family"] == "llama").items()
+
     # Arrays are cut unless --full; bytes that are no UTF-8 do not break the JSON.
     tokens = [b"\xff\xfe", b"\x1b]0;title\x07"] + [b"t%d" % i for i in range(98)]
     array = gguf_string(b"tokens") + struct.pack("<IIQ", 9, 8, 100) + b"".join(map(gguf_string, tokens))

@@ -137,6 +137,25 @@ static void test_map(void **state) {
     map_free(&map);
 }
 
+/* The published vectors of SipHash are for other numbers of rounds; these were computed with CPython, whose hash of
+ * bytes is SipHash-1-3 (PYTHONHASHSEED=0: a key of zeros), and so guard the algorithm. */
+static void test_keyed_hash(void **state) {
+    (void)state;
+    static const struct { const char *bytes; uint64_t hash; } known[] = {
+        {"a", 0x407448D2B89B1813u},
+        {"houle", 0x434A875A8E0D6582u},
+        {"eight by", 0xD54CF3F0E0EE2AADu},
+        {"model.layers.0.self_attn.q_proj.weight", 0x8656CDE91CAC843Bu},
+    };
+    const uint64_t zeros[2] = {0, 0}, other[2] = {0, 1};
+    for (size_t i = 0; i < COUNT(known); i++) {
+        const size_t count = strlen(known[i].bytes);
+        assert_true(hash_keyed(zeros, known[i].bytes, count) == known[i].hash);
+        assert_true(hash_keyed(other, known[i].bytes, count) != known[i].hash);
+        assert_true(hash_secretly(known[i].bytes, count) == hash_secretly(known[i].bytes, count));
+    }
+}
+
 /* A mapping that loses its pages must give an error, not a signal. */
 static void test_file_cut_short_under_a_mapping(void **state) {
     (void)state;
@@ -299,6 +318,7 @@ int main(void) {
         cmocka_unit_test(test_utf8),
         cmocka_unit_test(test_half_precision),
         cmocka_unit_test(test_map),
+        cmocka_unit_test(test_keyed_hash),
         cmocka_unit_test(test_file_cut_short_under_a_mapping),
         cmocka_unit_test(test_paths_stay_inside),
         cmocka_unit_test(test_atomic_write),

@@ -198,6 +198,31 @@ static void test_calls_cut_short(void **state) {
     reply_close(NULL);
 }
 
+/* What an earlier piece left behind as the end of the input must not be taken for text again. */
+static void test_feeds_of_nothing(void **state) {
+    (void)state;
+    static const char *const pieces[] = {"<think>", "a\xC3", "\xA9</think>b ", "<tool_call>", "\n{\"name\": \"f\", ",
+                                         "\"arguments\": {}}", "</tool_call>", "c"};
+    for (size_t i = 0; reply_format_name(i) != NULL; i++) {
+        Reply *reply;
+        assert_int_equal(reply_open(reply_format_name(i), NULL, false, &reply, NULL), OK);
+        for (size_t k = 0; k < COUNT(pieces); k++) {
+            assert_int_equal(reply_feed(reply, pieces[k], strlen(pieces[k]), NULL), OK);
+            for (int again = 0; again < 2; again++) {
+                assert_int_equal(reply_feed(reply, NULL, 0, NULL), OK);
+                assert_int_equal(reply_delta_count(reply), 0);
+            }
+        }
+        assert_int_equal(reply_finish(reply, NULL), OK);
+        if (strcmp(reply_format_name(i), "qwen3") == 0) {
+            assert_string_equal(reply_content(reply)->bytes, "b c");
+            assert_string_equal(reply_reasoning(reply)->bytes, "a\xC3\xA9");
+            assert_int_equal(reply_call_count(reply), 1);
+        }
+        reply_close(reply);
+    }
+}
+
 static bool opens(const char *format, const char *prompt) {
     return reply_inside_reasoning(format, prompt, strlen(prompt));
 }
@@ -317,6 +342,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_small_outputs),
         cmocka_unit_test(test_calls_cut_short),
+        cmocka_unit_test(test_feeds_of_nothing),
         cmocka_unit_test(test_prompts_that_open_the_reasoning),
         cmocka_unit_test(test_formats),
         cmocka_unit_test(test_golden_cut_everywhere),

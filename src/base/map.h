@@ -1,4 +1,7 @@
-/* map.h - from byte strings to numbers. Open addressing, keys are not copied: they must outlive the map. */
+/* map.h - from byte strings to numbers. Open addressing, keys are not copied: they must outlive the map.
+ *
+ * Keys come from files and requests of strangers, who must not be able to choose names that all fall into one place of
+ * the table: the hash depends on a secret that is drawn anew in each process. */
 #ifndef HOULE_BASE_MAP_H
 #define HOULE_BASE_MAP_H
 
@@ -25,7 +28,11 @@ bool map_put(Map *map, const char *key, size_t bytes, int64_t value) MUST_CHECK;
 int64_t *map_find(const Map *map, const char *key, size_t bytes);
 void map_free(Map *map);
 
-/* FNV-1a, finished by a multiply-xor so that low bits are good; the same on every machine. */
+/* For tables in memory: with the process's secret, so that nobody outside can make keys collide. */
+uint64_t hash_secretly(const void *bytes, size_t count);
+/* The same with a given key. */
+uint64_t hash_keyed(const uint64_t key[2], const void *bytes, size_t count);
+/* For checksums in files: FNV-1a, finished by a multiply-xor so that low bits are good; the same on every machine. */
 uint64_t hash_bytes(const void *bytes, size_t count);
 
 #endif

@@ -1,8 +1,11 @@
 /* bench.c - houle bench: how fast a model runs here, beside what this machine could do. */
+#include "cli/roof.h"
 #include "cli/run_options.h"
 
 #include "base/clock.h"
 #include "base/text.h"
+#include "format/json.h"
+#include "graph/describe.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -12,7 +15,7 @@
 static struct {
     int64_t prompt, generate, depth, batch, threads, repeat;
     const char *precision, *cache;
-    bool json, profile;
+    bool json, profile, roof;
 } want = {.prompt = 512, .generate = 128, .batch = 1, .repeat = 3, .precision = "fast", .cache = "f16"};
 
 enum { MAX_REPEAT = 64 };
@@ -106,45 +109,152 @@ static Status measure(Session *s, Rate *prompt, Rate *generation, Error *err) {
     return status;
 }
 
-static int run(int n_argument, char **arguments, Error *err) {
-    (void)n_argument;
+/* What a token costs: bytes read of weights and cache, and multiplications of the weights. */
+typedef struct Cost {
+    double weight_bytes, cache_bytes, operations;
+} Cost;
+
+static Cost cost_of(const Session *s, CacheType type) {
+    const Model *model = session_model(s);
+    const Graph *g = model_graph(model);
+    const ParameterCount n = graph_parameters(g);
+    return (Cost){.weight_bytes = (double)graph_bytes_per_token(g, model_weights(model)),
+                  .cache_bytes = (double)graph_cache_bytes_per_token(g, type) * ((double)want.depth + (double)want.generate / 2),
+                  .operations = 2 * (double)n.active};
+}
+
+typedef struct Report {
+    const char *model;
+    Roof roof;
+    Cost cost;
+    Rate prompt, generation;
+    double peak; /* operations/s that the prompt is compared with */
+} Report;
+
+/* Bytes/s that generation reads: a step of a batch reads the weights once (at the least), and each one's cache. */
+static double read_rate(const Report *r) {
+    const double steps = median(&r->generation) / (double)want.batch;
+    return steps * (r->cost.weight_bytes + r->cost.cache_bytes * (double)want.batch);
+}
+
+static void print_report(const Report *r) {
+    roof_print(&r->roof);
+    if (want.prompt > 0)
+        printf("pp%lld %.2f +- %.2f t/s  (%.2f TOP/s, %.0f%% of the peak)\n", (long long)want.prompt, median(&r->prompt),
+               spread(&r->prompt) / 2, median(&r->prompt) * r->cost.operations * 1e-12,
+               median(&r->prompt) * r->cost.operations / r->peak * 100);
+    if (want.generate > 0) {
+        char bytes[16];
+        printf("tg%lld %.2f +- %.2f t/s  (%s per token, %.1f GB/s, %.0f%% of the bandwidth)\n", (long long)want.generate,
+               median(&r->generation), spread(&r->generation) / 2, format_bytes((uint64_t)(r->cost.weight_bytes + r->cost.cache_bytes), bytes),
+               read_rate(r) * 1e-9, read_rate(r) / r->roof.read_all * 100);
+    }
+}
+
+static json_t *rate_json(const Rate *rate, int64_t tokens) {
+    json_t *all = json_array();
+    for (int i = 0; i < rate->n; i++)
+        json_array_append_new(all, json_real(rate->all[i]));
+    return json_pack("{s:I, s:f, s:f, s:o}", "tokens", (json_int_t)tokens, "tokens_per_second", median(rate), "spread",
+                     spread(rate) / 2, "rounds", all);
+}
+
+static Status print_report_json(const Report *r, Error *err) {
+    json_t *out = json_pack("{s:s, s:s, s:I, s:I, s:o, s:f, s:f, s:f}", "model", r->model, "precision", want.precision, "depth",
+                            (json_int_t)want.depth, "batch", (json_int_t)want.batch, "roof", roof_json(&r->roof),
+                            "weight_bytes_per_token", r->cost.weight_bytes, "cache_bytes_per_token", r->cost.cache_bytes,
+                            "operations_per_token", r->cost.operations);
+    if (want.prompt > 0) {
+        json_t *prompt = rate_json(&r->prompt, want.prompt);
+        json_object_set_new(prompt, "operations_per_second", json_real(median(&r->prompt) * r->cost.operations));
+        json_object_set_new(prompt, "share_of_peak", json_real(median(&r->prompt) * r->cost.operations / r->peak));
+        json_object_set_new(out, "prompt", prompt);
+    }
+    if (want.generate > 0) {
+        json_t *generation = rate_json(&r->generation, want.generate);
+        json_object_set_new(generation, "read_bytes_per_second", json_real(read_rate(r)));
+        json_object_set_new(generation, "share_of_bandwidth", json_real(read_rate(r) / r->roof.read_all));
+        json_object_set_new(out, "generation", generation);
+    }
+    char *text = json_dumps(out, JSON_INDENT(2));
+    json_decref(out);
+    FAIL_IF(text == NULL, ERR_MEMORY, "no memory for the result");
+    printf("%s\n", text);
+    mem_free(text);
+    return OK;
+}
+
+/* The peak of the products that most of the weights take. */
+static double peak_of(const Session *s, Precision precision, const Roof *roof) {
+    const Graph *g = model_graph(session_model(s));
+    const Weights *weights = model_weights(session_model(s));
+    const Kernels *kernels;
+    if (kernels_best(&kernels, NULL) != OK)
+        return roof->products[PEAK_F32];
+    double bytes[ACT_FORM_COUNT] = {0};
+    for (int w = 0; w < g->n_weight; w++)
+        if (g->weights[w].role != WEIGHT_VECTOR && weight_bytes(weights, w) > 0)
+            bytes[kernel_act_form(kernels, weight_acquire(weights, w, 0)->form, precision)] += (double)weight_bytes(weights, w);
+    const double whole = bytes[ACT_FORM_Q8_32] + bytes[ACT_FORM_Q8_256];
+    if (whole > bytes[ACT_FORM_F32] && whole > bytes[ACT_FORM_BF16])
+        return roof_int8(roof);
+    return bytes[ACT_FORM_BF16] > bytes[ACT_FORM_F32] ? roof_bf16(roof) : roof->products[PEAK_F32];
+}
+
+static Status check_wants(Error *err) {
+    FAIL_IF(want.prompt < 0 || want.generate < 0 || want.depth < 0 || want.batch < 1 || want.batch > 256 || want.repeat < 1 ||
+                want.repeat > MAX_REPEAT || want.depth > 1 << 24 || want.prompt > 1 << 24 || want.generate > 1 << 24,
+            ERR_ARGUMENT, "a number is out of range; 'houle bench --help' explains");
+    FAIL_IF(want.prompt == 0 && want.generate == 0, ERR_ARGUMENT, "-p 0 -n 0: there is nothing to measure");
+    return OK;
+}
+
+static Status bench_model(const char *path, Pool *pool, Error *err) {
     Model *model = NULL;
     Session *session = NULL;
-    Pool *pool;
-    SessionSpec spec = {.context = (int)(want.depth + MAX(want.prompt, want.generate) + 8), .sequences = (int)want.batch};
-    Rate prompt = {0}, generation = {0};
-    Status status = OK;
-    if (want.prompt < 0 || want.generate < 0 || want.depth < 0 || want.batch < 1 || want.batch > 256 || want.repeat < 1 ||
-        want.repeat > MAX_REPEAT || want.depth > 1 << 24 || want.prompt > 1 << 24 || want.generate > 1 << 24)
-        status = error_set(err, ERR_ARGUMENT, "a number is out of range; 'houle bench --help' explains");
+    Report report = {.model = path};
+    SessionSpec spec = {.context = (int)(want.depth + MAX(want.prompt, want.generate) + 8), .sequences = (int)want.batch,
+                        .pool = pool, .profile = want.profile};
+    TRY(check_wants(err));
+    TRY(parse_precision(want.precision, &spec.precision, err));
+    TRY(parse_cache_type(want.cache, &spec.cache_type, err));
+    TRY(cli_open_model(path, &model, err));
+    Status status = session_open(model, spec, &session, err);
     if (status == OK)
-        status = parse_precision(want.precision, &spec.precision, err);
+        status = roof_measure(pool, 2, &report.roof, err);
     if (status == OK)
-        status = parse_cache_type(want.cache, &spec.cache_type, err);
-    if (status == OK)
-        status = cli_pool((int)want.threads, &pool, err);
+        status = measure(session, &report.prompt, &report.generation, err);
     if (status == OK) {
-        spec.pool = pool;
-        spec.profile = want.profile;
-        status = cli_open_model(arguments[0], &model, err);
+        report.cost = cost_of(session, spec.precision == PRECISION_F32 ? CACHE_F32 : spec.cache_type);
+        report.peak = peak_of(session, spec.precision, &report.roof);
+        if (want.json)
+            status = print_report_json(&report, err);
+        else
+            print_report(&report);
     }
-    if (status == OK)
-        status = session_open(model, spec, &session, err);
-    if (status == OK)
-        status = measure(session, &prompt, &generation, err);
-    if (status == OK && want.prompt > 0)
-        printf("pp%lld %.2f +- %.2f t/s\n", (long long)want.prompt, median(&prompt), spread(&prompt) / 2);
-    if (status == OK && want.generate > 0)
-        printf("tg%lld %.2f +- %.2f t/s\n", (long long)want.generate, median(&generation), spread(&generation) / 2);
     if (status == OK && want.profile) {
         Text text = {0};
         status = program_print_profile(session_program(session), &text, err);
         if (status == OK)
-            fputs(text.bytes, stdout);
+            fputs(text.bytes, want.json ? stderr : stdout);
         text_free(&text);
     }
     session_close(session);
     model_close(model);
+    return status;
+}
+
+static int run(int n_argument, char **arguments, Error *err) {
+    Pool *pool;
+    json_setup();
+    cli_catch_interrupt();
+    Status status = cli_pool((int)want.threads, &pool, err);
+    if (status == OK && n_argument == 0 && !want.roof)
+        status = error_set(err, ERR_ARGUMENT, "a model is expected, or --roof");
+    if (status == OK && want.roof)
+        status = roof_print_levels(pool, (int)MAX(want.repeat, 1), want.json, err);
+    if (status == OK && n_argument > 0)
+        status = bench_model(arguments[0], pool, err);
     return status == OK ? 0 : 1;
 }
 
@@ -157,18 +267,23 @@ static const Option options[] = {
     {"threads", OPT_INT, &want.threads, "N", "threads (default: the physical cores this process may use)", NULL},
     {"precision", OPT_STRING, &want.precision, "f32|fast", "the path to measure (fast)", NULL},
     {"cache-type", OPT_STRING, &want.cache, "TYPE", "f16 (default), q8_0, f32", NULL},
+    {"roof", OPT_FLAG, &want.roof, NULL, "measure what this machine can do at the most, at each CPU level", NULL},
+    {"json", OPT_FLAG, &want.json, NULL, "print JSON (docs/json-schema.md)", NULL},
     {"profile", OPT_FLAG, &want.profile, NULL, "also print the time of each kind of step", NULL},
     {0},
 };
 
 const Command command_bench = {
     .name = "bench",
-    .arguments = "MODEL",
+    .arguments = "[MODEL]",
     .summary = "measure how fast a model runs on this machine",
-    .text = "Measures prompt processing and generation in tokens per second.",
-    .example = "  houle bench model.gguf -p 512 -n 128",
+    .text = "Measures prompt processing and generation in tokens per second: the median of some rounds after one that warms\n"
+            "up, beside what this machine could do at the most (the roof, measured in the same run).",
+    .example = "  houle bench model.gguf -p 512 -n 128\n"
+               "  houle bench --roof\n"
+               "      the machine alone, at each CPU level",
     .options = options,
-    .min_arguments = 1,
+    .min_arguments = 0,
     .max_arguments = 1,
     .run = run,
 };

@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "cli/run_options.h"
 #include "graph/describe.h"
+#include "format/gguf_names.h"
 #include "format/json_write.h"
 #include "format/model_files.h"
 #include "format/safetensors_writer.h"
@@ -187,6 +188,38 @@ static void write_tensors(JsonWriter *w, const ModelFiles *files) {
     json_write_close(w, ']');
 }
 
+/* What the engine makes of it: null where that is no network of a known family, `why_not` then saying why. */
+static void write_network(JsonWriter *w, const ModelFiles *files) {
+    Model *model = NULL;
+    Error why = {0};
+    json_write_key(w, "network");
+    if (model_describe(files, &model, &why) != OK) {
+        json_write_string(w, NULL);
+        json_write_key(w, "why_not");
+        json_write_string(w, why.text);
+        return;
+    }
+    const Graph *graph = model_graph(model);
+    const ParameterCount n = graph_parameters(graph);
+    const struct { const char *key; uint64_t value; } numbers[] = {
+        {"layers", (uint64_t)graph->n_layer}, {"width", (uint64_t)graph->width}, {"vocabulary", (uint64_t)graph->vocab},
+        {"parameters", n.total}, {"active_parameters", n.active}, {"kept_parameters", n.kept},
+        {"cache_bytes_per_token", graph_cache_bytes_per_token(graph, CACHE_F16)},
+        {"memory_bytes_per_sequence", graph_memory_bytes(graph)}, {"context", (uint64_t)MAX(model_context(model), 0)},
+    };
+    json_write_open(w, '{');
+    json_write_key(w, "family");
+    json_write_string(w, model_family(model)->name);
+    for (size_t i = 0; i < COUNT(numbers); i++) {
+        json_write_key(w, numbers[i].key);
+        json_write_natural(w, numbers[i].value);
+    }
+    json_write_key(w, "unread_keys");
+    json_write_string(w, model_unread_keys(model));
+    json_write_close(w, '}');
+    model_close(model);
+}
+
 static void write_report(JsonWriter *w, const ModelFiles *files) {
     json_write_open(w, '{');
     json_write_key(w, "path");
@@ -205,6 +238,7 @@ static void write_report(JsonWriter *w, const ModelFiles *files) {
     json_write_value(w, model_files_config(files));
     json_write_key(w, "generation_config");
     json_write_value(w, model_files_generation_config(files));
+    write_network(w, files);
     write_tensors(w, files);
     json_write_close(w, '}');
 }
@@ -482,13 +516,47 @@ static Status print_network(const ModelFiles *files, Error *err) {
     return status;
 }
 
-static void print_families(void) {
-    printf("%-18s %-7s %-18s %s\n", "family", "since", "proof (golden)", "models");
+static Status print_families_json(Error *err) {
+    Text out = {0};
+    JsonWriter w = {.out = &out};
+    json_write_open(&w, '{');
+    json_write_key(&w, "families");
+    json_write_open(&w, '[');
     for (int i = 0; family_at(i) != NULL; i++) {
         const Family *f = family_at(i);
-        printf("%-18s %-7s %-18s %s\n", f->name, f->since, f->golden, f->covers);
+        const struct { const char *key, *value; } entries[] = {
+            {"family", f->name}, {"models", f->covers}, {"since", f->since}, {"golden", f->golden},
+            {"gguf", gguf_architecture_of(f->name)}, {"replies", f->reply_format},
+        };
+        json_write_open(&w, '{');
+        for (size_t k = 0; k < COUNT(entries); k++) {
+            json_write_key(&w, entries[k].key);
+            json_write_string(&w, entries[k].value);
+        }
+        json_write_close(&w, '}');
     }
-    printf("\nEach runs from safetensors (config.json with *.safetensors) and from GGUF.\n");
+    json_write_close(&w, ']');
+    json_write_close(&w, '}');
+    text_append_char(&out, '\n');
+    const Status status = text_check(&out, err);
+    if (status == OK)
+        fwrite(out.bytes, 1, out.count, stdout);
+    text_free(&out);
+    return status;
+}
+
+static Status print_families(Error *err) {
+    if (want.json)
+        return print_families_json(err);
+    printf("%-20s %-6s %-19s %-18s %s\n", "family", "since", "gguf architecture", "proof (golden)", "models");
+    for (int i = 0; family_at(i) != NULL; i++) {
+        const Family *f = family_at(i);
+        const char *gguf = gguf_architecture_of(f->name);
+        printf("%-20s %-6s %-19s %-18s %s\n", f->name, f->since, gguf != NULL ? gguf : "-", f->golden, f->covers);
+    }
+    printf("\nfamily: model_type of config.json, beside *.safetensors as published. GGUF files of an architecture in the\n"
+           "third column run too. The proof of a family is the folder of reference logits that its description gives.\n");
+    return OK;
 }
 
 /* ---- the command ----------------------------------------------------------------------------------------------- */
@@ -509,10 +577,8 @@ static Status report(const ModelFiles *files, Error *err) {
 }
 
 static int run(int n_argument, char **arguments, Error *err) {
-    if (want.families) {
-        print_families();
-        return 0;
-    }
+    if (want.families)
+        return print_families(err) == OK ? 0 : 1;
     if (n_argument == 0) {
         error_set(err, ERR_ARGUMENT, "usage: houle inspect MODEL");
         return 2;

@@ -65,14 +65,16 @@ static Status compute(Session *s, Job *job, int chunk, Error *err) {
         TRY(session_step(s, &b, err));
         for (int r = 0; r < b.n_run; r++) {
             const Prompt *p = &job->prompts[of_run[r]];
-            memcpy(p->logits + (size_t)at * (size_t)vocab, program_logits(session_program(s)) + (size_t)runs[r].row0 * (size_t)vocab,
-                   (size_t)runs[r].n_row * (size_t)vocab * sizeof(float));
+            for (int row = 0; row < runs[r].n_row; row++)
+                memcpy(p->logits + (size_t)(at + row) * (size_t)vocab, program_logits(session_program(s), runs[r].row0 + row),
+                       (size_t)vocab * sizeof(float));
             for (int l = 0; p->hidden != NULL && l < job->n_hidden; l++) {
-                int width;
-                const float *x = program_hidden(session_program(s), l, &width);
-                if (x != NULL && width == job->hidden_width)
-                    memcpy(p->hidden[l] + (size_t)at * (size_t)width, x + (size_t)runs[r].row0 * (size_t)width,
-                           (size_t)runs[r].n_row * (size_t)width * sizeof(float));
+                for (int row = 0; row < runs[r].n_row; row++) {
+                    int width;
+                    const float *x = program_hidden(session_program(s), l, runs[r].row0 + row, &width);
+                    if (x != NULL && width == job->hidden_width)
+                        memcpy(p->hidden[l] + (size_t)(at + row) * (size_t)width, x, (size_t)width * sizeof(float));
+                }
             }
         }
     }

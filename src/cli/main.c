@@ -12,6 +12,7 @@
 
 static const Command *const commands[] = {
     &command_bench,
+    &command_doctor,
     &command_inspect,
     &command_list,
     &command_logits,

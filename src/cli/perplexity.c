@@ -40,9 +40,8 @@ static Status score_chunk(Session *s, const int32_t *tokens, int n, Tally *score
         const Run run = {.sequence = sequence, .row0 = 0, .n_row = rows};
         const Batch batch = {.n_row = rows, .tokens = tokens + at, .n_run = 1, .runs = &run, .n_wanted = n_wanted, .wanted = wanted};
         TRY(session_step(s, &batch, err));
-        const float *logits = n_wanted > 0 ? session_logits(s) : NULL;
         for (int i = 0; i < n_wanted; i++) {
-            const double nll = -(double)logprob_of(logits + (size_t)i * (size_t)vocab, vocab, tokens[at + wanted[i] + 1]);
+            const double nll = -(double)logprob_of(program_logits(session_program(s), i), vocab, tokens[at + wanted[i] + 1]);
             score->sum += nll;
             score->sum_of_squares += nll * nll;
             score->tokens++;

@@ -95,6 +95,15 @@ static void read_generation(Model *m) {
     m->sampling.top_k = (int)number_or(generation, "top_k", -1);
 }
 
+/* Says what is missing: the description, and perhaps an operation that no family has yet. */
+static Status unknown_family(const Model *m, Error *err) {
+    Error why = {0};
+    const char *name = cfg_model_type(m->cfg)[0] != '\0' ? cfg_model_type(m->cfg) : cfg_outer_type(m->cfg);
+    const bool mixers = cfg_kinds(m->cfg, false, &why) == OK;
+    return error_set(err, ERR_UNSUPPORTED, "%s: the family '%s' is not known%s%s; 'houle inspect --families' lists those that run",
+                     model_files_path(m->files), name, mixers ? "" : ", and ", mixers ? "" : why.text);
+}
+
 static Status describe(Model *m, Error *err) {
     const char *path = model_files_path(m->files);
     char arch[64];
@@ -108,8 +117,8 @@ static Status describe(Model *m, Error *err) {
     }
     TRY(cfg_open(m->config, gguf, &m->cfg, err));
     m->family = family_find(cfg_model_type(m->cfg), cfg_outer_type(m->cfg));
-    FAIL_IF(m->family == NULL, ERR_UNSUPPORTED, "%s: the family '%s' is not known; 'houle inspect --families' lists those that run",
-            path, cfg_model_type(m->cfg)[0] != '\0' ? cfg_model_type(m->cfg) : cfg_outer_type(m->cfg));
+    if (m->family == NULL)
+        return unknown_family(m, err);
     Binder binder = {.files = m->files, .arch = gguf_architecture(m->files, arch) ? arch : NULL};
     const bool has_tensors = model_files_tensors(m->files) > 0;
     TRY(graph_build(m->family, m->cfg, has_tensors ? binder_has_tensor : NULL, &binder, &m->graph, err));

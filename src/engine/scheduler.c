@@ -521,8 +521,7 @@ static void describe_token(const Scheduler *s, const Request *r, const float *lo
 
 /* Draws for one request: the next token, and as long as it is what was guessed, the one after it. */
 static void draw_for(Scheduler *s, Request *r) {
-    const int vocab = model_vocab(s->model);
-    const float *logits = program_logits(s->program) + (size_t)r->first_wanted * (size_t)vocab;
+    int row = r->first_wanted;
     const int at = sequence_tokens(r->sequence); /* not advanced yet */
     r->n_drawn = 0;
     r->draw_status = OK;
@@ -530,16 +529,17 @@ static void draw_for(Scheduler *s, Request *r) {
     if (!whole)
         return;
     if (r->spec.prompt_logprobs && at < r->n_prompt)
-        logits += (size_t)(r->rows - 1) * (size_t)vocab;
+        row += r->rows - 1;
     for (int i = 0; i <= r->drafts; i++) {
         RequestToken *t = &r->drawn[r->n_drawn];
         const uint64_t *mask = r->spec.mask != NULL ? r->spec.mask(r->spec.user) : NULL;
-        r->draw_status = sampler_pick(r->sampler, logits + (size_t)i * (size_t)vocab, r->tokens, r->n + i, r->n_prompt, mask,
+        const float *logits = program_logits(s->program, row + i);
+        r->draw_status = sampler_pick(r->sampler, logits, r->tokens, r->n + i, r->n_prompt, mask,
                                       &t->token, &r->draw_error);
         if (r->draw_status != OK)
             return;
         t->is_end = !r->spec.ignore_end && model_ends_at(s->model, t->token);
-        describe_token(s, r, logits + (size_t)i * (size_t)vocab, t);
+        describe_token(s, r, logits, t);
         r->n_drawn++;
         /* Constraints advance with each token that is taken: guesses are not drawn ahead of them. */
         if (i == r->drafts || t->token != r->tokens[r->n + i] || t->is_end || r->spec.mask != NULL)
@@ -562,11 +562,9 @@ static void draw_in_parallel(void *arg, int thread, int n_thread) {
 
 /* Log-probabilities of the prompt's own tokens, from the rows that were just computed. */
 static bool tell_prompt(Scheduler *s, Request *r, int at) {
-    const int vocab = model_vocab(s->model);
-    const float *logits = program_logits(s->program) + (size_t)r->first_wanted * (size_t)vocab;
     for (int i = 0; i < r->rows && at + i + 1 < r->n_prompt; i++) {
         RequestToken t = {.token = r->tokens[at + i + 1]};
-        describe_token(s, r, logits + (size_t)i * (size_t)vocab, &t);
+        describe_token(s, r, program_logits(s->program, r->first_wanted + i), &t);
         if (!r->spec.on_token(r->spec.user, &t))
             return false;
     }

@@ -148,5 +148,5 @@ Status session_feed(Session *s, int sequence, const int32_t *tokens, int n, int 
 }
 
 const float *session_logits(const Session *s) {
-    return program_logits(s->program);
+    return program_logits(s->program, 0);
 }

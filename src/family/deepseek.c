@@ -5,15 +5,6 @@
 #include <math.h>
 #include <string.h>
 
-static Score score_of(const Cfg *c, Score otherwise) {
-    const char *word = cfg_str(c, "scoring_func", NULL);
-    if (word == NULL)
-        return otherwise;
-    if (strcmp(word, "softmax") != 0 && strcmp(word, "sigmoid") != 0)
-        cfg_refuse(c, "config.json: scoring_func %s is not known for this family", word);
-    return strcmp(word, "softmax") == 0 ? SCORE_SOFTMAX : SCORE_SIGMOID;
-}
-
 /* `m` has what the family does where its configuration is silent. */
 static Moe moe_amended(Graph *g, const Cfg *c, Moe m) {
     m.experts = cfg_need(c, "num_experts");
@@ -26,6 +17,7 @@ static Moe moe_amended(Graph *g, const Cfg *c, Moe m) {
     m.renormalise = cfg_bool(c, "norm_topk_prob", m.renormalise);
     m.renormalise_eps = 1e-20f;
     m.score = score_of(c, m.score);
+    m.glu.act = act_of(g, c, "hidden_act");
     /* How experts are chosen: "greedy" knows no groups, "noaux_tc" judges a group by its two best and corrects scores. */
     const char *method = cfg_str(c, "topk_method", NULL);
     if (method == NULL && cfg_is_gguf(c))
@@ -35,7 +27,7 @@ static Moe moe_amended(Graph *g, const Cfg *c, Moe m) {
             cfg_refuse(c, "config.json: topk_method %s is not known", method);
         if (strcmp(method, "greedy") == 0)
             m.groups = 0;
-        m.group_by_top2 = m.group_by_top2 || strcmp(method, "noaux_tc") == 0;
+        m.group_by_top2 = strcmp(method, "noaux_tc") == 0;
         m.correction = strcmp(method, "noaux_tc") == 0 ? "gate.e_score_correction_bias" : NULL;
     }
     if (cfg_is_gguf(c) && !has_tensor(g, "mlp.gate.e_score_correction_bias"))
@@ -44,8 +36,9 @@ static Moe moe_amended(Graph *g, const Cfg *c, Moe m) {
 }
 
 static bool is_dense(const Cfg *c, int i, int first) {
+    cfg_covered(c, "first_k_dense_replace");
     if (cfg_has(c, "mlp_layer_types"))
-        return strcmp(cfg_str_at(c, "mlp_layer_types", i, "sparse"), "dense") == 0;
+        return !layer_ffn_is(c, i, "sparse");
     const int every = cfg_int(c, "moe_layer_freq", 1);
     return i < cfg_int(c, "first_k_dense_replace", first) || (every > 1 && i % every != 0);
 }
@@ -115,6 +108,7 @@ static Val index_before(Graph *g, const Cfg *c, Val x, Val low) {
 }
 
 static Val block_v32(Graph *g, const Cfg *c, Val x, int i) {
+    (void)layer_is(c, i, "indexed_attention");
     Mla m = mla_of(g, c);
     m.rope.interleaved = true;
     m.choose = index_deepseek;
@@ -125,6 +119,7 @@ static Val block_v32(Graph *g, const Cfg *c, Val x, int i) {
 }
 
 static Val block_glm(Graph *g, const Cfg *c, Val x, int i) {
+    (void)layer_is(c, i, "indexed_attention");
     Mla m = mla_of(g, c);
     m.rope.interleaved = true;
     m.choose = layer_has_index(c, i) ? index_glm : index_before;

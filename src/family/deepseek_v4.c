@@ -15,6 +15,7 @@ static Kind kind_of(const Cfg *c, int i, int *ratio) {
     Kind kind = i < 2 || i % 2 == 0 ? ALL : CHOSEN;
     if (cfg_has(c, "layer_types")) {
         kind = layer_is(c, i, "compressed_sparse_attention") ? CHOSEN : layer_is(c, i, "heavily_compressed_attention") ? ALL : WINDOW;
+        (void)layer_is(c, i, "sliding_attention");
     } else if (cfg_has(c, "compress_ratios")) {
         const int published = cfg_int_at(c, "compress_ratios", i, 0);
         if (published != 0 && published != 4 && published != 128)
@@ -29,10 +30,13 @@ static Kind kind_of(const Cfg *c, int i, int *ratio) {
 static Rope turn_of(Graph *g, const Cfg *c, Kind kind, int dim) {
     Rope r;
     if (cfg_has(c, "rope_parameters.compress")) {
+        cfg_covered(c, "rope_theta");
+        cfg_covered(c, "compress_rope_theta");
         r = rope_sized(g, c, dim, kind == WINDOW ? "main" : "compress");
     } else if (kind == WINDOW) {
         r = rope_plain(g, dim, cfg_real(c, "rope_theta", cfg_real(c, "rope_parameters.rope_theta", 10000)));
     } else {
+        cfg_covered(c, "rope_theta");
         r = rope_based(g, c, dim, cfg_real(c, "compress_rope_theta", 160000));
         r.magnitude = cfg_real(c, "rope_scaling.attention_factor", cfg_real(c, "rope_parameters.attention_factor", 1));
     }
@@ -89,7 +93,8 @@ static Val window_and_rows(Graph *g, const Cfg *c, Val x, int i) {
     const Layer l = layer_of(g, c, i);
     const int heads = cfg_need(c, "num_attention_heads"), dim = cfg_int(c, "head_dim", 512), groups = cfg_int(c, "o_groups", 8);
     const int window = cfg_int(c, "sliding_window", 128);
-    (void)cfg_int(c, "num_key_value_heads", 1);
+    if (cfg_int(c, "num_key_value_heads", 1) != 1 || cfg_int(c, "v_head_dim", dim) != dim)
+        cfg_refuse(c, "config.json: more than one key/value head, or values of another width than keys");
     push(g, "attn");
     const Val low = norm(g, linear(g, x, "wq_a", cfg_need(c, "q_lora_rank"), false, SPLIT_NONE), "q_norm");
     const Val q = turned(g, norm_plain(g, linear(g, low, "wq_b", heads * dim, false, SPLIT_ROWS), dim, NORM_RMS, norm_eps(g)),
@@ -110,25 +115,22 @@ static Val window_and_rows(Graph *g, const Cfg *c, Val x, int i) {
     return out;
 }
 
-static Score score_of(const Cfg *c) {
-    const char *word = cfg_str(c, "scoring_func", "sqrtsoftplus");
-    const bool softmax = strcmp(word, "softmax") == 0, sigmoid = strcmp(word, "sigmoid") == 0;
-    if (!softmax && !sigmoid && strcmp(word, "sqrtsoftplus") != 0)
-        cfg_refuse(c, "config.json: scoring_func %s is not known", word);
-    return softmax ? SCORE_SOFTMAX : sigmoid ? SCORE_SIGMOID : SCORE_SQRT_SOFTPLUS;
-}
-
 static Val experts(Graph *g, const Cfg *c, Val x, int i) {
-    const bool hashed = cfg_has(c, "mlp_layer_types") ? strcmp(cfg_str_at(c, "mlp_layer_types", i, "moe"), "hash_moe") == 0
+    const bool hashed = cfg_has(c, "mlp_layer_types") ? layer_ffn_is(c, i, "hash_moe") && !layer_ffn_is(c, i, "moe")
                                                       : i < cfg_int(c, "num_hash_layers", 3);
     const int dim = cfg_need(c, "moe_intermediate_size");
     const float limit = cfg_real_at(c, "swiglu_limits", i, cfg_real(c, "swiglu_limit", 10));
+    const float limit_shared = cfg_real_at(c, "swiglu_limits_shared", i, limit);
+    if (strcmp(cfg_str(c, "topk_method", "noaux_tc"), "noaux_tc") != 0)
+        cfg_refuse(c, "config.json: topk_method %s is not known", cfg_str(c, "topk_method", ""));
+    const Act unit = act_of(g, c, "hidden_act");
     return moe(g, x, (Moe){.experts = cfg_need(c, "num_experts"), .used = cfg_need(c, "num_experts_per_tok"), .dim = dim,
-                           .shared_dim = dim * cfg_int(c, "n_shared_experts", 1), .score = score_of(c),
-                           .glu = {.act = ACT_SILU, .limit = limit}, .renormalise = cfg_bool(c, "norm_topk_prob", true),
+                           .shared_dim = dim * cfg_int(c, "n_shared_experts", 1), .score = score_of(c, SCORE_SQRT_SOFTPLUS),
+                           .glu = {.act = unit, .limit = limit}, .renormalise = cfg_bool(c, "norm_topk_prob", true),
                            .renormalise_eps = 1e-20f, .scale = cfg_real(c, "routed_scaling_factor", 1.5f),
                            .correction = hashed ? NULL : "gate.bias", .hash_table = hashed ? "gate.tid2eid" : NULL,
-                           .expert_w = true, .shared_ffn = {.gate = "w1", .up = "w3", .down = "w2"}, .scope = "ffn"});
+                           .expert_w = true, .shared_ffn = {.gate = "w1", .up = "w3", .down = "w2", .act = unit,
+                                                                           .limit = limit_shared}, .scope = "ffn"});
 }
 
 static Hyper hyper_of(const Cfg *c) {
@@ -151,6 +153,7 @@ static Val collapse(Graph *g, const Cfg *c, Val x) {
 }
 
 static void build(Graph *g, const Cfg *c) {
+    cfg_covered(c, "num_nextn_predict_layers"); /* they lie beside the layers, as mtp.N */
     decoder(g, c, block, (Decoder){.streams = cfg_int(c, "hc_mult", 4), .collapse = collapse});
 }
 

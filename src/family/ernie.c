@@ -2,6 +2,8 @@
  * the layers of a range. Baidu 2025. */
 #include "graph/graph.h"
 
+#include <string.h>
+
 static Val attended(Graph *g, const Cfg *c, Val x) {
     Attn a = attn_of(g, c);
     a.rope.interleaved = true;
@@ -31,7 +33,11 @@ static Val block_moe(Graph *g, const Cfg *c, Val x, int i) {
     if (!sparse)
         return add(g, x, ffn(g, h, usual_ffn(g, c)));
     Moe m = moe_of(g, c);
-    m.correction = "moe_statics.e_score_correction_bias";
+    if (strcmp(cfg_str(c, "moe_gate", "topk"), "topk") != 0)
+        cfg_refuse(c, "config.json: moe_gate %s is not known", cfg_str(c, "moe_gate", ""));
+    m.correction = cfg_bool(c, "moe_use_aux_free", true) ? "moe_statics.e_score_correction_bias" : NULL;
+    m.shared_dim = m.dim * cfg_int(c, "n_shared_experts", 0); /* GGUF's own key holds another number in some files */
+    cfg_covered(c, "shared_expert_intermediate_size");
     m.renormalise = true;
     m.renormalise_min = cfg_real(c, "moe_norm_min", 1e-12f);
     m.shared_ffn.bias = cfg_bool(c, "use_bias", false);
@@ -39,7 +45,11 @@ static Val block_moe(Graph *g, const Cfg *c, Val x, int i) {
 }
 
 static void build(Graph *g, const Cfg *c) { decoder(g, c, block, (Decoder){0}); }
-static void build_moe(Graph *g, const Cfg *c) { decoder(g, c, block_moe, (Decoder){.head_bias = cfg_bool(c, "use_bias", false)}); }
+
+static void build_moe(Graph *g, const Cfg *c) {
+    cfg_covered(c, "num_nextn_predict_layers"); /* they lie beside the layers, as model.mtp_block.N */
+    decoder(g, c, block_moe, (Decoder){.head_bias = cfg_bool(c, "use_bias", false)});
+}
 
 const Family family_ernie4_5 = {
     .name = "ernie4_5", .build = build, .reply_format = "plain", .since = "0.1", .golden = "ernie4_5", .covers = "ERNIE-4.5-0.3B",

@@ -21,6 +21,7 @@ static Val halves(Graph *g, const Cfg *c, Val x, Attn a) {
 
 static Val block2(Graph *g, const Cfg *c, Val x, int i) {
     Attn a = attn_of(g, c);
+    cfg_covered(c, "sliding_window_size");
     a.window = layer_is_local(c, i, 2) ? cfg_int(c, "sliding_window", 0) : 0;
     a.scale = scale_of(c, &a, 46);
     a.softcap = cfg_real(c, "attn_logit_softcapping", 0);

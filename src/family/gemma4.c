@@ -98,6 +98,10 @@ static Val layer_inputs(Graph *g, const Cfg *c, Val x) {
 static void build(Graph *g, const Cfg *c) {
     if (strcmp(cfg_str(c, "use_bidirectional_attention", ""), "all") == 0)
         cfg_refuse(c, "config.json: use_bidirectional_attention: only texts read from left to right are supported");
+    static const char *const pictures[] = {"image_token_id", "video_token_id", "audio_token_id"};
+    for (int i = 0; i < 3; i++) /* also the narrow tables know nothing of them */
+        if (cfg_has(c, pictures[i]))
+            blank_token(g, cfg_int(c, pictures[i], 0), cfg_int(c, "pad_token_id", 0));
     decoder(g, c, block, (Decoder){.embed_scale = sqrtf((float)cfg_need(c, "hidden_size")), .prepare = layer_inputs,
                                    .softcap = cfg_real(c, "final_logit_softcapping", 0)});
 }

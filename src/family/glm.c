@@ -29,7 +29,7 @@ static Val block4_moe(Graph *g, const Cfg *c, Val x, int i) {
     if (!layer_is_sparse(c, i))
         return add(g, x, ffn(g, h, ffn_of(g, c)));
     Moe m = moe_of(g, c);
-    m.score = SCORE_SIGMOID;
+    m.score = score_of(c, SCORE_SIGMOID);
     m.correction = "gate.e_score_correction_bias";
     m.group_by_top2 = true;
     m.renormalise_eps = 1e-20f;

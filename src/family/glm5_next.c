@@ -8,7 +8,9 @@
 static bool is_delta(const Cfg *c, int i) {
     if (cfg_is_gguf(c))
         return cfg_int_at(c, "num_key_value_heads", i, 1) == 0;
-    return cfg_has(c, "layer_types") ? layer_is(c, i, "linear_attention") : i % 4 != 3;
+    if (!cfg_has(c, "layer_types"))
+        return i % 4 != 3;
+    return !layer_is(c, i, "indexed_attention") && layer_is(c, i, "linear_attention");
 }
 
 static int pool_of(const Cfg *c) {

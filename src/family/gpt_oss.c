@@ -18,7 +18,10 @@ static Val block(Graph *g, const Cfg *c, Val x, int i) {
     return add(g, x, moe(g, norm(g, x, "post_attention_layernorm"), m));
 }
 
-static void build(Graph *g, const Cfg *c) { decoder(g, c, block, (Decoder){0}); }
+static void build(Graph *g, const Cfg *c) {
+    cfg_covered(c, "initial_context_length"); /* rope_scaling says it again */
+    decoder(g, c, block, (Decoder){0});
+}
 
 const Family family_gpt_oss = {
     .name = "gpt_oss", .build = build, .reply_format = "gpt_oss", .since = "0.1", .golden = "gpt_oss",

@@ -4,8 +4,11 @@
 
 static Val attended1(Graph *g, const Cfg *c, Val x) {
     Attn a = attn_of(g, c);
-    a.q_norm = "query_layernorm";
-    a.k_norm = "key_layernorm";
+    if (cfg_bool(c, "use_cla", false) || !cfg_bool(c, "use_rotary_pos_emb", true))
+        cfg_refuse(c, "config.json: use_cla or use_rotary_pos_emb differ from those of the published models");
+    cfg_covered(c, "cla_share_factor");
+    if (cfg_bool(c, "use_qk_norm", true))
+        a.q_norm = "query_layernorm", a.k_norm = "key_layernorm";
     a.norm_late = true;
     return add(g, x, attention(g, norm(g, x, "input_layernorm"), a));
 }
@@ -21,6 +24,8 @@ static Val block1_moe(Graph *g, const Cfg *c, Val x, int i) {
     x = attended1(g, c, x);
     Moe m = moe_of(g, c);
     m.shared_dim = cfg_int(c, "shared_expert_intermediate_size", cfg_need(c, "intermediate_size"));
+    if (!cfg_bool(c, "use_mixed_mlp_moe", true))
+        m.shared_dim = 0;
     m.shared = "shared_mlp";
     m.router = "gate.wg";
     m.renormalise = true;
@@ -37,7 +42,7 @@ static Val block3(Graph *g, const Cfg *c, Val x, int i) {
     if (!sparse)
         return add(g, x, ffn(g, h, ffn_of(g, c)));
     Moe m = moe_of(g, c);
-    m.score = SCORE_SIGMOID;
+    m.score = score_of(c, SCORE_SIGMOID);
     m.correction = "expert_bias";
     m.renormalise = true;
     m.renormalise_eps = 1e-20f;

@@ -4,7 +4,7 @@
 
 static bool is_attention(const Cfg *c, int i) {
     if (cfg_has(c, "layer_types"))
-        return layer_is(c, i, "full_attention");
+        return !layer_is(c, i, cfg_is_gguf(c) ? "linear_attention" : "conv");
     return !cfg_has(c, "full_attn_idxs") || cfg_list_has(c, "full_attn_idxs", i);
 }
 

@@ -25,12 +25,11 @@ static Val block(Graph *g, const Cfg *c, Val x, int i) {
     const Val h = norm(g, x, "post_attention_layernorm");
     const int step = cfg_int(c, "interleave_moe_layer_step", 1);
     const bool sparse = cfg_has(c, "moe_layers") ? cfg_list_has(c, "moe_layers", i) : step > 0 && (i + 1) % step == 0;
-    if (!sparse) {
-        Ffn f = ffn_of(g, c);
-        f.dim = cfg_int(c, "intermediate_size_mlp", f.dim);
-        f.scope = "feed_forward";
+    Ffn f = ffn_of(g, c);
+    f.dim = cfg_int(c, "intermediate_size_mlp", f.dim);
+    f.scope = "feed_forward";
+    if (!sparse)
         return add(g, x, ffn(g, h, f));
-    }
     Moe m = moe_of(g, c);
     m.shared_dim = m.dim;
     m.shared = "shared_expert";

@@ -3,6 +3,7 @@
 #include "graph/graph.h"
 
 #include <math.h>
+#include <string.h>
 
 static Mla latent(Graph *g, const Cfg *c, const char *scope) {
     Mla m = mla_of(g, c);
@@ -19,7 +20,7 @@ static Mla latent(Graph *g, const Cfg *c, const char *scope) {
 }
 
 static Val dense(Graph *g, const Cfg *c, Val x, const char *scope) {
-    return ffn(g, x, (Ffn){.dim = cfg_need(c, "ffn_hidden_size"), .act = ACT_SILU, .scope = scope});
+    return ffn(g, x, (Ffn){.dim = cfg_need(c, "ffn_hidden_size"), .act = act_of(g, c, "hidden_act"), .scope = scope});
 }
 
 static Val block(Graph *g, const Cfg *c, Val x, int i) {
@@ -31,7 +32,8 @@ static Val block(Graph *g, const Cfg *c, Val x, int i) {
                                        .scale = cfg_real(c, "routed_scaling_factor", 6), .router = "router.classifier",
                                        .router_bias = cfg_bool(c, "router_bias", false),
                                        .correction = "router.e_score_correction_bias",
-                                       .zero_experts = cfg_int(c, "zero_expert_num", 256)});
+                                       .zero_experts = cfg_int(c, "zero_expert_num", 256),
+                                       .glu = {.act = act_of(g, c, "hidden_act")}});
     x = add(g, x, dense(g, c, h, "mlps.0"));
     x = add(g, x, mla(g, norm(g, x, "input_layernorm.1"), latent(g, c, "self_attn.1")));
     x = add(g, x, dense(g, c, norm(g, x, "post_attention_layernorm.1"), "mlps.1"));
@@ -42,6 +44,8 @@ static void build(Graph *g, const Cfg *c) {
     const char *zero = cfg_str(c, "zero_expert_type", "identity");
     if (zero[0] != 'i')
         cfg_refuse(c, "config.json: zero_expert_type %s is not known", zero);
+    if (strcmp(cfg_str(c, "attention_method", "MLA"), "MLA") != 0)
+        cfg_refuse(c, "config.json: mixer '%s' is not known; all layers use it", cfg_str(c, "attention_method", ""));
     decoder(g, c, block, (Decoder){0});
 }
 

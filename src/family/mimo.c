@@ -2,9 +2,12 @@
  * a rotation and a sink logit of their own; experts chosen by sigmoids with a correction. Xiaomi 2025. */
 #include "graph/graph.h"
 
+#include <string.h>
+
 /* The window of published files counts the tokens before the one that sees. */
 static int window_of(const Cfg *c) {
     const int before = cfg_int(c, "sliding_window_size", 0);
+    cfg_covered(c, "sliding_window");
     return before > 0 ? before + 1 : cfg_int(c, "sliding_window", 0);
 }
 
@@ -38,7 +41,9 @@ static Val block(Graph *g, const Cfg *c, Val x, int i) {
     if (!sparse)
         return add(g, x, ffn(g, h, ffn_of(g, c)));
     Moe m = moe_of(g, c);
-    m.score = SCORE_SIGMOID;
+    m.score = score_of(c, SCORE_SIGMOID);
+    if (strcmp(cfg_str(c, "topk_method", "noaux_tc"), "noaux_tc") != 0)
+        cfg_refuse(c, "config.json: topk_method %s is not known", cfg_str(c, "topk_method", ""));
     m.correction = "gate.e_score_correction_bias";
     m.group_by_top2 = true;
     m.renormalise_eps = 1e-20f;

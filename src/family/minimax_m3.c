@@ -36,7 +36,7 @@ static bool is_sparse(Graph *g, const Cfg *c, int i) {
 
 static bool is_dense(const Cfg *c, int i) {
     if (cfg_has(c, "mlp_layer_types"))
-        return strcmp(cfg_str_at(c, "mlp_layer_types", i, "sparse"), "dense") == 0;
+        return !layer_ffn_is(c, i, "sparse");
     return cfg_has(c, "moe_layer_freq") ? cfg_int_at(c, "moe_layer_freq", i, 1) == 0
                                         : i < cfg_int(c, "first_k_dense_replace", 0);
 }
@@ -58,12 +58,15 @@ static Val block(Graph *g, const Cfg *c, Val x, int i) {
                                          .oai = true, .limit = limit}));
     return add(g, x, moe(g, h, (Moe){.experts = cfg_need(c, "num_experts"), .used = cfg_need(c, "num_experts_per_tok"), .dim = dim,
                                      .shared_dim = cfg_int(c, "shared_intermediate_size", dim) * cfg_int(c, "n_shared_experts", 1),
-                                     .score = SCORE_SIGMOID, .renormalise = true, .scale = cfg_real(c, "routed_scaling_factor", 2),
+                                     .score = SCORE_SIGMOID, .renormalise = cfg_bool(c, "norm_topk_prob", true), .scale = cfg_real(c, "routed_scaling_factor", 2),
                                      .correction = "e_score_correction_bias", .glu = {.oai = true, .limit = limit},
                                      .shared_ffn = {.oai = true, .limit = limit}, .expert_w = true, .scope = "block_sparse_moe"}));
 }
 
 static void build(Graph *g, const Cfg *c) {
+    const char *unit = cfg_str(c, "hidden_act", "swigluoai"); /* either word stands for the clamped unit */
+    if (strcmp(unit, "silu") != 0 && strcmp(unit, "swigluoai") != 0)
+        cfg_refuse(c, "config.json: hidden_act is %s", unit);
     if (cfg_real(c, "swiglu_alpha", 1.702f) != 1.702f)
         cfg_refuse(c, "config.json: swiglu_alpha is not 1.702");
     if (cfg_int(c, "sparse_attention_config.sparse_init_block", 0) != 0 ||

@@ -5,6 +5,7 @@
 static Val block(Graph *g, const Cfg *c, Val x, int i) {
     (void)i;
     Attn a = attn_of(g, c);
+    cfg_covered(c, "original_max_position_embeddings"); /* which a rotation that is not scaled does not need */
     a.qkv = "qkv_proj";
     a.window = cfg_int(c, "sliding_window", 0);
     x = add(g, x, attention(g, norm(g, x, "input_layernorm"), a));

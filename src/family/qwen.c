@@ -4,9 +4,9 @@
 
 static Attn usual(Graph *g, const Cfg *c, int i) {
     Attn a = attn_of(g, c);
-    const bool listed = cfg_has(c, "layer_types");
-    if (cfg_bool(c, "use_sliding_window", false) &&
-        (listed ? layer_is(c, i, "sliding_attention") : i >= cfg_int(c, "max_window_layers", 0)))
+    const bool listed = cfg_has(c, "layer_types"), local = layer_is(c, i, "sliding_attention");
+    cfg_covered(c, "sliding_window");
+    if (cfg_bool(c, "use_sliding_window", false) && (listed ? local : i >= cfg_int(c, "max_window_layers", 0)))
         a.window = cfg_int(c, "sliding_window", 0);
     return a;
 }
@@ -42,6 +42,8 @@ static Val block2_moe(Graph *g, const Cfg *c, Val x, int i) {
 
 static Val attention3(Graph *g, const Cfg *c, Val x, int i) {
     Attn a = usual(g, c, i);
+    if (!cfg_bool(c, "use_qk_norm", true))
+        cfg_refuse(c, "config.json: use_qk_norm is false, which no published model of this family has");
     a.q_norm = "q_norm";
     a.k_norm = "k_norm";
     return add(g, x, attention(g, norm(g, x, "input_layernorm"), a));

@@ -53,7 +53,7 @@ static bool is_linear(const Cfg *c, int i) {
     if (cfg_has(c, "recurrent_layers"))
         return cfg_int_at(c, "recurrent_layers", i, 0) != 0;
     if (cfg_has(c, "layer_types"))
-        return layer_is(c, i, "linear_attention");
+        return !layer_is(c, i, "indexed_attention") && layer_is(c, i, "linear_attention");
     return interval < 1 || (i + 1) % interval != 0;
 }
 

@@ -2,7 +2,10 @@
  * (1 + w), except the one inside the delta net. Qwen team 2025, 2026. */
 #include "graph/graph.h"
 
-static bool is_linear(const Cfg *c, int i) {
+static bool is_linear(const Graph *g, const Cfg *c, int i) {
+    cfg_covered(c, "full_attention_interval");
+    if (cfg_is_gguf(c)) /* whose interval is not always that of its layers */
+        return has_tensor(g, "linear_attn.conv1d.weight");
     if (cfg_has(c, "layer_types"))
         return layer_is(c, i, "linear_attention");
     const int interval = cfg_int(c, "full_attention_interval", 4);
@@ -10,7 +13,7 @@ static bool is_linear(const Cfg *c, int i) {
 }
 
 static Val mix(Graph *g, const Cfg *c, Val x, int i, bool fused) {
-    if (is_linear(c, i)) {
+    if (is_linear(g, c, i)) {
         DeltaNet d = delta_net_of(g, c);
         if (cfg_is_gguf(c)) { /* q, k, v apart from the gate; Qwen3.5's value heads are in another order, too */
             d.tiled = !fused;
@@ -23,7 +26,7 @@ static Val mix(Graph *g, const Cfg *c, Val x, int i, bool fused) {
     Attn a = attn_of(g, c);
     a.q_norm = "q_norm";
     a.k_norm = "k_norm";
-    a.gate_in_q = true;
+    a.gate_in_q = cfg_bool(c, "attn_output_gate", true);
     return attention(g, x, a);
 }
 
@@ -57,6 +60,7 @@ static Val block_moe(Graph *g, const Cfg *c, Val x, int i) {
 
 static void build(Graph *g, const Cfg *c, BlockFn block) {
     norm_style(g, NORM_RMS, norm_eps(g), true);
+    cfg_covered(c, "mtp_num_hidden_layers"); /* they lie beside the layers, as mtp.layers.N */
     decoder(g, c, block, (Decoder){0});
 }
 

@@ -3,6 +3,7 @@
 #include "graph/graph.h"
 
 #include <math.h>
+#include <string.h>
 
 static Attn attn_here(Graph *g, const Cfg *c, int i) {
     Attn a = attn_of(g, c);
@@ -18,9 +19,10 @@ static Attn attn_here(Graph *g, const Cfg *c, int i) {
     else if (local) /* the scaling is for the others */
         a.rope = rope_plain(g, (int)((float)a.head_dim * cfg_real_at(c, "partial_rotary_factors", i, 1)),
                             cfg_real(c, "rope_local_base_freq", a.rope.theta));
-    a.q_norm = "q_norm";
-    a.k_norm = "k_norm";
-    a.gate = "g_proj";
+    if (cfg_bool(c, "use_qk_norm", true))
+        a.q_norm = "q_norm", a.k_norm = "k_norm";
+    if (cfg_bool(c, "use_head_wise_attn_gate", true))
+        a.gate = "g_proj";
     return a;
 }
 
@@ -51,9 +53,9 @@ static Val block(Graph *g, const Cfg *c, Val x, int i) {
         return add(g, x, ffn(g, h, f));
     Moe m = moe_of(g, c);
     m.shared_dim = 0; /* it stands beside, not inside */
-    m.score = SCORE_SIGMOID;
-    m.correction = "router_bias";
-    m.renormalise = true;
+    m.score = score_of(c, SCORE_SIGMOID);
+    m.correction = cfg_bool(c, "use_moe_router_bias", true) ? "router_bias" : NULL;
+    m.renormalise = cfg_bool(c, "norm_expert_weight", true);
     m.glu.limit = cfg_real_at(c, "swiglu_limits", i, 0);
     m.glu.late = true;
     m.scope = "moe";
@@ -64,7 +66,11 @@ static Val block(Graph *g, const Cfg *c, Val x, int i) {
 }
 
 static void build(Graph *g, const Cfg *c) {
-    norm_style(g, NORM_RMS, norm_eps(g), true);
+    if (strcmp(cfg_str(c, "att_impl_type", "GQA"), "GQA") != 0 ||
+        strcmp(cfg_str(c, "moe_router_activation", "sigmoid"), "sigmoid") != 0)
+        cfg_refuse(c, "config.json: this att_impl_type or moe_router_activation is not known");
+    cfg_covered(c, "yarn_only_types"); /* the layers that see everything */
+    norm_style(g, NORM_RMS, norm_eps(g), cfg_bool(c, "zero_centered", true));
     decoder(g, c, block, (Decoder){0});
     predicting_layers(g, c, block);
 }

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -101,6 +102,28 @@ static const ArchRow archs[] = {
 #include "format/gguf_archs.inc"
 };
 
+/* Families whose GGUF files are like those of another one. */
+static const char *const same_files[][2] = {
+    {"deepseek_v2", "deepseek_v3"}, {"kimi_k2", "deepseek_v3"}, {"glm4_moe_lite", "deepseek_v3"}, {"mistral", "llama"},
+    {"gemma3", "gemma3_text"}, {"gemma4", "gemma4_text"}, {"llama4", "llama4_text"}, {"qwen3_5", "qwen3_5_text"},
+    {"qwen3_5_moe", "qwen3_5_moe_text"}, {"qwen4_exp", "qwen4_exp_text"}, {"qwen4_exp_text", "qwen4_exp"}, {"step3p7", "step3p5"},
+};
+
+static const char *own_architecture_of(const char *model_type) {
+    for (size_t i = 0; i < COUNT(archs); i++)
+        if (strcmp(archs[i].model_type, model_type) == 0)
+            return archs[i].arch;
+    return NULL;
+}
+
+const char *gguf_architecture_of(const char *model_type) {
+    const char *arch = own_architecture_of(model_type);
+    for (size_t i = 0; arch == NULL && i < COUNT(same_files); i++)
+        if (strcmp(same_files[i][0], model_type) == 0)
+            arch = own_architecture_of(same_files[i][1]);
+    return arch;
+}
+
 bool gguf_architecture(const ModelFiles *files, char arch[64]) {
     const MetaValue *v = model_files_kind(files) == CONTAINER_GGUF ? model_files_meta_find(files, "general.architecture") : NULL;
     if (v == NULL || v->type != META_STRING || v->as.string.count >= 64)
@@ -110,6 +133,21 @@ bool gguf_architecture(const ModelFiles *files, char arch[64]) {
     return true;
 }
 
+/* Whether JSON can say it: no texts in a list, no infinity, only UTF-8. Anything else is as if the key were not there. */
+static bool has_json(const MetaValue *v) {
+    if (v->type == META_STRING)
+        return utf8_valid(v->as.string.bytes, v->as.string.count);
+    if (v->type != META_ARRAY)
+        return (v->type != META_F32 && v->type != META_F64) || isfinite(v->as.real);
+    double d;
+    int64_t n;
+    for (size_t i = 0; i < v->as.array.count; i++)
+        if (!meta_array_int(v, i, &n) && !(meta_array_real(v, i, &d) && isfinite(d)))
+            return false;
+    return true;
+}
+
+/* NULL: no memory. */
 static json_t *array_json(const MetaValue *v) {
     json_t *list = json_array();
     for (size_t i = 0; list != NULL && i < v->as.array.count; i++) {
@@ -133,7 +171,7 @@ static json_t *value_json(const MetaValue *v) {
     case META_BOOL: return json_boolean(v->as.integer != 0);
     case META_F32: case META_F64: return json_real(v->as.real);
     case META_STRING: return json_stringn(v->as.string.bytes, v->as.string.count);
-    case META_ARRAY: return v->as.array.type == META_STRING || v->as.array.type == META_ARRAY ? NULL : array_json(v);
+    case META_ARRAY: return array_json(v);
     default: return json_integer(v->as.integer);
     }
 }
@@ -150,8 +188,7 @@ static bool set(json_t *object, const char *key, json_t *value) {
 
 static bool copy_key(const ModelFiles *files, const char *arch, const char *from, json_t *to, const char *as) {
     const MetaValue *v = meta_of(files, arch, from);
-    json_t *value = v != NULL ? value_json(v) : NULL;
-    return value == NULL || set(to, as, value);
+    return v == NULL || !has_json(v) || set(to, as, value_json(v));
 }
 
 /* A small tensor of rotary factors as a list. */
@@ -163,6 +200,10 @@ static bool copy_factors(const ModelFiles *files, const char *tensor, json_t *to
     for (size_t i = 0; list != NULL && i < t->bytes / 4; i++) {
         float f;
         memcpy(&f, t->data + 4 * i, 4);
+        if (!isfinite(f)) { /* whoever needs the factors will miss them */
+            json_decref(list);
+            return true;
+        }
         if (json_array_append_new(list, json_real((double)f)) != 0) {
             json_decref(list);
             list = NULL;
@@ -206,7 +247,7 @@ static bool copy_rope(const ModelFiles *files, const char *arch, json_t *config)
     for (size_t i = 0; done && i < COUNT(parts); i++)
         done = copy_key(files, arch, parts[i].gguf, rope, parts[i].config);
     const MetaValue *mscale = meta_of(files, arch, "rope.scaling.yarn_log_multiplier"); /* 0.1 mscale_all_dim = 0.1 mscale */
-    if (done && mscale != NULL && mscale->type == META_F32)
+    if (done && mscale != NULL && mscale->type == META_F32 && isfinite(mscale->as.real))
         done = set(rope, "mscale", json_real(10 * mscale->as.real)) && set(rope, "mscale_all_dim", json_real(10 * mscale->as.real));
     const MetaValue *dim = meta_of(files, arch, "rope.dimension_count");
     if (done && dim != NULL && dim->type != META_ARRAY)
@@ -305,6 +346,18 @@ static bool fill_head_dim(const ModelFiles *files, const char *arch, json_t *con
     return set(config, "mamba_head_dim", json_integer(inner->as.integer / heads->as.integer));
 }
 
+/* Jansson's own json_object_update_missing keeps it to itself when there is no memory. */
+static bool set_missing(json_t *config, json_t *implied) {
+    const char *key;
+    json_t *value;
+    bool done = true;
+    json_object_foreach(implied, key, value) {
+        if (done && json_object_get(config, key) == NULL)
+            done = json_object_set(config, key, value) == 0;
+    }
+    return done;
+}
+
 static bool fill(const ModelFiles *files, const char *arch, const ArchRow *row, json_t *config) {
     bool done = set(config, "model_type", json_string(row != NULL ? row->model_type : arch));
     done = done && set(config, "gguf_architecture", json_string(arch));
@@ -321,7 +374,7 @@ static bool fill(const ModelFiles *files, const char *arch, const ArchRow *row, 
     if (done && row != NULL && row->implied != NULL) {
         json_t *implied;
         done = json_parse(row->implied, strlen(row->implied), "implied values", false, &implied, NULL) == OK &&
-               json_object_update_missing(config, implied) == 0;
+               set_missing(config, implied);
         json_decref(implied);
     }
     return done;

@@ -18,4 +18,7 @@ Status gguf_config(const ModelFiles *files, json_t **config, Error *err);
  * written into `arch`. */
 bool gguf_architecture(const ModelFiles *files, char arch[64]);
 
+/* The architecture that GGUF files of a family (its model_type) name; NULL when there are none of that family. */
+const char *gguf_architecture_of(const char *model_type);
+
 #endif

@@ -282,7 +282,10 @@ static Status q_matrix(Weights *w, const Binder *b, const char *name, const Tens
         m->bits = (uint8_t)bits;
         m->zero_plus = b->gptq_v2 ? 0 : 1;
         if (order != NULL && order->type == DT_I32 && order->bytes == cols * 4) {
-            const int32_t *g = (const int32_t *)(const void *)order->data; /* checked to be aligned by the reader */
+            int32_t *g = arena_array(&w->arena, cols, sizeof *g); /* a file may have it at any address */
+            FAIL_IF(g == NULL, ERR_MEMORY, "%s: no memory for the order of %zu inputs", name, cols);
+            memcpy(g, order->data, cols * sizeof *g);
+            w->copied_bytes += cols * sizeof *g;
             bool in_order = true;
             for (size_t k = 0; k < cols; k++) {
                 FAIL_IF(g[k] < 0 || (size_t)g[k] >= groups, ERR_FORMAT, "%s: g_idx names group %d of %zu", name, g[k],

@@ -249,11 +249,24 @@ static Val experts(Graph *g, Val x, Val route, const Moe *m) {
     return sum->out;
 }
 
+Score score_of(const Cfg *c, Score otherwise) {
+    static const struct { const char *word; Score score; } known[] = {
+        {"softmax", SCORE_SOFTMAX}, {"sigmoid", SCORE_SIGMOID}, {"softmax_topk", SCORE_SOFTMAX_TOPK}, {"sqrtsoftplus", SCORE_SQRT_SOFTPLUS},
+    };
+    const char *word = cfg_str(c, "scoring_func", NULL);
+    for (size_t i = 0; word != NULL && i < COUNT(known); i++)
+        if (strcmp(word, known[i].word) == 0)
+            return known[i].score;
+    if (word != NULL)
+        cfg_refuse(c, "config.json: scoring_func %s is not known", word);
+    return otherwise;
+}
+
 Moe moe_of(Graph *g, const Cfg *c) {
     const int whole = cfg_int_at(c, "intermediate_size", g->layer, 0); /* of the experts where only one size is given */
     const int dim = cfg_int_at(c, "moe_intermediate_size", g->layer, whole);
     return (Moe){.experts = cfg_need_at(c, "num_experts", g->layer), .used = cfg_need_at(c, "num_experts_per_tok", g->layer),
-                 .dim = dim, .shared_dim = cfg_int(c, "shared_expert_intermediate_size", dim * cfg_int(c, "n_shared_experts", 0)),
+                 .dim = dim, .shared_dim = cfg_int(c, "shared_expert_intermediate_size", dim * cfg_int_at(c, "n_shared_experts", g->layer, 0)),
                  .groups = cfg_int(c, "n_group", 0), .groups_used = cfg_int(c, "topk_group", 0),
                  .renormalise = cfg_bool(c, "norm_topk_prob", false), .scale = cfg_real(c, "routed_scaling_factor", 1),
                  .glu = {.act = act_of(g, c, "hidden_act")}};

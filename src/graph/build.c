@@ -462,12 +462,24 @@ Val embed(Graph *g, const char *name, int vocab, int width) {
     Op *op = graph_op(g, OP_EMBED, NO_VAL, NO_VAL, width);
     if (op == NULL)
         return NO_VAL;
-    op->u.embed.scale = 1;
+    op->u.embed = g->blanks;
+    if (g->blanks.as >= vocab)
+        graph_fail(g, "%s: a table of %d tokens is asked for token %d", name, vocab, g->blanks.as);
     if (g->vocab_rows == 0 || vocab < g->vocab_rows)
         g->vocab_rows = vocab; /* the smallest table bounds the ids that can be looked up */
     op->weight[0] = graph_weight(g, (WeightDecl){.name = graph_scoped(g, name, ".weight"), .role = WEIGHT_MATRIX,
                                                  .rows = vocab, .cols = width, .split = SPLIT_ROWS});
     return op->out;
+}
+
+void blank_token(Graph *g, int token, int as) {
+    Blanks *b = &g->blanks;
+    if (b->n == MAX_BLANKS || as < 0 || (b->n > 0 && b->as != as)) {
+        graph_fail(g, "more than %d tokens that are no text, or several in their place", MAX_BLANKS);
+        return;
+    }
+    b->token[b->n++] = token;
+    b->as = as;
 }
 
 Val wanted_rows(Graph *g, Val x) {
@@ -796,7 +808,9 @@ Status graph_build(const Family *family, Cfg *cfg, bool (*has)(void *user, const
     family->build(g, cfg);
     if (graph_ok(g) && g->output == NO_VAL)
         graph_fail(g, "the description has no result");
-    Status status = cfg_refused(cfg, err);
+    Status status = cfg_kinds(cfg, true, err); /* first: what else is wrong may follow from it */
+    if (status == OK)
+        status = cfg_refused(cfg, err);
     if (status == OK && !graph_ok(g))
         status = error_set(err, g->err.status, "%s: %s", family->name, g->err.text);
     if (status != OK) {

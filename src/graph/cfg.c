@@ -4,12 +4,26 @@
 #include "base/arena.h"
 #include "format/json.h"
 
+#include <assert.h>
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_READ = 1024 };
+enum { MAX_READ = 1024, MAX_KINDS = 16 };
+
+/* Lists with a word for each layer. A word that the description never asks for is one that it does not know. */
+typedef enum KindList { KIND_MIXER, KIND_FFN, KIND_LISTS } KindList;
+static const struct { const char *key, *what, *plain; } kind_lists[KIND_LISTS] = {
+    {"layer_types", "mixer", "full_attention"}, {"mlp_layer_types", "feed-forward block", "dense"},
+};
+
+/* What layer_types can say for some family or other. */
+static const char *const mixers[] = {
+    "full_attention", "sliding_attention", "chunked_attention", "linear_attention", "indexed_attention",
+    "compressed_sparse_attention", "heavily_compressed_attention", "minimax_m3_sparse", "conv", "mlp", "moe",
+};
+static const char *const older_mixers[][2] = {{"mamba", "linear_attention"}, {"attention", "full_attention"}};
 
 struct Cfg {
     json_t *whole, *text; /* text is whole, or its part for the language model */
@@ -18,13 +32,17 @@ struct Cfg {
     Error err;                /* first complaint */
     const char *read[MAX_READ]; /* names that were asked for, in the arena */
     int n_read;
+    const char *kinds[KIND_LISTS][MAX_KINDS]; /* words that were asked for: constants of the families */
+    int n_kind[KIND_LISTS];
     Arena arena;
 };
 
 /* Names of one and the same thing in configurations of different makers and years. */
-static const char *const aliases[][6] = {
+enum { MAX_ALIASES = 7 };
+static const char *const aliases[][MAX_ALIASES] = {
     {"num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_routed_experts"},
-    {"num_experts_per_tok", "moe_topk", "moe_k", "num_experts_per_token", "top_k_experts", "moe_top_k"},
+    {"num_experts_per_tok", "moe_topk", "moe_k", "num_experts_per_token", "top_k_experts", "moe_top_k",
+     "experts_per_token"},
     {"n_shared_experts", "num_shared_experts", "num_shared_expert", "moe_num_shared_experts"},
     {"moe_intermediate_size", "expert_ffn_hidden_size", "moe_ffn_hidden_size"},
     {"rms_norm_eps", "norm_eps", "layer_norm_eps", "layernorm_epsilon", "layer_norm_epsilon"},
@@ -76,7 +94,9 @@ static const char *const harmless[] = {
     "eod_token_id", "eoi_token_id", "boa_token_id", "eoa_token_index", "_attn_implementation", "attn_implementation",
     "quantization_config", "compression_config", "unsloth_version", "mamba_ssm_dtype", "max_position_embeddings",
     "model_max_length", "head_dim_original", "cross_attention_hidden_size", "add_cross_attention", "prefix", "pruned_heads",
-    "residual_dropout", "mtp_loss_scaling_factor", "number_of_conv_states", "mtp_loss_coef",
+    "residual_dropout", "mtp_loss_scaling_factor", "number_of_conv_states", "mtp_loss_coef", "is_llama_config",
+    "cache_implementation", "interpolate_factor", "full_attn_mod", "moe_capacity", "max_seq_len", "need_fp32_gate", "norm_type",
+    "moe_drop_tokens", "moe_random_routing_dropped_token", "pad_id",
     /* how states are computed and kept elsewhere, and how they were initialised */
     "chunk_size", "mamba_chunk_size", "block_size", "mamba_ssm_cache_dtype", "use_mamba_kernels", "time_step_floor",
     "time_step_max", "time_step_min", "rescale_prenorm_residual", "residual_in_fp32", "num_logits_to_keep",
@@ -165,7 +185,7 @@ static json_t *get_path(json_t *object, const char *path) {
 
 static const char *const *alias_group(const char *key) {
     for (size_t i = 0; i < COUNT(aliases); i++)
-        for (int j = 0; j < 6 && aliases[i][j] != NULL; j++)
+        for (int j = 0; j < MAX_ALIASES && aliases[i][j] != NULL; j++)
             if (strcmp(aliases[i][j], key) == 0)
                 return aliases[i];
     return NULL;
@@ -188,10 +208,15 @@ static json_t *get(const Cfg *c, const char *key) {
     const char *const *group = alias_group(key);
     json_t *value = get_path(c->text, key);
     bool given = value != NULL;
-    for (int j = 0; (value == NULL || json_is_null(value)) && group != NULL && j < 6 && group[j] != NULL; j++) {
-        note_read(c, group[j]);
-        value = get_path(c->text, group[j]);
-        given = given || value != NULL;
+    for (int j = 0; group != NULL && j < MAX_ALIASES && group[j] != NULL; j++) {
+        json_t *other = get_path(c->text, group[j]);
+        if (value == NULL || json_is_null(value)) {
+            note_read(c, group[j]);
+            value = other;
+            given = given || value != NULL;
+        } else if (other != NULL && json_equal(value, other)) { /* said twice; what contradicts stays unread */
+            note_read(c, group[j]);
+        }
     }
     /* Composite configurations keep some keys outside (tie_word_embeddings, quantization_config). */
     if ((value == NULL || json_is_null(value)) && c->text != c->whole) {
@@ -200,7 +225,7 @@ static json_t *get(const Cfg *c, const char *key) {
     }
     if (!given)
         value = get_default(c, key);
-    for (int j = 0; value == NULL && !given && group != NULL && j < 6 && group[j] != NULL; j++)
+    for (int j = 0; value == NULL && !given && group != NULL && j < MAX_ALIASES && group[j] != NULL; j++)
         value = get_default(c, group[j]);
     return json_is_null(value) ? NULL : value;
 }
@@ -286,8 +311,12 @@ static const json_t *of_layer(const Cfg *c, const char *key, int i) {
     char path[128];
     snprintf(path, sizeof path, "per_layer_config.%s", key);
     note_read(c, path);
-    snprintf(path, sizeof path, "per_layer_config.%d.%s", i, key);
-    const json_t *value = get_path(c->text, path);
+    static const char *const forms[] = {"per_layer_config.%d.%s", "per_layer_config.%02d.%s", "per_layer_config.%03d.%s"};
+    const json_t *value = NULL;
+    for (size_t f = 0; value == NULL && f < COUNT(forms); f++) { /* "5", or as many digits as the last layer has */
+        snprintf(path, sizeof path, forms[f], i, key);
+        value = get_path(c->text, path);
+    }
     return json_is_null(value) ? NULL : value;
 }
 
@@ -332,13 +361,34 @@ bool cfg_list_has(const Cfg *c, const char *key, int i) {
     return false;
 }
 
+static bool is_listed(const char *const *list, size_t count, const char *word) {
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(list[i], word) == 0)
+            return true;
+    return false;
+}
+
+static const char *newer_mixer(const char *word) {
+    for (size_t k = 0; k < COUNT(older_mixers); k++)
+        if (strcmp(word, older_mixers[k][0]) == 0)
+            return older_mixers[k][1];
+    return word;
+}
+
+static bool kind_is(const Cfg *cfg, KindList list, int i, const char *kind) {
+    Cfg *c = (Cfg *)cfg; /* as in note_read() */
+    if (!is_listed(c->kinds[list], (size_t)c->n_kind[list], kind) && c->n_kind[list] < MAX_KINDS)
+        c->kinds[list][c->n_kind[list]++] = kind;
+    return strcmp(newer_mixer(cfg_str_at(c, kind_lists[list].key, i, "")), kind) == 0;
+}
+
 bool layer_is(const Cfg *c, int i, const char *type) {
-    static const char *const older[][2] = {{"mamba", "linear_attention"}, {"attention", "full_attention"}};
-    const char *listed = cfg_str_at(c, "layer_types", i, "");
-    for (size_t k = 0; k < COUNT(older); k++)
-        if (strcmp(listed, older[k][0]) == 0)
-            listed = older[k][1];
-    return strcmp(listed, type) == 0;
+    assert(is_listed(mixers, COUNT(mixers), type));
+    return kind_is(c, KIND_MIXER, i, type);
+}
+
+bool layer_ffn_is(const Cfg *c, int i, const char *type) {
+    return kind_is(c, KIND_FFN, i, type);
 }
 
 bool layer_is_local(const Cfg *c, int i, int every) {
@@ -351,7 +401,7 @@ bool layer_is_local(const Cfg *c, int i, int every) {
 bool layer_is_sparse(const Cfg *c, int i) {
     const int first = cfg_int(c, "first_k_dense_replace", 0);
     if (cfg_list_length(c, "mlp_layer_types") > 0)
-        return strcmp(cfg_str_at(c, "mlp_layer_types", i, ""), "sparse") == 0;
+        return layer_ffn_is(c, i, "sparse");
     return i >= first;
 }
 
@@ -365,6 +415,57 @@ bool layer_has_index(const Cfg *c, int i) {
         return (size_t)i >= strlen(pattern) || pattern[i] == 'F';
     const int every = cfg_int(c, "index_topk_freq", 1), offset = cfg_int(c, "index_skip_topk_offset", 2);
     return every <= 1 || i - offset + 1 <= 0 || (i - offset + 1) % every == 0;
+}
+
+/* "3-40", "0, 2, 5-7": the layers from `first` on that say `word`. */
+static void list_layers(const json_t *list, size_t first, const char *word, Text *text) {
+    const size_t count = json_array_size(list);
+    for (size_t i = first, ranges = 0; i < count; i++) {
+        if (strcmp(newer_mixer(json_string_value(json_array_get(list, i))), word) != 0)
+            continue;
+        size_t last = i;
+        while (last + 1 < count && strcmp(newer_mixer(json_string_value(json_array_get(list, last + 1))), word) == 0)
+            last++;
+        if (ranges++ == 8) {
+            text_append_str(text, ", ...");
+            return;
+        }
+        text_append_format(text, last > i ? "%s%zu-%zu" : "%s%zu", ranges > 1 ? ", " : "", i, last);
+        i = last;
+    }
+}
+
+Status cfg_kinds(const Cfg *c, bool described, Error *err) {
+    if (c->gguf) /* the lists are our own, made of its keys */
+        return OK;
+    for (int k = 0; k < KIND_LISTS; k++) {
+        const json_t *list = get(c, kind_lists[k].key);
+        const char *const *known = described ? c->kinds[k] : mixers;
+        const size_t n_known = described ? (size_t)c->n_kind[k] : COUNT(mixers);
+        if (!json_is_array(list) || (k == KIND_FFN && !described))
+            continue;
+        for (size_t i = 0; i < json_array_size(list); i++)
+            FAIL_IF(!json_is_string(json_array_get(list, i)), ERR_FORMAT, "config.json: %s[%zu] is no word", kind_lists[k].key, i);
+        for (size_t i = 0; i < json_array_size(list); i++) {
+            const char *word = newer_mixer(json_string_value(json_array_get(list, i)));
+            if (strcmp(word, kind_lists[k].plain) == 0 || is_listed(known, n_known, word))
+                continue;
+            Text layers = {0}, shown = {0};
+            list_layers(list, i, word, &layers);
+            text_append_printable(&shown, word, MIN(strlen(word), 64));
+            const Status status = error_set(err, ERR_UNSUPPORTED, "config.json: %s '%s' is not known; layers %s use it",
+                                            kind_lists[k].what, shown.bytes != NULL ? shown.bytes : "",
+                                            layers.bytes != NULL ? layers.bytes : "");
+            text_free(&layers);
+            text_free(&shown);
+            return status;
+        }
+    }
+    return OK;
+}
+
+void cfg_covered(const Cfg *c, const char *key) {
+    (void)get(c, key);
 }
 
 const char *cfg_model_type(const Cfg *c) {

@@ -34,8 +34,13 @@ const char *cfg_str_at(const Cfg *c, const char *key, int i, const char *otherwi
 /* True when the list of whole numbers holds i. */
 bool cfg_list_has(const Cfg *c, const char *key, int i);
 
-/* True when layer_types[i] is `type` ("mamba" and "attention" count as "linear_attention" and "full_attention"). */
+/* True when layer_types[i] is `type` ("mamba" and "attention" count as "linear_attention" and "full_attention").
+ * A model with a layer of a type that its family never asks for is refused, but for full_attention: so a family asks for
+ * each type it knows, also where nothing follows from the answer. */
 bool layer_is(const Cfg *c, int i, const char *type);
+
+/* The same for mlp_layer_types, where "dense" need not be asked for. */
+bool layer_ffn_is(const Cfg *c, int i, const char *type);
 
 /* True when layer i sees a window (or chunk) only: by its entry in layer_types where those are listed, else every layer
  * but each `every`-th (sliding_window_pattern where that is given; 0 = none). */
@@ -48,10 +53,11 @@ bool layer_is_sparse(const Cfg *c, int i);
 /* Whether layer i chooses the entries that it attends to by an index of its own, or goes by an earlier layer's choice:
  * indexer_types, index_topk_pattern, or index_topk_freq with index_skip_topk_offset. */
 bool layer_has_index(const Cfg *c, int i);
+/* The key says what others, which were read, have said already. */
+void cfg_covered(const Cfg *c, const char *key);
 
 /* The configuration came from a GGUF file (whose rows or constants may be arranged otherwise). */
 bool cfg_is_gguf(const Cfg *c);
-
 
 /* Records that the configuration asks for what the description cannot give. The first complaint is kept. */
 void cfg_refuse(const Cfg *c, const char *format, ...) PRINTF_LIKE(2, 3);

@@ -23,6 +23,10 @@ const char *cfg_outer_type(const Cfg *cfg);
 /* ERR_FORMAT / ERR_UNSUPPORTED with the first complaint, if there was one. */
 Status cfg_refused(const Cfg *cfg, Error *err);
 
+/* ERR_UNSUPPORTED when layers are of a kind that was not asked for ("mixer 'xyz' is not known; layers 3-40 use it");
+ * `described` false: of a kind that no family knows. */
+Status cfg_kinds(const Cfg *cfg, bool described, Error *err);
+
 /* The keys that nobody read and that are not known to be without effect on the result, separated by ", ". */
 Status cfg_unread(const Cfg *cfg, Text *list, Error *err);
 

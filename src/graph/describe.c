@@ -58,6 +58,41 @@ ParameterCount graph_parameters(const Graph *g) {
     return n;
 }
 
+/* Whether a weight is only a table that rows are looked up in. */
+static bool only_looked_up(const Graph *g, int weight) {
+    bool table = false;
+    for (int i = 0; i < g->n_op; i++)
+        for (size_t w = 0; w < COUNT(g->ops[i].weight); w++)
+            if (g->ops[i].weight[w] == weight) {
+                if (g->ops[i].kind != OP_EMBED)
+                    return false;
+                table = true;
+            }
+    return table;
+}
+
+size_t graph_bytes_per_token(const Graph *g, const Weights *weights) {
+    size_t bytes = 0;
+    for (int w = 0; w < g->n_weight; w++) {
+        const WeightDecl *d = &g->weights[w];
+        const uint64_t numbers = numbers_of(d), stored = weight_bytes(weights, w);
+        if (d->kept_only || numbers == 0)
+            continue;
+        uint64_t used = numbers;
+        if (d->split == SPLIT_EXPERTS) {
+            int chosen, experts;
+            experts_of(g, w, &chosen, &experts);
+            used = numbers / (uint64_t)experts * (uint64_t)MIN(chosen, experts);
+        } else if (d->role == WEIGHT_EXPERTS) {
+            used = numbers_looked_up(g, w);
+        } else if (only_looked_up(g, w)) {
+            used = (uint64_t)d->cols;
+        }
+        bytes += (size_t)((double)stored * ((double)used / (double)numbers));
+    }
+    return bytes;
+}
+
 size_t graph_cache_bytes_per_token(const Graph *g, CacheType type) {
     size_t bytes = 0;
     for (int s = 0; s < g->n_state; s++) {

@@ -4,6 +4,7 @@
 #define HOULE_GRAPH_DESCRIBE_H
 
 #include "graph/graph_parts.h"
+#include "graph/weights.h"
 #include "kernel/kernel.h"
 
 typedef struct ParameterCount {
@@ -17,6 +18,10 @@ ParameterCount graph_parameters(const Graph *graph);
 /* Bytes that one more token adds to the cache, and bytes of a sequence's memories. */
 size_t graph_cache_bytes_per_token(const Graph *graph, CacheType type);
 size_t graph_memory_bytes(const Graph *graph);
+
+/* Bytes of weights, as they are stored, that one token reads: chosen experts only, of an embedding that is not also the
+ * output matrix one row. */
+size_t graph_bytes_per_token(const Graph *graph, const Weights *weights);
 
 /* Every operation on a line: number, layer, kind, inputs, widths, weights. */
 Status graph_print(const Graph *graph, Text *text, Error *err);

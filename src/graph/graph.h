@@ -107,6 +107,9 @@ Val linear_grouped(Graph *g, Val x, const char *name, Grouped spec, Split split)
 /* ---- beginning and end --------------------------------------------------------------------------------------------------- */
 
 Val embed(Graph *g, const char *name, int vocab, int width);
+/* From here on, tables are not asked for `token`, which stands for something else than text (a picture, say), but for
+ * the token `as`, the same for all such tokens. */
+void blank_token(Graph *g, int token, int as);
 /* Keeps only the rows whose logits are wanted. */
 Val wanted_rows(Graph *g, Val x);
 /* The value that is the result: logits [rows wanted, V]. */
@@ -415,6 +418,9 @@ typedef enum Score {
     SCORE_SIGMOID_TOPK,  /* choose by raw score, sigmoid of each chosen */
     SCORE_SQRT_SOFTPLUS,
 } Score;
+
+/* What scoring_func says, which only some configurations do. */
+Score score_of(const Cfg *c, Score otherwise);
 
 typedef struct Moe {
     int experts, used, dim;

@@ -77,6 +77,12 @@ typedef struct WeightDecl {
     const char *fused;   /* canonical name of a tensor that may hold this matrix as rows [fused_begin, + rows) */
 } WeightDecl;
 
+/* Tokens that are looked up as another one. */
+enum { MAX_BLANKS = 4 };
+typedef struct Blanks {
+    int token[MAX_BLANKS], n, as;
+} Blanks;
+
 typedef struct StateDecl {
     const char *name;
     RowState rows;  /* heads > 0 */
@@ -128,7 +134,7 @@ typedef struct Op {
         Choice choice;
         Pool pool;
         Hyper hyper;
-        struct { float scale; } embed;
+        Blanks embed;
         Ngram ngram;
         struct { float scale; bool root; } dot;
         struct { int n; bool repeated; } vector; /* n numbers: for each run in turn, or one for each run */
@@ -174,6 +180,7 @@ struct Graph {
     Val *hidden;   /* [n_layer + 1]: input of the first layer, output of each; NO_VAL where not marked */
     int n_layer, vocab, width;
     int vocab_rows;  /* of the embedding */
+    Blanks blanks;
     Val last_hidden; /* what enters the output matrix */
     Val last_choice;
 };

@@ -48,14 +48,15 @@ typedef struct Batch {
     void *user;
 } Batch;
 
-/* Runs a step; the sequences must have room (sequence_reserve) and are advanced by the caller afterwards. Logits
- * [n_wanted, V] stay valid until the next step. */
+/* Runs a step; the sequences must have room (sequence_reserve) and are advanced by the caller afterwards. What the
+ * following give stays valid until the next step; each row has a place of its own: rows need not follow one another. */
 Status program_run(Program *program, Pool *pool, const Batch *batch, Error *err);
-const float *program_logits(const Program *program);
-/* With keep_hidden: the value after a layer (0: before the first), rows of *width numbers; NULL when it was not marked. */
-const float *program_hidden(const Program *program, int layer, int *width);
-/* What entered the output matrix, [n_wanted, width]; only with keep_hidden. */
-const float *program_last_hidden(const Program *program, int *width);
+/* Logits [V] of the row-th of the rows that were wanted. */
+const float *program_logits(const Program *program, int row);
+/* With keep_hidden: a row of the value after a layer (0: before the first), *width numbers; NULL when it was not marked. */
+const float *program_hidden(const Program *program, int layer, int row, int *width);
+/* What entered the output matrix for the row-th wanted row; only with keep_hidden. */
+const float *program_last_hidden(const Program *program, int row, int *width);
 
 /* Times of the steps since the program was opened (ProgramSpec.profile), layers taken together: one line per kind of
  * step with its share and, for matrices, the bytes of weights per second. */

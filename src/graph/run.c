@@ -226,27 +226,27 @@ Status program_run(Program *p, Pool *pool, const Batch *batch, Error *err) {
     return weights_check(p->weights, err);
 }
 
-static const float *whole_value(const Program *p, Val v, int *width) {
+static const float *row_of_value(const Program *p, Val v, int row, int *width) {
     if (v == NO_VAL)
         return NULL;
     const Value *value = &p->graph->values[v];
     const Val base = value->base != NO_VAL ? value->base : v;
     const Ref ref = {.buffer = p->buffer_of_value[base], .offset = (size_t)value->offset * sizeof(float)};
     *width = value->width;
-    return ref_floats(&p->threads[0], ref, 0);
+    return ref_floats(&p->threads[0], ref, row);
 }
 
-const float *program_logits(const Program *p) {
+const float *program_logits(const Program *p, int row) {
     int width;
-    return whole_value(p, p->graph->output, &width);
+    return row_of_value(p, p->graph->output, row, &width);
 }
 
-const float *program_hidden(const Program *p, int layer, int *width) {
-    return whole_value(p, layer <= p->graph->n_layer ? p->graph->hidden[layer] : NO_VAL, width);
+const float *program_hidden(const Program *p, int layer, int row, int *width) {
+    return row_of_value(p, layer <= p->graph->n_layer ? p->graph->hidden[layer] : NO_VAL, row, width);
 }
 
-const float *program_last_hidden(const Program *p, int *width) {
-    return whole_value(p, p->graph->last_hidden, width);
+const float *program_last_hidden(const Program *p, int row, int *width) {
+    return row_of_value(p, p->graph->last_hidden, row, width);
 }
 
 static const char *const kinds[] = {"rows", "linear", "store", "mix", "experts up", "experts down"};

@@ -22,8 +22,12 @@ int place_of_row(const Batch *batch, int row) {
 }
 
 static void row_embed(const Ctx *ctx, const RowOp *op, int row) {
-    float *y = ref_floats(ctx, op->out, row);
-    form_decode_row(op->table, ctx->batch->tokens[row], 0, op->out.width, y);
+    const Blanks *blanks = &op->op->u.embed;
+    int token = ctx->batch->tokens[row];
+    for (int i = 0; i < blanks->n; i++)
+        if (blanks->token[i] == ctx->batch->tokens[row])
+            token = blanks->as;
+    form_decode_row(op->table, token, 0, op->out.width, ref_floats(ctx, op->out, row));
 }
 
 static void row_wanted(const Ctx *ctx, const RowOp *op, int row) {

@@ -30,7 +30,7 @@ Status value_hash(Jinja *j, Value v, uint32_t *hash) {
     switch (v.kind) {
     case V_STRING:
         TRY(jinja_spend_bytes(j, v.count));
-        *hash = (uint32_t)hash_bytes(v.as.text, v.count);
+        *hash = (uint32_t)hash_secretly(v.as.text, v.count);
         return OK;
     case V_BOOL:
         *hash = hash_word(v.as.boolean);
@@ -331,7 +331,7 @@ Status dict_remove(Jinja *j, Dict *dict, Value key, Value *removed) {
 }
 
 Value *dict_find(const Dict *dict, const char *key, size_t bytes) {
-    const uint32_t hash = (uint32_t)hash_bytes(key, bytes);
+    const uint32_t hash = (uint32_t)hash_secretly(key, bytes);
     if (dict->index_capacity == 0) {
         for (size_t i = 0; i < dict->used; i++) {
             DictEntry *entry = &dict->entries[i];
