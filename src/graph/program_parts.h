@@ -183,13 +183,13 @@ static inline void apply_glu(const Kernels *k, const Glu *glu, float *y, const f
     }
 }
 
-/* Units of work of a step, and one unit. */
-void run_linear(const Ctx *ctx, const Step *step, int unit);
+/* Units of work of a step: n of them, from `unit` on. */
+void run_linear(const Ctx *ctx, const Step *step, int unit, int n);
 void row_store(const Ctx *ctx, const RowOp *op, int row);
 /* Experts: each thread sorts the slots by expert for itself first. */
 void experts_begin(const Ctx *ctx, const Step *step);
 int experts_units(const Ctx *ctx, const Step *step);
-void run_experts(const Ctx *ctx, const Step *step, int unit);
+void run_experts(const Ctx *ctx, const Step *step, int unit, int n);
 size_t experts_bytes(const Program *p, const Op *op);
 size_t linear_bytes(const Program *p);
 

@@ -1,7 +1,8 @@
 /* run_experts.c - the experts of a layer: each expert's matrices are applied to all rows that chose it.
  *
  * A slot is one choice of one token. Slots are sorted by expert; a unit is 64 outputs of one expert for all its slots,
- * so that an expert's weights are read once per step. */
+ * so that an expert's weights are read once per step. Units of one expert that follow each other are multiplied together
+ * when there are few slots. */
 #include "graph/program_parts.h"
 
 #include "base/carve.h"
@@ -17,7 +18,7 @@ typedef struct Sorted {
     int32_t *begin; /* [experts + 1] */
     int32_t *active; /* experts with slots, and how many there are before it */
     int32_t *n_active;
-    float *gate, *up; /* [BLOCK_ROWS][64] */
+    float *gate, *up; /* [BLOCK_ROWS][64], or fewer and longer rows */
     uint8_t *kernel;
 } Sorted;
 
@@ -90,12 +91,14 @@ static void experts_up(const Ctx *ctx, const Step *step, Sorted *s, int e, int f
     const Op *op = step->op;
     const Weights *w = ctx->program->weights;
     const size_t out_slot = slot_bytes(ctx->program, step->out);
-    const int n = end - begin, dim = step->out.width;
+    const int n = end - begin, dim = step->out.width, stride = MAX(n, LINEAR_UNIT);
+    const int most = BLOCK_ROWS * LINEAR_UNIT / stride;
     LinearJob job = {.begin = begin, .end = end, .acts = ref_at(ctx, step->in[0], 0),
-                     .act_bytes = slot_bytes(ctx->program, step->in[0]), .out_stride = LINEAR_UNIT, .scratch = s->kernel};
-    for (int at = from; at < to; at += BLOCK_ROWS) {
+                     .act_bytes = slot_bytes(ctx->program, step->in[0]), .out_stride = (size_t)stride,
+                     .scratch = s->kernel};
+    for (int at = from; at < to; at += most) {
         job.act_rows = s->rows + at;
-        job.n_row = MIN(BLOCK_ROWS, to - at);
+        job.n_row = MIN(most, to - at);
         for (int which = op->u.experts.no_gate ? 1 : 0; which < 2; which++) {
             float *y = which == 0 ? s->gate : s->up;
             job.out = y - begin;
@@ -103,16 +106,16 @@ static void experts_up(const Ctx *ctx, const Step *step, Sorted *s, int e, int f
             ctx->kernels->linear[step->precision](&job);
             weight_release(w, op->weight[which], e);
             const float *bias = step->vector[which];
-            for (int r = 0; r < job.n_row; r++) {
+            for (int r = 0; r < job.n_row; r++, y += stride) {
                 if (op->u.experts.scale_input) /* the product is linear in its input */
-                    ctx->kernels->affine(y + r * LINEAR_UNIT, y + r * LINEAR_UNIT, n, weight_of_slot(ctx, step, s->slots[at + r]), 0);
+                    ctx->kernels->affine(y, y, n, weight_of_slot(ctx, step, s->slots[at + r]), 0);
                 if (bias != NULL)
-                    ctx->kernels->add(y + r * LINEAR_UNIT, y + r * LINEAR_UNIT, bias + (size_t)e * (size_t)dim + begin, n);
+                    ctx->kernels->add(y, y, bias + (size_t)e * (size_t)dim + begin, n);
             }
         }
         for (int r = 0; r < job.n_row; r++) {
             float *h = (float *)(void *)(ref_at(ctx, step->out, 0) + (size_t)s->slots[at + r] * out_slot) + begin;
-            const float *g = s->gate + r * LINEAR_UNIT, *u = s->up + r * LINEAR_UNIT;
+            const float *g = s->gate + r * stride, *u = s->up + r * stride;
             if (op->u.experts.no_gate)
                 ctx->kernels->act(h, u, n, op->u.experts.act);
             else
@@ -124,35 +127,39 @@ static void experts_up(const Ctx *ctx, const Step *step, Sorted *s, int e, int f
 static void experts_down(const Ctx *ctx, const Step *step, Sorted *s, int e, int from, int to, int begin, int end) {
     const Weights *w = ctx->program->weights;
     const size_t out_slot = slot_bytes(ctx->program, step->out);
+    const int n = end - begin, stride = MAX(n, LINEAR_UNIT), most = BLOCK_ROWS * LINEAR_UNIT / stride;
     LinearJob job = {.begin = begin, .end = end, .acts = ref_at(ctx, step->in[0], 0),
-                     .act_bytes = slot_bytes(ctx->program, step->in[0]), .out_stride = LINEAR_UNIT, .scratch = s->kernel};
+                     .act_bytes = slot_bytes(ctx->program, step->in[0]), .out_stride = (size_t)stride,
+                     .scratch = s->kernel};
     job.m = weight_acquire(w, step->op->weight[0], e);
-    for (int at = from; at < to; at += BLOCK_ROWS) {
+    for (int at = from; at < to; at += most) {
         job.act_rows = s->slots + at;
-        job.n_row = MIN(BLOCK_ROWS, to - at);
+        job.n_row = MIN(most, to - at);
         job.out = s->gate - begin;
         ctx->kernels->linear[step->precision](&job);
         for (int r = 0; r < job.n_row; r++) {
             float *y = (float *)(void *)(ref_at(ctx, step->out, 0) + (size_t)s->slots[at + r] * out_slot) + begin;
-            memcpy(y, s->gate + r * LINEAR_UNIT, (size_t)(end - begin) * sizeof *y);
+            memcpy(y, s->gate + r * stride, (size_t)n * sizeof *y);
             if (step->vector[0] != NULL)
-                ctx->kernels->add(y, y, step->vector[0] + (size_t)e * (size_t)step->out.width + begin, end - begin);
+                ctx->kernels->add(y, y, step->vector[0] + (size_t)e * (size_t)step->out.width + begin, n);
         }
     }
     weight_release(w, step->op->weight[0], e);
 }
 
-void run_experts(const Ctx *ctx, const Step *step, int unit) {
+void run_experts(const Ctx *ctx, const Step *step, int unit, int n) {
     Sorted s;
     cut_sorted(ctx->program, step->op, ctx->scratch, &s);
     const int per_expert = (step->out.width + LINEAR_UNIT - 1) / LINEAR_UNIT;
-    const int e = s.active[unit / per_expert];
-    const int begin = unit % per_expert * LINEAR_UNIT, end = MIN(begin + LINEAR_UNIT, step->out.width);
-    const int next = unit / per_expert + 1;
-    const int from = s.begin[e + 1];
-    int to = next < *s.n_active ? s.begin[s.active[next] + 1] : s.begin[0];
-    if (step->kind == STEP_EXPERTS_UP)
-        experts_up(ctx, step, &s, e, from, to, begin, end);
-    else
-        experts_down(ctx, step, &s, e, from, to, begin, end);
+    for (int take; n > 0; n -= take, unit += take) {
+        const int which = unit / per_expert, e = s.active[which], first = unit % per_expert;
+        const int from = s.begin[e + 1];
+        const int to = which + 1 < *s.n_active ? s.begin[s.active[which + 1] + 1] : s.begin[0];
+        take = MIN(MIN(n, per_expert - first), MAX(1, BLOCK_ROWS / (to - from)));
+        const int begin = first * LINEAR_UNIT, end = MIN(begin + take * LINEAR_UNIT, step->out.width);
+        if (step->kind == STEP_EXPERTS_UP)
+            experts_up(ctx, step, &s, e, from, to, begin, end);
+        else
+            experts_down(ctx, step, &s, e, from, to, begin, end);
+    }
 }

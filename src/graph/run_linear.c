@@ -1,4 +1,5 @@
-/* run_linear.c - one unit of a linear step: up to 64 outputs of one matrix, for all rows. */
+/* run_linear.c - units of a linear step. A unit is up to 64 outputs of one matrix, for all rows; units that follow each
+ * other in one matrix are multiplied together when there are few rows. */
 #include "graph/program_parts.h"
 
 #include <string.h>
@@ -40,42 +41,48 @@ static void run_single(const Ctx *ctx, const LinearPart *part, int rows, int gro
                  part->bias + (size_t)group * (size_t)part->out_width + begin, end - begin);
 }
 
+/* Both halves of a gated unit, and what comes of them, for outputs [begin, end) that the halves' buffers can hold. */
 static void run_pair(const Ctx *ctx, const LinearPart *gate, const LinearPart *up, int rows, int begin, int end) {
     const Weights *w = ctx->program->weights;
+    const int n = end - begin, stride = MAX(n, LINEAR_UNIT), most = PAIR_ROWS * LINEAR_UNIT / stride;
     float *g = (float *)(void *)(ctx->scratch + LINEAR_SCRATCH_BYTES), *u = g + PAIR_ROWS * LINEAR_UNIT;
     LinearJob gate_job = job_of(ctx, gate, weight_acquire(w, gate->weight, 0), 0, begin, end);
     LinearJob up_job = job_of(ctx, up, weight_acquire(w, up->weight, 0), 0, begin, end);
-    gate_job.out_stride = up_job.out_stride = LINEAR_UNIT;
-    const int n = end - begin;
-    for (int r0 = 0; r0 < rows; r0 += PAIR_ROWS) {
-        gate_job.n_row = up_job.n_row = MIN(PAIR_ROWS, rows - r0);
+    gate_job.out_stride = up_job.out_stride = (size_t)stride;
+    for (int r0 = 0; r0 < rows; r0 += most) {
+        gate_job.n_row = up_job.n_row = MIN(most, rows - r0);
         gate_job.out = g - begin; /* the kernels write at outputs `begin` and on */
         up_job.out = u - begin;
         ctx->kernels->linear[gate->precision](&gate_job);
         ctx->kernels->linear[up->precision](&up_job);
         for (int r = 0; r < gate_job.n_row; r++) {
-            float *gr = g + r * LINEAR_UNIT, *ur = u + r * LINEAR_UNIT;
+            float *gr = g + r * stride, *ur = u + r * stride;
             add_bias(ctx->kernels, gr, gate->bias != NULL ? gate->bias + begin : NULL, n);
             add_bias(ctx->kernels, ur, up->bias != NULL ? up->bias + begin : NULL, n);
             apply_glu(ctx->kernels, &gate->glu, ref_floats(ctx, gate->out, r0 + r) + begin, gr, ur, n);
         }
-        gate_job.acts += (size_t)PAIR_ROWS * gate_job.act_bytes;
-        up_job.acts += (size_t)PAIR_ROWS * up_job.act_bytes;
+        gate_job.acts += (size_t)most * gate_job.act_bytes;
+        up_job.acts += (size_t)most * up_job.act_bytes;
     }
     weight_release(w, gate->weight, 0);
     weight_release(w, up->weight, 0);
 }
 
-void run_linear(const Ctx *ctx, const Step *step, int unit) {
-    const LinearPart *part = step->parts;
-    while (unit >= part->first_unit + part->units)
-        part++;
-    const int per_group = part->units / part->groups;
-    const int at = unit - part->first_unit, group = at / per_group;
-    const int begin = at % per_group * LINEAR_UNIT, end = MIN(begin + LINEAR_UNIT, part->out_width);
+void run_linear(const Ctx *ctx, const Step *step, int unit, int n) {
     const int rows = rows_of_kind(ctx->batch, step->rows);
-    if (part->pair >= 0)
-        run_pair(ctx, part, &step->parts[part->pair], rows, begin, end);
-    else
-        run_single(ctx, part, rows, group, begin, end);
+    const LinearPart *part = step->parts;
+    for (int take; n > 0; n -= take, unit += take) {
+        while (unit >= part->first_unit + part->units)
+            part++;
+        const int per_group = part->units / part->groups;
+        const int at = unit - part->first_unit, group = at / per_group, first = at % per_group;
+        take = MIN(n, per_group - first);
+        if (part->pair >= 0)
+            take = MIN(take, MAX(1, PAIR_ROWS / rows));
+        const int begin = first * LINEAR_UNIT, end = MIN(begin + take * LINEAR_UNIT, part->out_width);
+        if (part->pair >= 0)
+            run_pair(ctx, part, &step->parts[part->pair], rows, begin, end);
+        else
+            run_single(ctx, part, rows, group, begin, end);
+    }
 }

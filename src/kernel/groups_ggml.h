@@ -73,6 +73,7 @@ static ALWAYS_INLINE NI table_16(const int8_t *levels, int offset) {
 static ALWAYS_INLINE void put_nibbles(Sink *s, const uint8_t *p, size_t stride) {
     NI x[4];
     turn_rows_16(x, p, stride);
+    UNROLL
     for (int i = 0; i < 4; i++) {
         put(s, i, low_nibbles(x[i]));
         put(s, 4 + i, high_nibbles(x[i]));
@@ -82,6 +83,7 @@ static ALWAYS_INLINE void put_nibbles(Sink *s, const uint8_t *p, size_t stride) 
 static ALWAYS_INLINE void put_levels(Sink *s, const uint8_t *p, size_t stride, NI table) {
     NI x[4];
     turn_rows_16(x, p, stride);
+    UNROLL
     for (int i = 0; i < 4; i++) {
         put(s, i, ni_shuffle8(table, low_nibbles(x[i])));
         put(s, 4 + i, ni_shuffle8(table, high_nibbles(x[i])));
@@ -91,6 +93,7 @@ static ALWAYS_INLINE void put_levels(Sink *s, const uint8_t *p, size_t stride, N
 static ALWAYS_INLINE void put_nibbles_and_fifth(Sink *s, const uint8_t *p, size_t stride, NI fifth) {
     NI x[4];
     turn_rows_16(x, p, stride);
+    UNROLL
     for (int i = 0; i < 4; i++) {
         put(s, i, ni_or(low_nibbles(x[i]), bits_to_bytes(fifth, i / 2, i % 2, 16)));
         put(s, 4 + i, ni_or(high_nibbles(x[i]), bits_to_bytes(fifth, 2 + i / 2, i % 2, 16)));
@@ -128,6 +131,7 @@ LOAD_BLOCK(load_q8_0) {
     scale->d[0] = gather_f16(p, stride);
     NI x[8];
     turn_rows_32(x, p + 2, stride);
+    UNROLL
     for (int i = 0; i < 8; i++)
         put(s, i, ni_xor(x[i], ni_set8(0x80)));
 }
@@ -173,7 +177,9 @@ static ALWAYS_INLINE void load_nvfp4(Sink *s, GroupScale *scale, const uint8_t *
     scale->d[1] = half_scale_of_e4m3(byte_of(half ? ni_srl(scales, 16) : scales, 1));
     NI x[4];
     turn_rows_16(x, p + 4 + 16 * half, stride);
+    UNROLL
     for (int g = 0; g < 2; g++)
+        UNROLL
         for (int i = 0; i < 2; i++) {
             put(s, 4 * g + i, ni_shuffle8(table, low_nibbles(x[2 * g + i])));
             put(s, 4 * g + 2 + i, ni_shuffle8(table, high_nibbles(x[2 * g + i])));
@@ -184,6 +190,7 @@ static ALWAYS_INLINE void load_nvfp4(Sink *s, GroupScale *scale, const uint8_t *
 static ALWAYS_INLINE void load_q1_0(Sink *s, GroupScale *scale, const uint8_t *p, size_t stride, int at) {
     scale->d[0] = gather_f16(p, stride);
     const NI bits = gather_32(p + 2 + 4 * at, stride);
+    UNROLL
     for (int i = 0; i < 8; i++)
         put(s, i, bits_to_bytes(bits, i / 2, i % 2, 2));
 }
@@ -191,8 +198,10 @@ static ALWAYS_INLINE void load_q1_0(Sink *s, GroupScale *scale, const uint8_t *p
 /* Half `at` of a block of 64 pairs of bits. */
 static ALWAYS_INLINE void load_q2_0(Sink *s, GroupScale *scale, const uint8_t *p, size_t stride, int at) {
     scale->d[0] = gather_f16(p, stride);
+    UNROLL
     for (int w = 0; w < 2; w++) {
         const NI pairs = gather_32(p + 2 + 8 * at + 4 * w, stride);
+        UNROLL
         for (int i = 0; i < 4; i++) {
             const NI x = spread_byte(pairs, i);
             const NI low = ni_pick(ni_set(0x000000FF), x, ni_srl(x, 2));
@@ -216,18 +225,23 @@ LOAD_SCALES(scales_q4_k) {
     const NI six = ni_set8(0x3F), two = ni_set8(0x30);
     const NI sc[2] = {ni_and(x[1], six), ni_or(low_nibbles(x[3]), ni_and(ni_srl(x[1], 2), two))};
     const NI mn[2] = {ni_and(x[2], six), ni_or(high_nibbles(x[3]), ni_and(ni_srl(x[2], 2), two))};
+    UNROLL
     for (int g = 0; g < 8; g++)
         scale->sc[g] = byte_of(sc[g / 4], g % 4);
+    UNROLL
     for (int g = 0; g < 4; g++)
         scale->mn[g] = byte_pair_of(mn[g / 2], g % 2);
 }
 
 LOAD_SUPER(load_q4_k) {
+    UNROLL
     for (int run = 0; run < 4; run++) {
         NI x[8];
         turn_rows_32(x, p + 16 + 32 * run, stride);
+        UNROLL
         for (int i = 0; i < 8; i++)
             put(s, 16 * run + i, low_nibbles(x[i]));
+        UNROLL
         for (int i = 0; i < 8; i++)
             put(s, 16 * run + 8 + i, high_nibbles(x[i]));
     }
@@ -242,11 +256,14 @@ static ALWAYS_INLINE NI move_bit(NI x, int from, int to) {
 LOAD_SUPER(load_q5_k) {
     NI fifth[8];
     turn_rows_32(fifth, p + 16, stride);
+    UNROLL
     for (int run = 0; run < 4; run++) {
         NI x[8];
         turn_rows_32(x, p + 48 + 32 * run, stride);
+        UNROLL
         for (int i = 0; i < 8; i++)
             put(s, 16 * run + i, ni_or(low_nibbles(x[i]), move_bit(fifth[i], 2 * run, 4)));
+        UNROLL
         for (int i = 0; i < 8; i++)
             put(s, 16 * run + 8 + i, ni_or(high_nibbles(x[i]), move_bit(fifth[i], 2 * run + 1, 4)));
     }
@@ -255,6 +272,7 @@ LOAD_SUPER(load_q5_k) {
 LOAD_SCALES(scales_q6_k) {
     NI x[4];
     turn_rows_16(x, p + 192, stride);
+    UNROLL
     for (int g = 0; g < 16; g++)
         scale->sc[g] = signed_byte_of(x[g / 4], g % 4);
     scale->d = gather_f16(p + 208, stride);
@@ -262,14 +280,18 @@ LOAD_SCALES(scales_q6_k) {
 
 LOAD_SUPER(load_q6_k) {
     const NI two = ni_set8(0x30);
+    UNROLL
     for (int half = 0; half < 2; half++) {
         NI high[8];
         turn_rows_32(high, p + 128 + 32 * half, stride);
+        UNROLL
         for (int odd = 0; odd < 2; odd++) {
             NI x[8];
             turn_rows_32(x, p + 64 * half + 32 * odd, stride);
+            UNROLL
             for (int i = 0; i < 8; i++)
                 put(s, 32 * half + 8 * odd + i, ni_or(low_nibbles(x[i]), ni_and(ni_sll(high[i], odd ? 2 : 4), two)));
+            UNROLL
             for (int i = 0; i < 8; i++)
                 put(s, 32 * half + 16 + 8 * odd + i,
                     ni_or(high_nibbles(x[i]), ni_and(odd ? ni_srl(high[i], 2) : high[i], two)));
@@ -280,8 +302,10 @@ LOAD_SUPER(load_q6_k) {
 LOAD_SCALES(scales_q2_k) {
     NI x[4];
     turn_rows_16(x, p, stride);
+    UNROLL
     for (int g = 0; g < 16; g++)
         scale->sc[g] = ni_and(g % 4 > 0 ? ni_srl(x[g / 4], 8 * (g % 4)) : x[g / 4], ni_set(15));
+    UNROLL
     for (int g = 0; g < 8; g++)
         scale->mn[g] = byte_pair_of(high_nibbles(x[g / 2]), g % 2);
     const NI both = gather_32(p + 80, stride);
@@ -291,10 +315,13 @@ LOAD_SCALES(scales_q2_k) {
 
 /* Pairs of bits as in Q2_K. */
 static ALWAYS_INLINE void put_planes(Sink *s, const uint8_t *p, size_t stride) {
+    UNROLL
     for (int half = 0; half < 2; half++) {
         NI x[8];
         turn_rows_32(x, p + 32 * half, stride);
+        UNROLL
         for (int j = 0; j < 4; j++)
+            UNROLL
             for (int i = 0; i < 8; i++)
                 put(s, 32 * half + 8 * j + i, ni_and(j > 0 ? ni_srl(x[i], 2 * j) : x[i], ni_set8(3)));
     }
@@ -313,14 +340,17 @@ LOAD_SCALES(scales_q3_k) {
      * past the end of the last row. */
     const NI shift = ni_set16(_mm_setr_epi8(2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, -1, -1));
     NI x[4];
+    UNROLL
     for (int i = 0; i < 4; i++)
         x[i] = ni_shuffle8(parts_of_rows(p + 94 + (size_t)i * stride, stride), shift);
     turn_4x4(x);
     scale->d = nf_of_f16_lanes(x[3]);
+    UNROLL
     for (int i = 0; i < 4; i++) {
         const NI low = i < 2 ? low_nibbles(x[i]) : high_nibbles(x[i - 2]);
         const NI high = ni_and(i > 0 ? ni_srl(x[2], 2 * i) : x[2], ni_set8(3));
         const NI six = ni_sub8(ni_or(low, ni_sll(high, 4)), ni_set8(32));
+        UNROLL
         for (int g = 0; g < 4; g++)
             scale->sc[4 * i + g] = signed_byte_of(six, g);
     }
@@ -329,10 +359,13 @@ LOAD_SCALES(scales_q3_k) {
 LOAD_SUPER(load_q3_k) {
     NI third[8];
     turn_rows_32(third, p, stride);
+    UNROLL
     for (int half = 0; half < 2; half++) {
         NI x[8];
         turn_rows_32(x, p + 32 + 32 * half, stride);
+        UNROLL
         for (int j = 0; j < 4; j++)
+            UNROLL
             for (int i = 0; i < 8; i++)
                 put(s, 32 * half + 8 * j + i, ni_or(ni_and(j > 0 ? ni_srl(x[i], 2 * j) : x[i], ni_set8(3)),
                                                    move_bit(third[i], 4 * half + j, 2)));
@@ -342,6 +375,7 @@ LOAD_SUPER(load_q3_k) {
 LOAD_SCALES(scales_iq4_xs) {
     const NI both = gather_32(p, stride), low = gather_32(p + 4, stride);
     scale->d = nf_of_f16_lanes(both);
+    UNROLL
     for (int g = 0; g < 8; g++) {
         const NI nibble = ni_and(g > 0 ? ni_srl(low, 4 * g) : low, ni_set(15));
         const NI pair = ni_and(ni_srl(both, 12 + 2 * g), ni_set(0x30));
@@ -351,9 +385,11 @@ LOAD_SCALES(scales_iq4_xs) {
 
 LOAD_SUPER(load_iq4_xs) {
     const NI table = table_16(iq4_levels, 128);
+    UNROLL
     for (int c = 0; c < 4; c++) {
         NI x[8];
         turn_rows_32(x, p + 8 + 32 * c, stride);
+        UNROLL
         for (int i = 0; i < 8; i++) { /* the 32 bytes are two groups of 16 bytes */
             put(s, 16 * c + i / 4 * 8 + i % 4, ni_shuffle8(table, low_nibbles(x[i])));
             put(s, 16 * c + i / 4 * 8 + 4 + i % 4, ni_shuffle8(table, high_nibbles(x[i])));
@@ -362,6 +398,7 @@ LOAD_SUPER(load_iq4_xs) {
 }
 
 static ALWAYS_INLINE void flat_scales(SuperScale *scale) {
+    UNROLL
     for (int g = 0; g < 8; g++)
         scale->sc[g] = ni_set(1);
 }
@@ -390,14 +427,19 @@ LOAD_SUPER(load_tq1_0) {
     static const int powers[5] = {1, 3, 9, 27, 81};
     NI x[8], y[4];
     turn_rows_32(x, p, stride);
+    UNROLL
     for (int n = 0; n < 5; n++)
+        UNROLL
         for (int i = 0; i < 8; i++)
             put(s, 8 * n + i, trits(x[i], powers[n]));
     turn_rows_16(y, p + 32, stride);
+    UNROLL
     for (int n = 0; n < 5; n++)
+        UNROLL
         for (int i = 0; i < 4; i++)
             put(s, 40 + 4 * n + i, trits(y[i], powers[n]));
     const NI last = gather_32(p + 48, stride);
+    UNROLL
     for (int n = 0; n < 4; n++)
         put(s, 60 + n, trits(last, powers[n]));
 }

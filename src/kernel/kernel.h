@@ -44,7 +44,12 @@ typedef struct LinearJob {
     void *scratch;           /* of this thread, LINEAR_SCRATCH_BYTES, aligned to 64 */
 } LinearJob;
 
-enum { LINEAR_PANEL = 16, LINEAR_SCRATCH_BYTES = 208 << 10 };
+enum {
+    LINEAR_PANEL = 16,
+    LINEAR_SCRATCH_BYTES = 208 << 10,
+    LINEAR_FEW_ROWS = 16, /* as many or fewer rows wait for weights more than they calculate: such jobs read weights in
+                             order, and are best given many outputs */
+};
 
 /* ---- attention ------------------------------------------------------------------------------------------------ */
 

@@ -142,6 +142,28 @@ static ALWAYS_INLINE void start_sums(Sums sum, const RowPart *row, int n_row, in
             sum[r][v] = offset ? ni_set(row[r].start[g]) : ni_zero();
 }
 
+/* start[i] = -offset * the sum of group i's inputs, from the sums of each 16 */
+static ALWAYS_INLINE void start_of_sums(int32_t *start, const int16_t *counts, int group, int offset) {
+#if defined(NATIVE_512)
+    const __m256i all = _mm256_loadu_si256((const __m256i *)(const void *)counts);
+    if (group == 16)
+        ni_store(start, ni_mul(_mm512_cvtepi16_epi32(all), ni_set(-offset)));
+    else
+        _mm256_store_si256((__m256i *)(void *)start, _mm256_madd_epi16(all, _mm256_set1_epi16((int16_t)-offset)));
+#elif defined(NATIVE_256)
+    const NI all = ni_load(counts);
+    if (group == 16) {
+        ni_store(start, ni_mul(_mm256_cvtepi16_epi32(_mm256_castsi256_si128(all)), ni_set(-offset)));
+        ni_store(start + 8, ni_mul(_mm256_cvtepi16_epi32(_mm256_extracti128_si256(all, 1)), ni_set(-offset)));
+    } else {
+        ni_store(start, ni_madd(all, _mm256_set1_epi16((int16_t)-offset)));
+    }
+#else
+    for (int i = 0; i < 256 / group; i++)
+        start[i] = -offset * (group == 16 ? counts[i] : counts[2 * i] + counts[2 * i + 1]);
+#endif
+}
+
 /* ---- class BLOCK: n inputs, a multiple of 32 ---- */
 
 static ALWAYS_INLINE void block_rows(const BlockTile *tiles, const RowPart *row, int n_row, int n, int group,

@@ -12,13 +12,14 @@
  * The last panel of a matrix begins 16 rows before its end and so overlaps the one before: what is computed twice has
  * the same bits, and is written once. */
 #include "kernel/linear_dots.h"
+#include "kernel/linear_one.h"
 
 enum {
     ROW_BLOCK = 512,     /* rows that use a tile before it is gone: unpacking costs a per cent or two */
     GROUP_PANELS = 4,
     GROUP_OUTS = GROUP_PANELS * LINEAR_PANEL,
-    FEW_ROWS = 16,       /* as many or fewer wait for weights more than they calculate, */
-    FEW_OUTS = 2 * LINEAR_PANEL, /* in smaller groups, of which two fit the L2 cache however long their rows are */
+    FEW_OUTS = 2 * LINEAR_PANEL, /* a group of few rows: two of them fit the L2 cache however long their rows are, */
+    TOUCH_BYTES = 64 << 10,      /* and short ones are read several groups at a time */
 };
 
 /* Where results go until all inputs are done: [ROW_BLOCK][GROUP_OUTS], for the outputs of the group at `begin`. */
@@ -190,28 +191,6 @@ static SuperFn super_fn(int group, bool has_min, int top) {
 
 /* ---- integers: the walk ------------------------------------------------------------------------------------------ */
 
-/* start[i] = -offset * the sum of group i's inputs, from the sums of each 16 */
-static ALWAYS_INLINE void start_of_sums(int32_t *start, const int16_t *counts, int group, int offset) {
-#if defined(NATIVE_512)
-    const __m256i all = _mm256_loadu_si256((const __m256i *)(const void *)counts);
-    if (group == 16)
-        ni_store(start, ni_mul(_mm512_cvtepi16_epi32(all), ni_set(-offset)));
-    else
-        _mm256_store_si256((__m256i *)(void *)start, _mm256_madd_epi16(all, _mm256_set1_epi16((int16_t)-offset)));
-#elif defined(NATIVE_256)
-    const NI all = ni_load(counts);
-    if (group == 16) {
-        ni_store(start, ni_mul(_mm256_cvtepi16_epi32(_mm256_castsi256_si128(all)), ni_set(-offset)));
-        ni_store(start + 8, ni_mul(_mm256_cvtepi16_epi32(_mm256_extracti128_si256(all, 1)), ni_set(-offset)));
-    } else {
-        ni_store(start, ni_madd(all, _mm256_set1_epi16((int16_t)-offset)));
-    }
-#else
-    for (int i = 0; i < 256 / group; i++)
-        start[i] = -offset * (group == 16 ? counts[i] : counts[2 * i] + counts[2 * i + 1]);
-#endif
-}
-
 /* Always inlined: gcc drops calls of functions that only prefetch. */
 static ALWAYS_INLINE void prefetch_lines(const void *p, size_t bytes) {
     for (size_t i = 0; i < bytes; i += 64)
@@ -223,7 +202,7 @@ static ALWAYS_INLINE void prefetch_lines(const void *p, size_t bytes) {
 static ALWAYS_INLINE void fetch_ahead(const LinearJob *job, const Group *g, int col, int r0, int r, int rows, int n_row) {
     const Matrix *m = job->m;
     const int next = col + TILE_COLS;
-    if (n_row <= FEW_ROWS || !form_by_rows(m->form))
+    if (n_row <= LINEAR_FEW_ROWS || !form_by_rows(m->form))
         return;
     if (next < m->cols) {
         const size_t bytes = m->row_bytes * TILE_COLS / (size_t)m->cols, at = bytes * (size_t)(next / TILE_COLS);
@@ -240,14 +219,14 @@ static ALWAYS_INLINE void fetch_ahead(const LinearJob *job, const Group *g, int 
 }
 
 /* Few rows: time goes by in waiting for weights, which machines deliver fastest when they are read in order. A group's
- * weights are one run of bytes; while one is used, the next is read into the L2 cache by plain loads, which start the
+ * weights are one run of bytes; before it is used, the next one is read into the L2 cache by plain loads, which start the
  * hardware's prefetcher (Zen 5, Q4_K and Q8_0 from memory, one thread: 15 GB/s without, 16-19 GB/s by prefetch
  * instructions, most of which are dropped in such numbers, 30-36 GB/s so; the machine reads 37). */
-static void touch_next(const Matrix *m, int begin, int count) {
-    if (begin >= m->rows || !form_by_rows(m->form))
+static void touch(const Matrix *m, int begin, int end) {
+    if (begin >= end || !form_by_rows(m->form))
         return;
     const volatile uint8_t *p = m->data + (size_t)begin * m->row_bytes;
-    const size_t bytes = (size_t)MIN(count, m->rows - begin) * m->row_bytes;
+    const size_t bytes = (size_t)(end - begin) * m->row_bytes;
     for (size_t at = 0; at < bytes; at += 64)
         (void)p[at];
 }
@@ -465,19 +444,51 @@ static GroupFn group_fn(Form form, Precision precision) {
     return linear_floats;
 }
 
+#if defined(NATIVE_X86)
+
+/* One row. */
+static void linear_one(const LinearJob *job, OneFn one) {
+    const Matrix *m = job->m;
+    const uint8_t *acts = act_row(job, 0);
+    touch(m, job->begin, MIN(job->begin + NI_LANES, job->end));
+    for (int o = job->begin; o < job->end; o += NI_LANES) {
+        const int row0 = MIN(o, m->rows - NI_LANES), count = MIN(job->end - o, NI_LANES);
+        const int next = o + NI_LANES < job->end ? row0 + NI_LANES : row0; /* the last has nothing to fetch */
+        const NF y = one(m, row0, acts, m->data + (size_t)next * m->row_bytes);
+        if (count == NI_LANES && row0 == o) {
+            nf_store(job->out + o, y);
+        } else {
+            float part[NI_LANES];
+            nf_store(part, y);
+            memcpy(job->out + o, part + (o - row0), (size_t)count * sizeof(float));
+        }
+    }
+}
+
+#endif
+
 static void linear(const LinearJob *job, Precision precision) {
     LinearScratch *s = job->scratch;
+#if defined(NATIVE_X86)
+    const OneFn one = one_fns[job->m->form];
+    if (job->n_row == 1 && precision == PRECISION_FAST && one != NULL && job->m->rows >= LINEAR_PANEL) {
+        linear_one(job, one);
+        return;
+    }
+#endif
     const GroupFn group = group_fn(job->m->form, precision);
-    const bool few = job->n_row <= FEW_ROWS;
+    const bool few = job->n_row <= LINEAR_FEW_ROWS;
     const int outs = few ? FEW_OUTS : GROUP_OUTS;
+    const int ahead = (int)(MAX(1, TOUCH_BYTES / (job->m->row_bytes * FEW_OUTS + 1))) * FEW_OUTS;
     for (int r0 = 0; r0 < job->n_row; r0 += ROW_BLOCK) {
         const int n_row = MIN(job->n_row - r0, ROW_BLOCK);
+        int touched = job->begin;
         for (int o = job->begin; o < job->end; o += outs) {
             const int count = MIN(job->end - o, outs);
             const Group g = {.m = job->m, .begin = o, .count = count,
                              .panels = (count + 2 * LINEAR_PANEL - 1) / (2 * LINEAR_PANEL) * 2, .buffer = s->buffer};
-            if (few)
-                touch_next(job->m, o + outs, outs);
+            for (; few && touched < MIN(o + 2 * outs, job->end); touched += ahead)
+                touch(job->m, touched, MIN(touched + ahead, job->end));
             group(job, &g, s, r0, n_row);
             group_flush(&g, job, r0, n_row);
         }

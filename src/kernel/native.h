@@ -230,6 +230,7 @@ static ALWAYS_INLINE void turn_4x4(NI v[4]) {
 
 /* 16 bytes of each of NI_LANES rows: v[i] has bytes 4 i .. 4 i + 3 of row l in lane l. */
 static ALWAYS_INLINE void turn_rows_16(NI v[4], const uint8_t *p, size_t stride) {
+    UNROLL
     for (int i = 0; i < 4; i++)
         v[i] = parts_of_rows(p + (size_t)i * stride, stride);
     turn_4x4(v);
@@ -241,6 +242,7 @@ static ALWAYS_INLINE void turn_rows_32(NI v[8], const uint8_t *p, size_t stride)
     /* Rows i and i + 4 (low), i + 8 and i + 12 (high) as halves; after turning the squares inside the 16-byte lanes,
      * one exchange of those lanes is left. */
     NI low[4], high[4];
+    UNROLL
     for (int i = 0; i < 4; i++) {
         const uint8_t *q = p + (size_t)i * stride;
         low[i] = _mm512_inserti64x4(_mm512_castsi256_si512(HALF(q)), HALF(q + 4 * stride), 1);
@@ -248,6 +250,7 @@ static ALWAYS_INLINE void turn_rows_32(NI v[8], const uint8_t *p, size_t stride)
     }
     turn_4x4(low);
     turn_4x4(high);
+    UNROLL
     for (int i = 0; i < 4; i++) {
         v[i] = _mm512_shuffle_i32x4(low[i], high[i], 0x88);
         v[4 + i] = _mm512_shuffle_i32x4(low[i], high[i], 0xDD);
@@ -262,8 +265,10 @@ static ALWAYS_INLINE void turn_rows_32(NI v[8], const uint8_t *p, size_t stride)
 static ALWAYS_INLINE NI gather_32(const uint8_t *p, size_t stride) {
     NI v;
     __m128i x[NI_LANES / 4];
+    UNROLL
     for (int i = 0; i < NI_LANES / 4; i++) {
         int32_t a[4];
+        UNROLL
         for (int j = 0; j < 4; j++)
             memcpy(&a[j], p + (size_t)(4 * i + j) * stride, 4);
         x[i] = _mm_insert_epi32(
@@ -280,8 +285,10 @@ static ALWAYS_INLINE NI gather_32(const uint8_t *p, size_t stride) {
 /* Two bytes of each row, as binary16. */
 static ALWAYS_INLINE NF gather_f16(const uint8_t *p, size_t stride) {
     __m128i x[NI_LANES / 8];
+    UNROLL
     for (int i = 0; i < NI_LANES / 8; i++) {
         uint16_t a[8];
+        UNROLL
         for (int j = 0; j < 8; j++)
             memcpy(&a[j], p + (size_t)(8 * i + j) * stride, 2);
         x[i] = _mm_cvtsi32_si128(a[0]);
