@@ -99,6 +99,9 @@ bool registry_forget(Registry *registry, const char *name);
 /* Models of the store are read anew. */
 void registry_rescan(Registry *registry);
 
+/* When the newest of a path's files, was changed, and their bytes; false when it is not there. */
+bool registry_stat(const char *path, int64_t *seconds, int64_t *nanoseconds, uint64_t *bytes);
+
 typedef struct RegistryStats {
     uint64_t budget_bytes, used_bytes, weight_bytes, run_bytes;
     uint64_t loads, load_failures, evictions;

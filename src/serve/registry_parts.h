@@ -59,7 +59,5 @@ Status registry_add_alias(Registry *r, const char *name, const char *alias, bool
 /* Reads settings; the result points into them. */
 Status registry_read_settings(const char *name, const json_t *settings, ModelSettings *wish, Error *err);
 void registry_free_entry(Served *e);
-/* The newest of a path's files, and their bytes; false when it is not there. */
-bool registry_stat(const char *path, int64_t *seconds, int64_t *nanoseconds, uint64_t *bytes);
 
 #endif
