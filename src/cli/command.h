@@ -57,6 +57,7 @@ extern const Command command_pull;
 extern const Command command_reply;
 extern const Command command_rm;
 extern const Command command_run;
+extern const Command command_serve;
 extern const Command command_show;
 extern const Command command_template;
 extern const Command command_tokenize;

@@ -21,6 +21,7 @@ static const Command *const commands[] = {
     &command_reply,
     &command_rm,
     &command_run,
+    &command_serve,
     &command_show,
     &command_template,
     &command_tokenize,

@@ -4,6 +4,7 @@
 
 static bool is_linear(const Graph *g, const Cfg *c, int i) {
     cfg_covered(c, "full_attention_interval");
+    cfg_covered(c, "recurrent_layers");
     if (cfg_is_gguf(c)) /* whose interval is not always that of its layers */
         return has_tensor(g, "linear_attn.conv1d.weight");
     if (cfg_has(c, "layer_types"))

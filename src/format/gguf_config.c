@@ -104,9 +104,7 @@ static const ArchRow archs[] = {
 
 /* Families whose GGUF files are like those of another one. */
 static const char *const same_files[][2] = {
-    {"deepseek_v2", "deepseek_v3"}, {"kimi_k2", "deepseek_v3"}, {"glm4_moe_lite", "deepseek_v3"}, {"mistral", "llama"},
-    {"gemma3", "gemma3_text"}, {"gemma4", "gemma4_text"}, {"llama4", "llama4_text"}, {"qwen3_5", "qwen3_5_text"},
-    {"qwen3_5_moe", "qwen3_5_moe_text"}, {"qwen4_exp", "qwen4_exp_text"}, {"qwen4_exp_text", "qwen4_exp"}, {"step3p7", "step3p5"},
+#include "format/gguf_same_files.inc"
 };
 
 static const char *own_architecture_of(const char *model_type) {

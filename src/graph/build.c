@@ -808,7 +808,11 @@ Status graph_build(const Family *family, Cfg *cfg, bool (*has)(void *user, const
     family->build(g, cfg);
     if (graph_ok(g) && g->output == NO_VAL)
         graph_fail(g, "the description has no result");
-    Status status = cfg_kinds(cfg, true, err); /* first: what else is wrong may follow from it */
+    Status status = OK;
+    if (!graph_ok(g) && g->err.status == ERR_MEMORY) /* then much was never asked for */
+        status = error_set(err, ERR_MEMORY, "%s: %s", family->name, g->err.text);
+    if (status == OK)
+        status = cfg_kinds(cfg, true, err); /* before the rest: what else is wrong may follow from it */
     if (status == OK)
         status = cfg_refused(cfg, err);
     if (status == OK && !graph_ok(g))

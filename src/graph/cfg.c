@@ -20,8 +20,7 @@ static const struct { const char *key, *what, *plain; } kind_lists[KIND_LISTS] =
 
 /* What layer_types can say for some family or other. */
 static const char *const mixers[] = {
-    "full_attention", "sliding_attention", "chunked_attention", "linear_attention", "indexed_attention",
-    "compressed_sparse_attention", "heavily_compressed_attention", "minimax_m3_sparse", "conv", "mlp", "moe",
+#include "graph/cfg_mixers.inc"
 };
 static const char *const older_mixers[][2] = {{"mamba", "linear_attention"}, {"attention", "full_attention"}};
 
@@ -80,30 +79,7 @@ static const char *const aliases[][MAX_ALIASES] = {
 
 /* What can stand in a configuration without changing what the text model computes. */
 static const char *const harmless[] = {
-    "_name_or_path", "_sliding_window_pattern", "architectures", "gguf_architecture", "intermediate_size", "attention_dropout", "auto_map", "bos_token_id", "chunk_size_feed_forward",
-    "classifier_dropout", "decoder_start_token_id", "dtype", "embd_pdrop", "embedding_dropout", "eos_token_id", "ep_size",
-    "enable_moe_fp32_combine", "hidden_dropout", "hidden_dropout_prob", "id2label", "initializer_range", "initializer_cutoff_factor", "is_decoder",
-    "is_encoder_decoder", "keep_past", "label2id", "language", "max_window_layers", "model_type", "moe_router_bias_update",
-    "output_attentions", "output_hidden_states", "output_router_logits", "pad_token_id", "pretraining_tp",
-    "problem_type", "resid_pdrop", "return_dict", "router_aux_loss_coef", "router_jitter_noise", "router_z_loss_coef",
-    "seq_aux", "aux_loss_alpha", "sep_token_id", "tie_word_embeddings", "tokenizer_class", "torch_dtype",
-    "transformers_version", "unk_token_id", "use_cache", "use_return_dict", "vision_config", "audio_config",
-    "text_config", "llm_config", "image_token_id", "video_token_id", "image_token_index", "boi_token_index",
-    "eoi_token_index", "vision_start_token_id", "vision_end_token_id", "mm_tokens_per_image", "projector_hidden_act",
-    "multimodal_projector_bias", "spatial_merge_size", "vision_feature_layer", "audio_token_id", "boi_token_id",
-    "eod_token_id", "eoi_token_id", "boa_token_id", "eoa_token_index", "_attn_implementation", "attn_implementation",
-    "quantization_config", "compression_config", "unsloth_version", "mamba_ssm_dtype", "max_position_embeddings",
-    "model_max_length", "head_dim_original", "cross_attention_hidden_size", "add_cross_attention", "prefix", "pruned_heads",
-    "residual_dropout", "mtp_loss_scaling_factor", "number_of_conv_states", "mtp_loss_coef", "is_llama_config",
-    "cache_implementation", "interpolate_factor", "full_attn_mod", "moe_capacity", "max_seq_len", "need_fp32_gate", "norm_type",
-    "moe_drop_tokens", "moe_random_routing_dropped_token", "pad_id",
-    /* how states are computed and kept elsewhere, and how they were initialised */
-    "chunk_size", "mamba_chunk_size", "block_size", "mamba_ssm_cache_dtype", "use_mamba_kernels", "time_step_floor",
-    "time_step_max", "time_step_min", "rescale_prenorm_residual", "residual_in_fp32", "num_logits_to_keep",
-    "moe_shared_expert_overlap", "mtp_layers_block_type", "mtp_hybrid_override_pattern", "num_nextn_predict_layers",
-    "shared_moe_mode", "normalization_function", "block_dim", "block_mlp_init_scale", "block_norm_eps",
-    "block_out_init_scale", "block_use_swiglu", "block_use_xavier_init", "conv_dim", "conv_dim_out",
-    "conv_use_xavier_init", "use_pos_enc", "num_heads",
+#include "graph/cfg_harmless.inc"
 };
 
 Status cfg_open(const json_t *config, bool gguf, Cfg **out, Error *err) {

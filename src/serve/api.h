@@ -1,0 +1,191 @@
+/* api.h - what the files of the APIs share: a request being answered, its fields, its errors, its events.
+ *
+ * A handler reads the body through Fields, which remember what was read: a field that nobody has read in the end is one
+ * that the server does not know, and is answered with 400. Handlers return a Status; what they return with an Error
+ * becomes an error in the form that the API's clients expect. */
+#ifndef HOULE_SERVE_API_H
+#define HOULE_SERVE_API_H
+
+#include "format/json_write.h"
+#include "serve/generation.h"
+#include "serve/http.h"
+#include "serve/keys.h"
+#include "serve/metrics.h"
+#include "serve/server.h"
+
+#include <stdatomic.h>
+
+typedef enum ApiForm { API_OPENAI, API_ANTHROPIC, API_OLLAMA } ApiForm;
+
+struct Server {
+    ServerSpec spec;
+    HttpServer *http;
+    Registry *registry;
+    Keys *keys;
+    Metrics *metrics;
+    Pool *pool;
+    char *url;
+    char **hosts;
+    char **origins;
+    int n_host, n_origin;
+    bool loopback;
+    atomic_bool stopping; /* nothing new is begun */
+    atomic_bool cancelling; /* what runs is to end */
+    atomic_uint_fast64_t next_id;
+    uint64_t began_us;
+    int64_t began_unix;
+};
+
+typedef struct ApiCall ApiCall;
+typedef Status (*ApiHandler)(ApiCall *call, Error *err);
+
+struct ApiCall {
+    Server *server;
+    HttpCall *http;       /* NULL once it is over */
+    int references;       /* the HTTP call's and the stream's: one thread */
+    const char *route;    /* as in the table of routes */
+    const char *rest;     /* of the path, behind a route's last '/' */
+    ApiForm form;
+    ApiHandler handler;
+    Caller caller;
+    uint64_t id;
+    json_t *body;         /* what was sent, an object; NULL without a body */
+    uint64_t began_us;
+    /* for the answer to an error */
+    const char *param, *code;
+    int http_status;      /* 0: told by the Status */
+    int retry_s;
+    json_t *warnings;     /* texts, or NULL */
+    /* for the log */
+    char model[128];
+    int status;
+    uint64_t sent;
+    AnswerCounts counts;
+    bool counted;
+    char error[ERROR_TEXT_BYTES];
+};
+
+void api_hold(ApiCall *call);
+void api_release(ApiCall *call);
+
+/* ---- replies -------------------------------------------------------------------------------------------------------- */
+
+/* Replies with a tree (taken); NULL is a lack of memory. */
+Status api_reply_json(ApiCall *call, int status, json_t *value, Error *err);
+/* The reply to a failure. */
+void api_reply_error(ApiCall *call, Status status, const Error *err);
+/* The same as a tree, for streams that have begun. */
+json_t *api_error_value(const ApiCall *call, Status status, const Error *err);
+int api_error_status(const ApiCall *call, Status status);
+/* Appends "data: {...}\n\n", with an event's name in front if it has one; or one line. Takes the tree. */
+void sse_append(Text *out, const char *event, json_t *value);
+void ndjson_append(Text *out, json_t *value);
+void api_warn(ApiCall *call, const char *format, ...) PRINTF_LIKE(2, 3);
+/* "chatcmpl-000000000000002a": a fresh one. */
+void api_make_id(ApiCall *call, const char *prefix, char id[64]);
+int64_t unix_seconds(void);
+/* "2026-11-22T08:00:00Z" */
+void iso_time(int64_t seconds, char text[32]);
+
+/* ---- fields --------------------------------------------------------------------------------------------------------- */
+
+enum { FIELDS_MAX = 128 };
+
+typedef struct Fields {
+    ApiCall *call;
+    const json_t *object;
+    const char *read[FIELDS_MAX];
+    int n_read;
+} Fields;
+
+Fields fields_of(ApiCall *call, const json_t *object);
+/* The value, or NULL when it is not there or null. From then on it counts as read. */
+const json_t *field(Fields *fields, const char *name);
+/* These leave *value as it is when the field is not there. ERR_ARGUMENT, naming the field, when it is something else. */
+Status field_bool(Fields *fields, const char *name, bool *value, Error *err);
+Status field_int(Fields *fields, const char *name, int64_t least, int64_t most, int64_t *value, Error *err);
+Status field_real(Fields *fields, const char *name, double least, double most, float *value, Error *err);
+Status field_string(Fields *fields, const char *name, const char **value, Error *err);
+Status field_array(Fields *fields, const char *name, const json_t **value, Error *err);
+Status field_object(Fields *fields, const char *name, const json_t **value, Error *err);
+/* Fields that concern accounting or other servers' inner workings: nothing in the answer depends on them. */
+void fields_ignore(Fields *fields, const char *const *names);
+/* 400 for the first field that nobody has read. */
+Status fields_end(Fields *fields, Error *err);
+/* ERR_ARGUMENT about a field. */
+Status field_wrong(ApiCall *call, const char *name, Error *err, const char *format, ...) PRINTF_LIKE(4, 5);
+
+/* ---- asking a model ----------------------------------------------------------------------------------------------------- */
+
+enum { ASK_STOPS = ANSWER_STOPS };
+
+/* All that one request asks of a model. Zeroed, then ask_model; ask_free in the end, whatever happened. */
+typedef struct Ask {
+    ApiCall *call;
+    Served *served;
+    const Model *model;
+    const Tokenizer *tokenizer;
+    uint64_t load_us;
+    TokenIds prompt;
+    Text text;               /* of the prompt, when it was rendered or given as text */
+    json_t *merged;          /* the request's fields over the model's defaults */
+    json_t *tools, *variables;
+    LogitBias *bias;
+    int32_t *breakers;
+    const char *stops[ASK_STOPS];
+    GenerationSpec spec;
+} Ask;
+
+/* Gets hold of the model: 404 when it is not here, 403 when the key may not use it. */
+Status ask_model(ApiCall *call, const char *name, Ask *ask, Error *err);
+void ask_free(Ask *ask);
+/* The body's fields over the model's defaults: what the following read from. */
+Status ask_fields(Ask *ask, const json_t *object, Fields *fields, Error *err);
+/* Temperature and the like, seed, logit_bias, stop. */
+Status ask_sampling(Ask *ask, Fields *fields, Error *err);
+/* Renders messages (an array) with the tools and variables in `ask` and tokenises the result. continue_final: the last
+ * message, the assistant's, is to be gone on with. */
+Status ask_chat(Ask *ask, const json_t *messages, bool add_generation_prompt, bool continue_final, Error *err);
+/* Only renders, into ask->text. */
+Status ask_render(Ask *ask, const json_t *messages, bool add_generation_prompt, bool continue_final, Error *err);
+/* Tokenises a text as it stands. */
+Status ask_text(Ask *ask, const char *text, size_t bytes, bool parse_special, Error *err);
+/* Begins. 400 context_length_exceeded when prompt (and max_tokens, if given) do not fit. */
+Status ask_start(Ask *ask, Generation **generation, Error *err);
+
+/* The next piece; notices a server that stops. NEWS_QUIET after quiet_ms. */
+GenerationNews api_next(ApiCall *call, Generation *generation, int quiet_ms, Piece *piece);
+/* What it all came to: for metrics, limits and log. Once, when the generation is over or given up. */
+void api_count(ApiCall *call, const Generation *generation, bool whole);
+/* "stop", "length", "tool_calls"; NULL when it failed (the Error is in the ending), "abort" for cancelled ones. */
+const char *finish_word(const Ending *ending);
+/* An ending that is an error: its status. OK when it is none. */
+Status ending_status(const Ending *ending, Error *err);
+/* OpenAI's object of usage. */
+json_t *usage_value(const Generation *generation);
+/* {"first_difference": n, timings}: what the server says beyond the standard fields. */
+json_t *timings_value(const Generation *generation);
+/* {token, logprob, bytes, top_logprobs} of a token. */
+json_t *logprob_value(const Tokenizer *tokenizer, const RequestToken *token);
+
+/* ---- the APIs: for the table of routes ---------------------------------------------------------------------------------- */
+
+Status openai_chat(ApiCall *call, Error *err);
+Status openai_completions(ApiCall *call, Error *err);
+Status openai_models(ApiCall *call, Error *err);
+Status anthropic_messages(ApiCall *call, Error *err);
+Status anthropic_count(ApiCall *call, Error *err);
+Status ollama_chat(ApiCall *call, Error *err);
+Status ollama_generate(ApiCall *call, Error *err);
+Status ollama_tags(ApiCall *call, Error *err);
+Status ollama_show(ApiCall *call, Error *err);
+Status ollama_ps(ApiCall *call, Error *err);
+Status ollama_version(ApiCall *call, Error *err);
+Status ollama_pull(ApiCall *call, Error *err);
+Status ollama_delete(ApiCall *call, Error *err);
+Status ollama_copy(ApiCall *call, Error *err);
+Status text_tokenize(ApiCall *call, Error *err);
+Status text_detokenize(ApiCall *call, Error *err);
+Status text_apply_template(ApiCall *call, Error *err);
+
+#endif

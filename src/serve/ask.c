@@ -1,0 +1,430 @@
+/* ask.c - from the fields of a request to a generation: model, sampling, prompt, limits. See api.h. */
+#include "serve/api.h"
+
+#include "base/clock.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { BIAS_MOST = 4096 };
+
+static void released(void *user, const Generation *generation) {
+    (void)generation;
+    registry_release(user);
+}
+
+Status ask_model(ApiCall *call, const char *name, Ask *ask, Error *err) {
+    *ask = (Ask){.call = call};
+    if (name == NULL || name[0] == '\0')
+        return field_wrong(call, "model", err, "the name of a model is expected; GET /v1/models lists them");
+    char *known, *path;
+    call->param = "model";
+    const Status found = registry_name(call->server->registry, name, &known, &path, err);
+    if (found == ERR_NOT_FOUND)
+        call->code = "model_not_found";
+    if (found != OK)
+        return found;
+    const bool allowed = keys_allow(call->server->keys, &call->caller, known);
+    strncpy(call->model, known, sizeof call->model - 1);
+    mem_free(known);
+    mem_free(path);
+    FAIL_IF(!allowed, ERR_DENIED, "this key may not use the model '%s'", call->model);
+    const uint64_t wait_us = (uint64_t)call->server->spec.queue_seconds * 1000000;
+    const Status status = registry_acquire(call->server->registry, name, wait_us, &ask->served, &ask->load_us, err);
+    if (status != OK) {
+        call->code = status == ERR_BUSY ? "model_busy" : "model_not_loaded";
+        /* What is wrong with a model's files is not the client's mistake. */
+        call->http_status = status == ERR_BUSY || status == ERR_MEMORY ? 503 : 500;
+        return status;
+    }
+    call->param = NULL;
+    call->counts.seconds[TIMING_LOAD] = (double)ask->load_us * 1e-6;
+    ask->model = served_model(ask->served);
+    ask->spec = (GenerationSpec){.model = ask->model, .scheduler = served_scheduler(ask->served), .choices = 1, .max_tokens = -1,
+                                 .logprobs = -1, .client = call->caller.id, .released = released, .user = ask->served};
+    return model_tokenizer(ask->model, &ask->tokenizer, err);
+}
+
+void ask_free(Ask *ask) {
+    registry_release(ask->served);
+    token_ids_free(&ask->prompt);
+    text_free(&ask->text);
+    json_decref(ask->merged);
+    json_decref(ask->tools);
+    json_decref(ask->variables);
+    mem_free(ask->bias);
+    mem_free(ask->breakers);
+    *ask = (Ask){0};
+}
+
+Status ask_fields(Ask *ask, const json_t *object, Fields *fields, Error *err) {
+    const json_t *defaults = served_settings(ask->served)->defaults;
+    ask->merged = json_object();
+    FAIL_IF(ask->merged == NULL || (defaults != NULL && json_object_update(ask->merged, (json_t *)(uintptr_t)defaults) != 0) ||
+                (object != NULL && json_object_update(ask->merged, (json_t *)(uintptr_t)object) != 0),
+            ERR_MEMORY, "no memory for the request");
+    *fields = fields_of(ask->call, ask->merged);
+    return OK;
+}
+
+/* ---- sampling ------------------------------------------------------------------------------------------------------- */
+
+static Status add_bias(Ask *ask, int32_t token, double bias, Error *err) {
+    SampleSpec *s = &ask->spec.sample;
+    if (token < 0 || token >= model_vocab(ask->model))
+        return field_wrong(ask->call, "logit_bias", err, "%d is no token of this model", token);
+    if (!(bias >= -100 && bias <= 100))
+        return field_wrong(ask->call, "logit_bias", err, "a bias from -100 to 100 is expected");
+    if (s->n_bias == BIAS_MOST)
+        return field_wrong(ask->call, "logit_bias", err, "more than %d tokens", BIAS_MOST);
+    /* -100 is documented as a ban. */
+    ask->bias[s->n_bias++] = (LogitBias){.token = token, .bias = bias <= -100 ? -1e9f : (float)bias};
+    return OK;
+}
+
+static Status read_bias(Ask *ask, Fields *f, Error *err) {
+    const json_t *given = field(f, "logit_bias");
+    if (given == NULL)
+        return OK;
+    ask->bias = mem_array(BIAS_MOST, sizeof *ask->bias, MEM_NETWORK);
+    FAIL_IF(ask->bias == NULL, ERR_MEMORY, "no memory for the request");
+    ask->spec.sample.bias = ask->bias;
+    if (json_is_object(given)) {
+        const char *key;
+        json_t *value;
+        json_object_foreach((json_t *)(uintptr_t)given, key, value) {
+            int64_t token;
+            if (!parse_int64(key, &token) || token < 0 || token > INT32_MAX || !json_is_number(value))
+                return field_wrong(ask->call, "logit_bias", err, "an object of token ids with numbers is expected");
+            TRY(add_bias(ask, (int32_t)token, json_number_value(value), err));
+        }
+        return OK;
+    }
+    size_t i;
+    json_t *pair;
+    if (!json_is_array(given))
+        return field_wrong(ask->call, "logit_bias", err, "an object of token ids with numbers is expected");
+    json_array_foreach((json_t *)(uintptr_t)given, i, pair) {
+        const json_t *token = json_array_get(pair, 0), *bias = json_array_get(pair, 1);
+        if (!json_is_integer(token) || json_integer_value(token) < 0 || json_integer_value(token) > INT32_MAX ||
+            !(json_is_number(bias) || json_is_false(bias)))
+            return field_wrong(ask->call, "logit_bias", err, "pairs of a token id and a number (or false) are expected");
+        TRY(add_bias(ask, (int32_t)json_integer_value(token), json_is_false(bias) ? -100 : json_number_value(bias), err));
+    }
+    return OK;
+}
+
+static Status read_stops(Ask *ask, Fields *f, Error *err) {
+    const json_t *stop = field(f, "stop");
+    const size_t n = json_is_array(stop) ? json_array_size(stop) : stop != NULL;
+    if (n > ASK_STOPS)
+        return field_wrong(ask->call, "stop", err, "%zu texts; at most %d are possible", n, ASK_STOPS);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *text = json_is_array(stop) ? json_array_get(stop, i) : stop;
+        if (!json_is_string(text) || strlen(json_string_value(text)) != json_string_length(text) ||
+            json_string_length(text) > ANSWER_STOP_BYTES)
+            return field_wrong(ask->call, "stop", err, "a text, or an array of texts, of at most %d bytes is expected", ANSWER_STOP_BYTES);
+        ask->stops[i] = json_string_value(text);
+    }
+    ask->spec.stops = ask->stops;
+    ask->spec.n_stop = (int)n;
+    return OK;
+}
+
+/* All tokens whose text contains one of the breakers: repetitions do not reach across them. */
+static Status read_breakers(Ask *ask, Fields *f, Error *err) {
+    static const char *const usual[] = {"\n", ":", "\"", "*"};
+    const json_t *given = NULL;
+    SampleSpec *s = &ask->spec.sample;
+    TRY(field_array(f, "dry_sequence_breakers", &given, err));
+    if (s->dry_multiplier == 0)
+        return OK;
+    const size_t n = given != NULL ? json_array_size(given) : COUNT(usual);
+    if (n > 32)
+        return field_wrong(ask->call, "dry_sequence_breakers", err, "at most 32 are possible");
+    size_t capacity = 0;
+    for (int32_t id = 0; id < tokenizer_count(ask->tokenizer); id++) {
+        const char *bytes;
+        size_t count;
+        bool breaks = false;
+        if (!tokenizer_piece(ask->tokenizer, id, &bytes, &count) || count == 0)
+            continue;
+        for (size_t i = 0; i < n && !breaks; i++) {
+            const char *breaker = given != NULL ? json_string_value(json_array_get(given, i)) : usual[i];
+            breaks = breaker != NULL && breaker[0] != '\0' && memmem(bytes, count, breaker, strlen(breaker)) != NULL;
+        }
+        if (!breaks)
+            continue;
+        FAIL_IF(!mem_grow((void **)&ask->breakers, &capacity, (size_t)s->n_dry_breaker + 1, sizeof *ask->breakers, MEM_NETWORK),
+                ERR_MEMORY, "no memory for the request");
+        ask->breakers[s->n_dry_breaker++] = id;
+    }
+    s->dry_breakers = ask->breakers;
+    return OK;
+}
+
+static void lay_model_defaults(Ask *ask) {
+    SampleSpec *s = &ask->spec.sample;
+    const SamplingDefaults m = model_sampling(ask->model);
+    *s = sample_defaults();
+    if (m.temperature >= 0)
+        s->temperature = (float)m.temperature;
+    if (m.top_p >= 0)
+        s->top_p = (float)m.top_p;
+    if (m.min_p >= 0)
+        s->min_p = (float)m.min_p;
+    if (m.repeat_penalty >= 0)
+        s->repeat_penalty = (float)m.repeat_penalty;
+    if (m.top_k >= 0)
+        s->top_k = m.top_k;
+}
+
+Status ask_sampling(Ask *ask, Fields *f, Error *err) {
+    SampleSpec *s = &ask->spec.sample;
+    lay_model_defaults(ask);
+    int64_t top_k = s->top_k, penalty_last = s->penalty_last, dry_allowed = s->dry_allowed, dry_last = s->dry_last, mirostat = 0;
+    int64_t seed = (int64_t)(clock_ns() & INT64_MAX), max_tokens = -1;
+    TRY(field_real(f, "temperature", 0, 100, &s->temperature, err));
+    TRY(field_real(f, "top_p", 0, 1, &s->top_p, err));
+    TRY(field_real(f, "min_p", 0, 1, &s->min_p, err));
+    TRY(field_real(f, "typical_p", 0, 1, &s->typical_p, err));
+    TRY(field_int(f, "top_k", -1, 1 << 24, &top_k, err));
+    TRY(field_real(f, "repeat_penalty", 0.01, 100, &s->repeat_penalty, err));
+    TRY(field_real(f, "repetition_penalty", 0.01, 100, &s->repeat_penalty, err));
+    TRY(field_real(f, "presence_penalty", -100, 100, &s->presence_penalty, err));
+    TRY(field_real(f, "frequency_penalty", -100, 100, &s->frequency_penalty, err));
+    TRY(field_int(f, "repeat_last_n", -1, 1 << 24, &penalty_last, err));
+    TRY(field_real(f, "dry_multiplier", 0, 100, &s->dry_multiplier, err));
+    TRY(field_real(f, "dry_base", 1, 100, &s->dry_base, err));
+    TRY(field_int(f, "dry_allowed_length", 0, 1 << 24, &dry_allowed, err));
+    TRY(field_int(f, "dry_penalty_last_n", -1, 1 << 24, &dry_last, err));
+    TRY(field_real(f, "xtc_probability", 0, 1, &s->xtc_probability, err));
+    TRY(field_real(f, "xtc_threshold", 0, 1, &s->xtc_threshold, err));
+    TRY(field_int(f, "mirostat", 0, 2, &mirostat, err));
+    if (mirostat != 0)
+        return field_wrong(ask->call, "mirostat", err, "this server has no such sampler; min_p serves the same purpose");
+    TRY(field_int(f, "seed", INT64_MIN, INT64_MAX, &seed, err));
+    TRY(field_int(f, "max_tokens", -1, 1 << 30, &max_tokens, err));
+    TRY(field_bool(f, "ignore_eos", &ask->spec.ignore_end, err));
+    s->top_k = top_k < 0 ? 0 : (int)top_k;
+    s->penalty_last = (int)penalty_last;
+    s->dry_allowed = (int)dry_allowed;
+    s->dry_last = (int)dry_last;
+    s->seed = (uint64_t)seed;
+    ask->spec.max_tokens = (int)max_tokens;
+    TRY(read_breakers(ask, f, err));
+    TRY(read_bias(ask, f, err));
+    return read_stops(ask, f, err);
+}
+
+/* ---- the prompt ------------------------------------------------------------------------------------------------------- */
+
+/* The assistant's last message is to be gone on with: rendered with all that the template closes it with, then cut
+ * behind its text. */
+static Status cut_behind_last(Ask *ask, const json_t *messages, Error *err) {
+    const json_t *last = json_array_get(messages, json_array_size(messages) - 1);
+    const json_t *content = json_object_get(last, "content");
+    const char *text = json_string_value(content);
+    size_t bytes = json_string_length(content);
+    if (text == NULL)
+        return field_wrong(ask->call, "messages", err, "the last message, which is to be continued, must have a text as its content");
+    while (bytes > 0 && strchr(" \n\r\t", text[bytes - 1]) != NULL) /* templates trim */
+        bytes--;
+    for (size_t at = ask->text.count; at >= bytes && bytes > 0; at--)
+        if (memcmp(ask->text.bytes + at - bytes, text, bytes) == 0) {
+            ask->text.count = at;
+            ask->text.bytes[at] = '\0';
+            return OK;
+        }
+    if (bytes == 0)
+        return OK;
+    return field_wrong(ask->call, "messages", err, "the model's template does not show the last message as it stands");
+}
+
+Status ask_render(Ask *ask, const json_t *messages, bool add_generation_prompt, bool continue_final, Error *err) {
+    const ChatTemplate *chat;
+    const Status found = model_chat(ask->model, &chat, err);
+    if (found == ERR_NOT_FOUND)
+        ask->call->code = "no_chat_template";
+    if (found != OK) {
+        ask->call->http_status = found == ERR_NOT_FOUND ? 400 : 500;
+        return found;
+    }
+    const ChatRequest request = {.messages = messages, .tools = ask->tools, .variables = ask->variables,
+                                 .add_generation_prompt = add_generation_prompt && !continue_final};
+    const Status status = chat_template_render(chat, &request, &ask->text, err);
+    if (status != OK) {
+        ask->call->param = "messages";
+        if (status == ERR_FORMAT)
+            ask->call->http_status = 400;
+        return status;
+    }
+    if (continue_final)
+        TRY(cut_behind_last(ask, messages, err));
+    const char *format = served_settings(ask->served)->reply_format;
+    ask->spec.reply_format = format != NULL ? format : model_reply_format(ask->model, &request);
+    ask->spec.inside_reasoning =
+        ask->spec.reply_format != NULL && reply_inside_reasoning(ask->spec.reply_format, ask->text.bytes, ask->text.count);
+    ask->spec.tools = ask->tools;
+    return OK;
+}
+
+Status ask_chat(Ask *ask, const json_t *messages, bool add_generation_prompt, bool continue_final, Error *err) {
+    TRY(ask_render(ask, messages, add_generation_prompt, continue_final, err));
+    return tokenizer_encode(ask->tokenizer, ask->text.bytes != NULL ? ask->text.bytes : "", ask->text.count, ENCODE_PARSE_SPECIAL,
+                            &ask->prompt, err);
+}
+
+Status ask_text(Ask *ask, const char *text, size_t bytes, bool parse_special, Error *err) {
+    const unsigned flags = ENCODE_ADD_SPECIAL | (parse_special ? ENCODE_PARSE_SPECIAL : 0);
+    text_append(&ask->text, text, bytes);
+    TRY(text_check(&ask->text, err));
+    return tokenizer_encode(ask->tokenizer, text, bytes, flags, &ask->prompt, err);
+}
+
+/* ---- beginning ------------------------------------------------------------------------------------------------------------ */
+
+static Status check_length(Ask *ask, Error *err) {
+    const int context = served_context(ask->served);
+    const size_t n = ask->prompt.count;
+    if (n == 0)
+        return field_wrong(ask->call, ask->call->form == API_OPENAI ? "messages" : "prompt", err, "the prompt is empty");
+    if (n < (size_t)context && (ask->spec.max_tokens < 0 || n + (size_t)ask->spec.max_tokens <= (size_t)context))
+        return OK;
+    ask->call->code = "context_length_exceeded";
+    ask->call->param = "messages";
+    if (n >= (size_t)context)
+        return error_set(err, ERR_LIMIT, "This model's maximum context length is %d tokens. However, your messages resulted in %zu tokens. "
+                         "Please reduce the length of the messages.", context, n);
+    return error_set(err, ERR_LIMIT, "This model's maximum context length is %d tokens. However, you requested %zu tokens (%zu in the "
+                     "messages, %d in the completion). Please reduce the length of the messages or completion.", context,
+                     n + (size_t)ask->spec.max_tokens, n, ask->spec.max_tokens);
+}
+
+Status ask_start(Ask *ask, Generation **generation, Error *err) {
+    ApiCall *call = ask->call;
+    const char *wish = http_header(call->http, "X-Request-Deadline-Seconds");
+    double seconds = call->server->spec.request_seconds;
+    double own;
+    if (wish != NULL && parse_double(wish, &own) && own > 0)
+        seconds = seconds > 0 ? MIN(seconds, own) : own;
+    TRY(check_length(ask, err));
+    ask->spec.tokens = ask->prompt.ids;
+    ask->spec.n = (int)ask->prompt.count;
+    if (seconds > 0 && seconds < 1e9)
+        ask->spec.deadline_us = call->began_us + (uint64_t)(seconds * 1e6);
+    registry_hold(ask->served); /* given back when the scheduler has let go */
+    const Status status = generation_open(&ask->spec, generation, err);
+    if (status != OK)
+        registry_release(ask->served);
+    if (status == ERR_BUSY)
+        call->code = "queue_full";
+    return status;
+}
+
+/* ---- while it runs, and behind it ------------------------------------------------------------------------------------ */
+
+GenerationNews api_next(ApiCall *call, Generation *generation, int quiet_ms, Piece *piece) {
+    const int slice = 500; /* so that a server that stops is noticed */
+    const int socket = call->http != NULL ? http_socket(call->http) : -1;
+    for (int waited = 0;; waited += slice) {
+        const GenerationNews news = generation_next(generation, socket, MIN(slice, quiet_ms - waited), piece);
+        if (atomic_load(&call->server->cancelling))
+            generation_cancel(generation);
+        if (news != NEWS_QUIET || waited + slice >= quiet_ms)
+            return news;
+    }
+}
+
+const char *finish_word(const Ending *e) {
+    switch (e->end) {
+    case REQUEST_STOP:
+    case REQUEST_ENOUGH:
+        return e->calls ? "tool_calls" : "stop";
+    case REQUEST_LENGTH:
+        return "length";
+    case REQUEST_CANCELLED:
+    case REQUEST_DEADLINE:
+        return "abort";
+    default:
+        return NULL;
+    }
+}
+
+Status ending_status(const Ending *e, Error *err) {
+    if (e->end == REQUEST_CANCELLED)
+        return error_set(err, ERR_CANCELLED, "the server is being stopped");
+    if (e->end == REQUEST_DEADLINE)
+        return error_set(err, ERR_BUSY, "the request's deadline has passed before the answer was complete");
+    if (e->end == REQUEST_FAILED)
+        return error_set(err, e->err->status != OK ? e->err->status : ERR_INTERNAL, "%s", e->err->text);
+    return OK;
+}
+
+void api_count(ApiCall *call, const Generation *g, bool whole) {
+    if (call->counted)
+        return;
+    call->counted = true;
+    const Usage u = generation_usage(g);
+    const Ending e = generation_ending(g, 0);
+    AnswerCounts *c = &call->counts;
+    c->prompt = u.prompt;
+    c->cached = u.cached;
+    c->generated = u.generated;
+    c->reasoning = u.reasoning;
+    const char *word = whole ? finish_word(&e) : "abort";
+    c->finish = word != NULL ? word : "error";
+    c->seconds[TIMING_QUEUE] = whole ? (double)e.stats.queue_us * 1e-6 : -1;
+    c->seconds[TIMING_FIRST_TOKEN] = whole && e.first_us > 0 ? (double)(e.first_us - call->began_us) * 1e-6 : -1;
+    c->seconds[TIMING_BETWEEN] =
+        whole && e.stats.generated_tokens > 1 ? (double)(e.last_us - e.first_us) * 1e-6 / (e.stats.generated_tokens - 1) : -1;
+    c->seconds[TIMING_WHOLE] = (double)(clock_us() - call->began_us) * 1e-6;
+    metrics_add_answer(call->server->metrics, call->model, c);
+    keys_charge(call->server->keys, &call->caller, u.prompt - u.cached + u.generated);
+}
+
+json_t *usage_value(const Generation *g) {
+    const Usage u = generation_usage(g);
+    return json_pack("{s:i, s:i, s:i, s:{s:i}, s:{s:i, s:i, s:i}}", "prompt_tokens", u.prompt, "completion_tokens", u.generated,
+                     "total_tokens", u.prompt + u.generated, "prompt_tokens_details", "cached_tokens", u.cached,
+                     "completion_tokens_details", "reasoning_tokens", u.reasoning, "accepted_prediction_tokens", u.accepted,
+                     "rejected_prediction_tokens", u.drafted - u.accepted);
+}
+
+static double rate(int tokens, uint64_t us) {
+    return us > 0 ? (double)tokens * 1e6 / (double)us : 0;
+}
+
+json_t *timings_value(const Generation *g) {
+    const Ending e = generation_ending(g, 0);
+    const RequestStats *s = &e.stats;
+    const int read = s->prompt_tokens - s->cached_tokens;
+    return json_pack("{s:i, s:i, s:f, s:f, s:i, s:f, s:f, s:f, s:i}", "cache_n", s->cached_tokens, "prompt_n", read, "prompt_ms",
+                     (double)s->prompt_us * 1e-3, "prompt_per_second", rate(read, s->prompt_us), "predicted_n", s->generated_tokens,
+                     "predicted_ms", (double)s->generate_us * 1e-3, "predicted_per_second",
+                     rate(s->generated_tokens, s->generate_us), "queue_ms", (double)s->queue_us * 1e-3, "first_difference",
+                     s->first_difference);
+}
+
+static json_t *token_entry(const Tokenizer *t, int32_t id, float logprob) {
+    const char *bytes = "";
+    size_t count = 0;
+    Text text = {0};
+    json_t *list = json_array();
+    tokenizer_piece(t, id, &bytes, &count);
+    for (size_t i = 0; i < count; i++)
+        json_array_append_new(list, json_integer((unsigned char)bytes[i]));
+    (void)tokenizer_decode(t, &id, 1, 0, &text, NULL);
+    json_t *entry = json_pack("{s:o, s:f, s:o}", "token", json_stringn(text.bytes != NULL ? text.bytes : "", text.count), "logprob",
+                              (double)logprob, "bytes", list);
+    text_free(&text);
+    return entry;
+}
+
+json_t *logprob_value(const Tokenizer *t, const RequestToken *token) {
+    json_t *entry = token_entry(t, token->token, token->logprob), *top = json_array();
+    for (int i = 0; i < token->n_top; i++)
+        json_array_append_new(top, token_entry(t, token->top[i], token->top_logprobs[i]));
+    json_object_set_new(entry, "top_logprobs", top);
+    return entry;
+}

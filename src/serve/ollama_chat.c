@@ -1,0 +1,414 @@
+/* ollama_chat.c - POST /api/chat and /api/generate: one JSON object a line, the last with times and counts.
+ *
+ * Both are the same work: a prompt is made of messages (for /api/generate of one, unless it is "raw"), the answer's
+ * pieces are put under "message" or under "response". */
+#include "serve/api.h"
+
+#include "base/clock.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { QUIET_MS = 10000 };
+
+typedef struct Talk {
+    ApiCall *call;
+    Generation *generation;
+    Served *served;
+    bool chat, stream, over;
+    uint64_t load_us;
+    Text text, thinking;
+    char *call_name; /* of the tool call that is being written */
+    Text arguments;
+    json_t *calls;   /* whole ones, not yet sent */
+} Talk;
+
+static void close_talk(void *user) {
+    Talk *t = user;
+    if (t->generation != NULL)
+        api_count(t->call, t->generation, t->over);
+    generation_close(t->generation);
+    registry_release(t->served);
+    text_free(&t->text);
+    text_free(&t->thinking);
+    text_free(&t->arguments);
+    mem_free(t->call_name);
+    json_decref(t->calls);
+    api_release(t->call);
+    mem_free(t);
+}
+
+/* ---- fields --------------------------------------------------------------------------------------------------------- */
+
+/* Seconds of a number, or of "5m", "1h30m", "-1". */
+static bool read_duration(const json_t *value, int64_t *seconds) {
+    static const struct { const char *unit; double seconds; } units[] = {{"ms", 1e-3}, {"us", 1e-6}, {"ns", 1e-9}, {"h", 3600}, {"m", 60}, {"s", 1}};
+    const char *text = json_string_value(value);
+    double sum = 0, number = 0;
+    if (json_is_number(value)) {
+        sum = json_number_value(value);
+    } else if (text != NULL && parse_double(text, &number)) {
+        sum = number;
+    } else {
+        if (text == NULL || text[0] == '\0')
+            return false;
+        const double sign = *text == '-' ? -1 : 1;
+        text += *text == '-';
+        while (*text != '\0') {
+            char digits[24];
+            const size_t n = strspn(text, "0123456789.");
+            size_t u = 0;
+            if (n == 0 || n >= sizeof digits)
+                return false;
+            memcpy(digits, text, n);
+            digits[n] = '\0';
+            text += n;
+            while (u < COUNT(units) && !starts_with(text, units[u].unit))
+                u++;
+            if (u == COUNT(units) || !parse_double(digits, &number))
+                return false;
+            text += strlen(units[u].unit);
+            sum += number * units[u].seconds;
+        }
+        sum *= sign;
+    }
+    *seconds = sum < 0 ? -1 : sum > 1e9 ? 1000000000 : (int64_t)(sum + 0.5);
+    return true;
+}
+
+static Status read_keep_alive(Ask *ask, Fields *f, int64_t *seconds, Error *err) {
+    const json_t *value = field(f, "keep_alive");
+    *seconds = INT64_MAX; /* not given */
+    if (value == NULL)
+        return OK;
+    if (!read_duration(value, seconds))
+        return field_wrong(ask->call, "keep_alive", err, "a number of seconds or a duration such as \"5m\" is expected");
+    return OK;
+}
+
+static Status read_think(Ask *ask, Fields *f, Error *err) {
+    const json_t *think = field(f, "think");
+    if (think == NULL)
+        return OK;
+    if (!json_is_boolean(think) && !json_is_string(think))
+        return field_wrong(ask->call, "think", err, "true, false or a level is expected");
+    const bool on = !json_is_false(think);
+    ask->variables = json_pack("{s:b, s:b}", "enable_thinking", on, "thinking", on);
+    FAIL_IF(ask->variables == NULL, ERR_MEMORY, "no memory for the template's variables");
+    if (json_is_string(think))
+        json_object_set(ask->variables, "reasoning_effort", (json_t *)(uintptr_t)think);
+    return OK;
+}
+
+static const char *const machine_options[] = {"num_thread", "num_gpu", "main_gpu", "num_batch", "use_mmap", "use_mlock", "num_keep", "numa",
+                                              "low_vram", "f16_kv", "vocab_only", "logits_all", NULL};
+
+/* "options" are sampling fields; the machine's are the server's own business. */
+static Status read_options(Ask *ask, Fields *body, int64_t *most_context, Error *err) {
+    const json_t *options = NULL;
+    Fields f;
+    int64_t predict = -1;
+    TRY(field_object(body, "options", &options, err));
+    TRY(ask_fields(ask, options, &f, err));
+    TRY(ask_sampling(ask, &f, err));
+    TRY(field_int(&f, "num_predict", -2, 1 << 30, &predict, err));
+    TRY(field_int(&f, "num_ctx", 1, 1 << 30, most_context, err));
+    if (predict >= 0)
+        ask->spec.max_tokens = (int)predict;
+    fields_ignore(&f, machine_options);
+    return fields_end(&f, err);
+}
+
+static Status no_images(ApiCall *call, const json_t *images, Error *err) {
+    if (json_array_size(images) > 0)
+        return field_wrong(call, "images", err, "this model cannot see images");
+    return OK;
+}
+
+/* Their names of fields, where templates have others. */
+static Status adapt_messages(ApiCall *call, const json_t *messages, json_t **out, Error *err) {
+    size_t i;
+    json_t *message;
+    *out = json_array();
+    json_array_foreach((json_t *)(uintptr_t)messages, i, message) {
+        if (!json_is_object(message))
+            return field_wrong(call, "messages", err, "messages[%zu] is no object", i);
+        TRY(no_images(call, json_object_get(message, "images"), err));
+        json_t *copy = json_copy(message);
+        if (json_object_get(copy, "tool_name") != NULL && json_object_get(copy, "name") == NULL)
+            json_object_set(copy, "name", json_object_get(copy, "tool_name"));
+        if (json_object_get(copy, "content") == NULL)
+            json_object_set_new(copy, "content", json_string(""));
+        FAIL_IF(json_array_append_new(*out, copy) != 0, ERR_MEMORY, "no memory for the messages");
+    }
+    return OK;
+}
+
+static Status messages_of_prompt(Fields *f, const char *prompt, json_t **out, Error *err) {
+    const char *system = NULL;
+    TRY(field_string(f, "system", &system, err));
+    *out = json_array();
+    if (system != NULL)
+        json_array_append_new(*out, json_pack("{s:s, s:s}", "role", "system", "content", system));
+    FAIL_IF(json_array_append_new(*out, json_pack("{s:s, s:s}", "role", "user", "content", prompt)) != 0, ERR_MEMORY,
+            "no memory for the messages");
+    return OK;
+}
+
+typedef struct Wishes {
+    bool stream, raw, load_only;
+    int64_t keep_alive, context;
+    const char *prompt;
+    json_t *messages; /* owned */
+} Wishes;
+
+static Status read_common(Ask *ask, Fields *f, Wishes *w, Error *err) {
+    const json_t *format = NULL;
+    w->context = INT32_MAX;
+    w->stream = true;
+    (void)field(f, "model");
+    TRY(field_bool(f, "stream", &w->stream, err));
+    TRY(read_keep_alive(ask, f, &w->keep_alive, err));
+    TRY(read_think(ask, f, err));
+    TRY(read_options(ask, f, &w->context, err));
+    format = field(f, "format");
+    if (format != NULL && !(json_is_string(format) && json_string_length(format) == 0))
+        return field_wrong(ask->call, "format", err, "not supported");
+    return OK;
+}
+
+static Status read_chat(Ask *ask, Fields *f, Wishes *w, Error *err) {
+    const json_t *messages = NULL, *tools = NULL;
+    TRY(read_common(ask, f, w, err));
+    TRY(field_array(f, "messages", &messages, err));
+    TRY(field_array(f, "tools", &tools, err));
+    if (json_array_size(tools) > 0)
+        ask->tools = json_incref((json_t *)(uintptr_t)tools);
+    w->load_only = json_array_size(messages) == 0;
+    TRY(adapt_messages(ask->call, messages, &w->messages, err));
+    return fields_end(f, err);
+}
+
+static Status read_generate(Ask *ask, Fields *f, Wishes *w, Error *err) {
+    const json_t *images = NULL;
+    const char *suffix = NULL, *template = NULL;
+    TRY(read_common(ask, f, w, err));
+    TRY(field_string(f, "prompt", &w->prompt, err));
+    TRY(field_bool(f, "raw", &w->raw, err));
+    TRY(field_array(f, "images", &images, err));
+    TRY(no_images(ask->call, images, err));
+    TRY(field_string(f, "suffix", &suffix, err));
+    if (suffix != NULL && suffix[0] != '\0')
+        return field_wrong(ask->call, "suffix", err, "this model is not known to fill text in");
+    TRY(field_string(f, "template", &template, err));
+    if (template != NULL && template[0] != '\0')
+        return field_wrong(ask->call, "template", err, "the model's own template is used; \"raw\": true uses none");
+    w->load_only = w->prompt == NULL || w->prompt[0] == '\0';
+    if (!w->raw)
+        TRY(messages_of_prompt(f, w->prompt != NULL ? w->prompt : "", &w->messages, err));
+    return fields_end(f, err);
+}
+
+/* ---- the answer --------------------------------------------------------------------------------------------------------- */
+
+static json_t *envelope(const Talk *t, bool done) {
+    char time[32];
+    iso_time(unix_seconds(), time);
+    return json_pack("{s:s, s:s, s:b}", "model", t->call->model, "created_at", time, "done", done);
+}
+
+static json_t *text_json(const Text *text) {
+    return json_stringn(text->bytes != NULL ? text->bytes : "", text->count);
+}
+
+/* What has come so far, as one line's object; empties it. */
+static json_t *take_line(Talk *t, bool done) {
+    json_t *line = envelope(t, done);
+    if (t->chat) {
+        json_t *message = json_pack("{s:s, s:o}", "role", "assistant", "content", text_json(&t->text));
+        if (t->thinking.count > 0)
+            json_object_set_new(message, "thinking", text_json(&t->thinking));
+        if (t->calls != NULL)
+            json_object_set_new(message, "tool_calls", t->calls);
+        t->calls = NULL;
+        json_object_set_new(line, "message", message);
+    } else {
+        json_object_set_new(line, "response", text_json(&t->text));
+        if (t->thinking.count > 0)
+            json_object_set_new(line, "thinking", text_json(&t->thinking));
+    }
+    text_clear(&t->text);
+    text_clear(&t->thinking);
+    return line;
+}
+
+static void end_call(Talk *t) {
+    json_t *arguments = json_loadb(t->arguments.bytes != NULL ? t->arguments.bytes : "", t->arguments.count, 0, NULL);
+    if (!json_is_object(arguments)) { /* the model's arguments are no JSON: the client gets to see them */
+        json_decref(arguments);
+        arguments = json_pack("{s:o}", "_raw_arguments", text_json(&t->arguments));
+    }
+    if (t->calls == NULL)
+        t->calls = json_array();
+    json_array_append_new(t->calls, json_pack("{s:{s:s, s:o}}", "function", "name", t->call_name != NULL ? t->call_name : "",
+                                              "arguments", arguments));
+}
+
+/* True when there is something to send. */
+static bool take_piece(Talk *t, const Piece *p) {
+    switch (p->kind) {
+    case PIECE_TEXT:
+        text_append(&t->text, p->text, p->bytes);
+        return true;
+    case PIECE_REASONING:
+        text_append(&t->thinking, p->text, p->bytes);
+        return true;
+    case PIECE_CALL:
+        mem_free(t->call_name);
+        t->call_name = mem_strdup(p->name, MEM_NETWORK);
+        text_clear(&t->arguments);
+        return false;
+    case PIECE_ARGUMENTS:
+        text_append(&t->arguments, p->text, p->bytes);
+        return false;
+    case PIECE_CALL_END:
+        end_call(t);
+        return true;
+    default:
+        return false;
+    }
+}
+
+static json_t *last_line(Talk *t) {
+    const Ending e = generation_ending(t->generation, 0);
+    const Usage u = generation_usage(t->generation);
+    json_t *line = take_line(t, true);
+    const char *word = finish_word(&e);
+    const uint64_t us = 1000; /* ns in a us */
+    json_object_set_new(line, "done_reason", json_string(word != NULL && strcmp(word, "length") == 0 ? "length" : "stop"));
+    json_object_set_new(line, "total_duration", json_integer((json_int_t)((clock_us() - t->call->began_us) * us)));
+    json_object_set_new(line, "load_duration", json_integer((json_int_t)(t->load_us * us)));
+    json_object_set_new(line, "prompt_eval_count", json_integer(u.prompt));
+    json_object_set_new(line, "prompt_eval_duration", json_integer((json_int_t)(e.stats.prompt_us * us)));
+    json_object_set_new(line, "eval_count", json_integer(u.generated));
+    json_object_set_new(line, "eval_duration", json_integer((json_int_t)(e.stats.generate_us * us)));
+    json_object_set_new(line, "prompt_cached_count", json_integer(u.cached));
+    if (t->call->warnings != NULL)
+        json_object_set(line, "warnings", t->call->warnings);
+    return line;
+}
+
+static bool next(void *user, Text *out) {
+    Talk *t = user;
+    Piece piece;
+    while (out->count == 0) {
+        const GenerationNews news = api_next(t->call, t->generation, QUIET_MS, &piece);
+        if (news == NEWS_GONE)
+            return false;
+        if (news == NEWS_PIECE && take_piece(t, &piece))
+            ndjson_append(out, take_line(t, false));
+        if (news != NEWS_DONE)
+            continue;
+        const Ending e = generation_ending(t->generation, 0);
+        Error err = {0};
+        const Status status = ending_status(&e, &err);
+        t->over = true;
+        ndjson_append(out, status != OK ? api_error_value(t->call, status, &err) : last_line(t));
+        return false;
+    }
+    return true;
+}
+
+static Status reply_whole(Talk *t, Error *err) {
+    Piece piece;
+    GenerationNews news;
+    while ((news = api_next(t->call, t->generation, INT32_MAX / 2, &piece)) != NEWS_DONE) {
+        FAIL_IF(news == NEWS_GONE, ERR_CANCELLED, "the client has left");
+        if (news == NEWS_PIECE)
+            (void)take_piece(t, &piece);
+    }
+    const Ending e = generation_ending(t->generation, 0);
+    t->over = true;
+    TRY(ending_status(&e, err));
+    TRY(text_check(&t->text, err));
+    return api_reply_json(t->call, 200, last_line(t), err);
+}
+
+/* A request without a prompt loads the model, or gives it up. */
+static Status reply_loaded(ApiCall *call, const Wishes *w, bool chat, Error *err) {
+    Talk t = {.call = call, .chat = chat};
+    json_t *line = take_line(&t, true);
+    if (w->keep_alive == 0)
+        TRY(registry_unload(call->server->registry, call->model, err));
+    json_object_set_new(line, "done_reason", json_string(w->keep_alive == 0 ? "unload" : "load"));
+    return api_reply_json(call, 200, line, err);
+}
+
+static Status prepare(Ask *ask, Wishes *w, bool chat, Error *err) {
+    ApiCall *call = ask->call;
+    Fields f = fields_of(call, call->body);
+    TRY(chat ? read_chat(ask, &f, w, err) : read_generate(ask, &f, w, err));
+    if (w->keep_alive != INT64_MAX)
+        served_keep_alive(ask->served, w->keep_alive);
+    if (w->load_only)
+        return OK;
+    if (w->raw)
+        TRY(ask_text(ask, w->prompt, strlen(w->prompt), true, err));
+    else
+        TRY(ask_chat(ask, w->messages, true, false, err));
+    /* The context that the client expects bounds the answer; it never cuts the prompt. */
+    if (w->context < served_context(ask->served)) {
+        const int64_t room = w->context - (int64_t)ask->prompt.count;
+        if (room <= 0) {
+            call->code = "context_length_exceeded";
+            return field_wrong(call, "num_ctx", err, "the prompt has %zu tokens, the context asked for %lld", ask->prompt.count,
+                               (long long)w->context);
+        }
+        if (ask->spec.max_tokens < 0 || ask->spec.max_tokens > room)
+            ask->spec.max_tokens = (int)room;
+    }
+    return OK;
+}
+
+static Status talk(ApiCall *call, bool chat, Error *err) {
+    Ask ask = {0};
+    Wishes w = {0};
+    Generation *generation = NULL;
+    Status status = ask_model(call, json_string_value(json_object_get(call->body, "model")), &ask, err);
+    if (status == OK)
+        status = prepare(&ask, &w, chat, err);
+    json_decref(w.messages);
+    if (status == OK && w.load_only) {
+        ask_free(&ask);
+        return reply_loaded(call, &w, chat, err);
+    }
+    if (status == OK)
+        status = ask_start(&ask, &generation, err);
+    Talk *t = status == OK ? mem_zalloc(sizeof *t, MEM_NETWORK) : NULL;
+    if (status == OK && t == NULL)
+        status = error_set(err, ERR_MEMORY, "no memory for the answer");
+    if (status != OK) {
+        generation_close(generation);
+        ask_free(&ask);
+        return status;
+    }
+    *t = (Talk){.call = call, .generation = generation, .served = ask.served, .chat = chat, .stream = w.stream, .load_us = ask.load_us};
+    ask.served = NULL;
+    ask_free(&ask);
+    api_hold(call);
+    if (w.stream) {
+        http_stream(call->http, 200, "application/x-ndjson", (HttpSource){.next = next, .close = close_talk, .user = t});
+        return OK;
+    }
+    status = reply_whole(t, err);
+    close_talk(t);
+    return status;
+}
+
+Status ollama_chat(ApiCall *call, Error *err) {
+    return talk(call, true, err);
+}
+
+Status ollama_generate(ApiCall *call, Error *err) {
+    return talk(call, false, err);
+}

@@ -1,0 +1,407 @@
+/* openai_chat.c - POST /v1/chat/completions: messages in, a message (or its deltas) out. */
+#include "serve/api.h"
+
+#include "base/clock.h"
+
+#include <string.h>
+
+enum { QUIET_MS = 10000 };
+
+typedef struct Message { /* a choice that is being put together */
+    json_t *logprobs;  /* array: of tokens not yet sent, or of all when nothing is streamed */
+    Text text, reasoning;
+    json_t *calls;
+    bool begun;
+} Message;
+
+typedef struct Chat {
+    ApiCall *call;
+    Generation *generation;
+    Served *served;
+    const Tokenizer *tokenizer;
+    char id[64];
+    int64_t created;
+    bool usage, progress, logprobs, timings;
+    bool over;
+    int n;
+    Message messages[GENERATION_CHOICES];
+} Chat;
+
+static void close_chat(void *user) {
+    Chat *c = user;
+    if (c->generation != NULL)
+        api_count(c->call, c->generation, c->over);
+    generation_close(c->generation);
+    registry_release(c->served);
+    for (int i = 0; i < GENERATION_CHOICES; i++) {
+        json_decref(c->messages[i].logprobs);
+        json_decref(c->messages[i].calls);
+        text_free(&c->messages[i].text);
+        text_free(&c->messages[i].reasoning);
+    }
+    api_release(c->call);
+    mem_free(c);
+}
+
+/* ---- fields --------------------------------------------------------------------------------------------------------- */
+
+/* Accepted because nothing in an answer of ours depends on them. */
+static const char *const no_matter[] = {
+    "user", "metadata", "safety_identifier", "service_tier", "store", "prompt_cache_key", "prompt_cache_options",
+    "prompt_cache_retention", "parallel_tool_calls", "verbosity", "prediction", "cache_prompt", "id_slot", "reasoning_format", "moderation",
+    NULL,
+};
+
+/* Tools that are no functions run elsewhere: they are left out, and the answer says so. */
+static Status read_tools(Ask *ask, Fields *f, Error *err) {
+    const json_t *tools = NULL, *functions = NULL, *tool;
+    size_t i;
+    TRY(field_array(f, "tools", &tools, err));
+    TRY(field_array(f, "functions", &functions, err));
+    if (tools == NULL && functions == NULL)
+        return OK;
+    ask->tools = json_array();
+    FAIL_IF(ask->tools == NULL, ERR_MEMORY, "no memory for the tools");
+    json_array_foreach((json_t *)(uintptr_t)tools, i, tool) {
+        const char *type = json_string_value(json_object_get(tool, "type"));
+        const json_t *function = json_object_get(tool, "function");
+        if (type != NULL && strcmp(type, "function") != 0) {
+            api_warn(ask->call, "tools[%zu]: tools of type '%.64s' are not known here and were left out", i, type);
+            continue;
+        }
+        if (!json_is_string(json_object_get(function, "name")))
+            return field_wrong(ask->call, "tools", err, "tools[%zu].function.name: a text is expected", i);
+        json_array_append(ask->tools, (json_t *)(uintptr_t)tool);
+    }
+    json_array_foreach((json_t *)(uintptr_t)functions, i, tool) {
+        if (!json_is_string(json_object_get(tool, "name")))
+            return field_wrong(ask->call, "functions", err, "functions[%zu].name: a text is expected", i);
+        json_array_append_new(ask->tools, json_pack("{s:s, s:O}", "type", "function", "function", tool));
+    }
+    if (json_array_size(ask->tools) == 0) {
+        json_decref(ask->tools);
+        ask->tools = NULL;
+    }
+    return OK;
+}
+
+/* "none": the model does not get to see the tools. "required" and a name need a grammar, which is refused where there is
+ * none: half a promise is worse. */
+static Status read_tool_choice(Ask *ask, Fields *f, Error *err) {
+    const char *name = field(f, "tool_choice") != NULL ? "tool_choice" : "function_call";
+    const json_t *choice = field(f, name);
+    const char *word = json_string_value(choice);
+    if (choice == NULL || (word != NULL && strcmp(word, "auto") == 0))
+        return OK;
+    if (word != NULL && strcmp(word, "none") == 0) {
+        json_decref(ask->tools);
+        ask->tools = NULL;
+        return OK;
+    }
+    return field_wrong(ask->call, name, err, "only \"auto\" and \"none\" are supported");
+}
+
+static Status set_variable(Ask *ask, const char *name, json_t *value, Error *err) {
+    if (ask->variables == NULL)
+        ask->variables = json_object();
+    FAIL_IF(json_object_set_new(ask->variables, name, value) != 0, ERR_MEMORY, "no memory for the template's variables");
+    return OK;
+}
+
+static Status read_reasoning(Ask *ask, Fields *f, Error *err) {
+    const char *effort = NULL;
+    const json_t *more = NULL, *format = NULL;
+    TRY(field_object(f, "chat_template_kwargs", &more, err));
+    TRY(field_string(f, "reasoning_effort", &effort, err));
+    if (effort != NULL) {
+        const bool off = strcmp(effort, "none") == 0 || strcmp(effort, "minimal") == 0;
+        TRY(set_variable(ask, "reasoning_effort", json_string(strcmp(effort, "minimal") == 0 ? "low" : effort), err));
+        TRY(set_variable(ask, "enable_thinking", json_boolean(!off), err));
+        TRY(set_variable(ask, "thinking", json_boolean(!off), err));
+    }
+    if (more != NULL) {
+        const char *key;
+        json_t *value;
+        json_object_foreach((json_t *)(uintptr_t)more, key, value)
+            TRY(set_variable(ask, key, json_incref(value), err));
+    }
+    TRY(field_object(f, "response_format", &format, err));
+    const char *type = json_string_value(json_object_get(format, "type"));
+    if (format != NULL && (type == NULL || strcmp(type, "text") != 0))
+        return field_wrong(ask->call, "response_format", err, "only the type \"text\" is supported");
+    return OK;
+}
+
+typedef struct Wishes {
+    bool stream, usage, progress, timings, add_prompt, continue_final;
+} Wishes;
+
+static Status read_fields(Ask *ask, Fields *f, Wishes *w, const json_t **messages, Error *err) {
+    int64_t n = 1, most = -1, top = 0;
+    bool logprobs = false;
+    const json_t *stream_options = NULL, *modalities = NULL;
+    TRY(field_array(f, "messages", messages, err));
+    if (*messages == NULL || json_array_size(*messages) == 0)
+        return field_wrong(ask->call, "messages", err, "an array of at least one message is expected");
+    TRY(ask_sampling(ask, f, err));
+    TRY(field_int(f, "max_completion_tokens", 0, 1 << 30, &most, err));
+    if (most >= 0)
+        ask->spec.max_tokens = (int)most;
+    TRY(field_int(f, "n", 1, GENERATION_CHOICES, &n, err));
+    ask->spec.choices = (int)n;
+    TRY(field_bool(f, "logprobs", &logprobs, err));
+    TRY(field_int(f, "top_logprobs", 0, REQUEST_LOGPROBS, &top, err));
+    if (top > 0 && !logprobs)
+        return field_wrong(ask->call, "top_logprobs", err, "goes with \"logprobs\": true");
+    ask->spec.logprobs = logprobs ? (int)top : -1;
+    TRY(field_bool(f, "stream", &w->stream, err));
+    TRY(field_object(f, "stream_options", &stream_options, err));
+    w->usage = json_is_true(json_object_get(stream_options, "include_usage"));
+    TRY(field_bool(f, "return_progress", &w->progress, err));
+    TRY(field_bool(f, "timings_per_token", &w->timings, err));
+    w->add_prompt = true;
+    TRY(field_bool(f, "add_generation_prompt", &w->add_prompt, err));
+    TRY(field_bool(f, "continue_final_message", &w->continue_final, err));
+    TRY(field_array(f, "modalities", &modalities, err));
+    for (size_t i = 0; i < json_array_size(modalities); i++) {
+        const char *kind = json_string_value(json_array_get(modalities, i));
+        if (kind == NULL || strcmp(kind, "text") != 0)
+            return field_wrong(ask->call, "modalities", err, "only \"text\" is supported");
+    }
+    TRY(read_tools(ask, f, err));
+    TRY(read_tool_choice(ask, f, err));
+    TRY(read_reasoning(ask, f, err));
+    (void)field(f, "model");
+    fields_ignore(f, no_matter);
+    return fields_end(f, err);
+}
+
+/* ---- pieces --------------------------------------------------------------------------------------------------------- */
+
+static void add_logprob(Chat *c, Message *m, const Piece *piece) {
+    if (piece->of_prompt || piece->token->is_end)
+        return;
+    if (m->logprobs == NULL)
+        m->logprobs = json_array();
+    json_array_append_new(m->logprobs, logprob_value(c->tokenizer, piece->token));
+}
+
+static json_t *take_logprobs(const Chat *c, Message *m) {
+    json_t *list = m->logprobs;
+    m->logprobs = NULL;
+    if (!c->logprobs)
+        return json_null();
+    return json_pack("{s:o, s:n}", "content", list != NULL ? list : json_array(), "refusal");
+}
+
+static json_t *chunk(const Chat *c, json_t *choices) {
+    return json_pack("{s:s, s:s, s:I, s:s, s:o}", "id", c->id, "object", "chat.completion.chunk", "created", (json_int_t)c->created,
+                     "model", c->call->model, "choices", choices);
+}
+
+static void send_delta(Chat *c, Text *out, int choice, json_t *delta, const char *finish) {
+    Message *m = &c->messages[choice];
+    if (!m->begun)
+        json_object_set_new(delta, "role", json_string("assistant"));
+    m->begun = true;
+    json_t *value = chunk(c, json_pack("[{s:i, s:o, s:o, s:s?}]", "index", choice, "delta", delta, "logprobs", take_logprobs(c, m),
+                                       "finish_reason", finish));
+    if (c->usage && value != NULL)
+        json_object_set_new(value, "usage", json_null());
+    sse_append(out, NULL, value);
+}
+
+static json_t *call_delta(const Piece *p) {
+    if (p->kind == PIECE_CALL)
+        return json_pack("{s:[{s:I, s:s, s:s, s:{s:s, s:s}}]}", "tool_calls", "index", (json_int_t)p->index, "id", p->id, "type",
+                         "function", "function", "name", p->name, "arguments", "");
+    return json_pack("{s:[{s:I, s:{s:s%}}]}", "tool_calls", "index", (json_int_t)p->index, "function", "arguments", p->text, p->bytes);
+}
+
+static void stream_piece(Chat *c, const Piece *p, Text *out) {
+    switch (p->kind) {
+    case PIECE_TOKEN:
+        add_logprob(c, &c->messages[p->choice], p);
+        break;
+    case PIECE_TEXT:
+        send_delta(c, out, p->choice, json_pack("{s:s%}", "content", p->text, p->bytes), NULL);
+        break;
+    case PIECE_REASONING:
+        send_delta(c, out, p->choice, json_pack("{s:s%}", "reasoning_content", p->text, p->bytes), NULL);
+        break;
+    case PIECE_CALL:
+    case PIECE_ARGUMENTS:
+        send_delta(c, out, p->choice, call_delta(p), NULL);
+        break;
+    case PIECE_CALL_END:
+        break;
+    case PIECE_PROGRESS: {
+        json_t *value = chunk(c, json_array());
+        json_object_set_new(value, "prompt_progress", json_pack("{s:i, s:i}", "processed", p->done, "total", p->total));
+        sse_append(out, NULL, value);
+        break;
+    }
+    case PIECE_END: {
+        const Ending e = generation_ending(c->generation, p->choice);
+        Error err = {0};
+        const Status status = ending_status(&e, &err);
+        if (status != OK)
+            sse_append(out, NULL, api_error_value(c->call, status, &err));
+        else
+            send_delta(c, out, p->choice, json_object(), finish_word(&e));
+        break;
+    }
+    }
+}
+
+static void end_stream(Chat *c, Text *out) {
+    if (c->usage || c->timings || c->call->warnings != NULL) {
+        json_t *value = chunk(c, json_array());
+        json_object_set_new(value, "usage", usage_value(c->generation));
+        json_object_set_new(value, "timings", timings_value(c->generation));
+        if (c->call->warnings != NULL)
+            json_object_set(value, "warnings", c->call->warnings);
+        sse_append(out, NULL, value);
+    }
+    text_append_str(out, "data: [DONE]\n\n");
+}
+
+static bool next(void *user, Text *out) {
+    Chat *c = user;
+    while (out->count == 0) {
+        Piece piece;
+        switch (api_next(c->call, c->generation, QUIET_MS, &piece)) {
+        case NEWS_PIECE:
+            stream_piece(c, &piece, out);
+            break;
+        case NEWS_QUIET:
+            text_append_str(out, ": still at work\n\n");
+            break;
+        case NEWS_GONE:
+            return false;
+        case NEWS_DONE:
+            c->over = true;
+            end_stream(c, out);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- all at once ------------------------------------------------------------------------------------------------------ */
+
+static Status keep_piece(Chat *c, const Piece *p, Error *err) {
+    Message *m = &c->messages[p->choice];
+    switch (p->kind) {
+    case PIECE_TOKEN:
+        add_logprob(c, m, p);
+        break;
+    case PIECE_TEXT:
+        text_append(&m->text, p->text, p->bytes);
+        break;
+    case PIECE_REASONING:
+        text_append(&m->reasoning, p->text, p->bytes);
+        break;
+    case PIECE_CALL:
+        if (m->calls == NULL)
+            m->calls = json_array();
+        json_array_append_new(m->calls, json_pack("{s:s, s:s, s:{s:s, s:s}}", "id", p->id, "type", "function", "function", "name",
+                                                  p->name, "arguments", ""));
+        break;
+    case PIECE_ARGUMENTS: {
+        json_t *function = json_object_get(json_array_get(m->calls, p->index), "function");
+        const json_t *old = json_object_get(function, "arguments");
+        Text text = {0};
+        text_append(&text, json_string_value(old) != NULL ? json_string_value(old) : "", json_string_length(old));
+        text_append(&text, p->text, p->bytes);
+        const bool set = !text.failed && json_object_set_new(function, "arguments", json_stringn(text.bytes, text.count)) == 0;
+        text_free(&text);
+        FAIL_IF(!set, ERR_MEMORY, "no memory for the arguments of a call");
+        break;
+    }
+    case PIECE_CALL_END:
+    case PIECE_PROGRESS:
+        break;
+    case PIECE_END: {
+        const Ending e = generation_ending(c->generation, p->choice);
+        TRY(ending_status(&e, err));
+        break;
+    }
+    }
+    TRY(text_check(&m->text, err));
+    return text_check(&m->reasoning, err);
+}
+
+static json_t *message_value(Message *m) {
+    const bool silent = m->text.count == 0 && m->calls != NULL;
+    json_t *message = json_pack("{s:s, s:o}", "role", "assistant", "content",
+                                silent ? json_null() : json_stringn(m->text.bytes != NULL ? m->text.bytes : "", m->text.count));
+    if (m->reasoning.count > 0)
+        json_object_set_new(message, "reasoning_content", json_stringn(m->reasoning.bytes, m->reasoning.count));
+    if (m->calls != NULL)
+        json_object_set(message, "tool_calls", m->calls);
+    json_object_set_new(message, "refusal", json_null());
+    return message;
+}
+
+static Status reply_whole(Chat *c, Error *err) {
+    Piece piece;
+    GenerationNews news;
+    while ((news = api_next(c->call, c->generation, INT32_MAX / 2, &piece)) != NEWS_DONE) {
+        FAIL_IF(news == NEWS_GONE, ERR_CANCELLED, "the client has left");
+        if (news == NEWS_PIECE)
+            TRY(keep_piece(c, &piece, err));
+    }
+    c->over = true;
+    json_t *choices = json_array();
+    for (int i = 0; i < c->n; i++) {
+        const Ending e = generation_ending(c->generation, i);
+        json_array_append_new(choices, json_pack("{s:i, s:o, s:o, s:s?}", "index", i, "message", message_value(&c->messages[i]),
+                                                 "logprobs", take_logprobs(c, &c->messages[i]), "finish_reason", finish_word(&e)));
+    }
+    return api_reply_json(c->call, 200,
+                          json_pack("{s:s, s:s, s:I, s:s, s:o, s:o, s:o, s:s}", "id", c->id, "object", "chat.completion", "created",
+                                    (json_int_t)c->created, "model", c->call->model, "choices", choices, "usage",
+                                    usage_value(c->generation), "timings", timings_value(c->generation), "system_fingerprint", "houle"),
+                          err);
+}
+
+Status openai_chat(ApiCall *call, Error *err) {
+    const json_t *messages = NULL;
+    Ask ask;
+    Fields fields;
+    Wishes wishes = {0};
+    Generation *generation = NULL;
+    Status status = ask_model(call, json_string_value(json_object_get(call->body, "model")), &ask, err);
+    if (status == OK)
+        status = ask_fields(&ask, call->body, &fields, err);
+    if (status == OK)
+        status = read_fields(&ask, &fields, &wishes, &messages, err);
+    if (status == OK)
+        status = ask_chat(&ask, messages, wishes.add_prompt, wishes.continue_final, err);
+    ask.spec.progress = wishes.progress && wishes.stream;
+    if (status == OK)
+        status = ask_start(&ask, &generation, err);
+    Chat *c = status == OK ? mem_zalloc(sizeof *c, MEM_NETWORK) : NULL;
+    if (status == OK && c == NULL)
+        status = error_set(err, ERR_MEMORY, "no memory for the answer");
+    if (status != OK) {
+        generation_close(generation);
+        ask_free(&ask);
+        return status;
+    }
+    *c = (Chat){.call = call, .generation = generation, .served = ask.served, .tokenizer = ask.tokenizer, .created = unix_seconds(),
+                .usage = wishes.usage, .progress = wishes.progress, .timings = wishes.timings, .logprobs = ask.spec.logprobs >= 0,
+                .n = ask.spec.choices};
+    ask.served = NULL; /* the answer's now */
+    ask_free(&ask);
+    api_make_id(call, "chatcmpl-", c->id);
+    api_hold(call);
+    if (wishes.stream) {
+        http_stream(call->http, 200, "text/event-stream; charset=utf-8", (HttpSource){.next = next, .close = close_chat, .user = c});
+        return OK;
+    }
+    status = reply_whole(c, err);
+    close_chat(c);
+    return status;
+}

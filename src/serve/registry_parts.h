@@ -1,0 +1,63 @@
+/* registry_parts.h - what the files of the registry share: its entries, and who may touch them (under the lock). */
+#ifndef HOULE_SERVE_REGISTRY_PARTS_H
+#define HOULE_SERVE_REGISTRY_PARTS_H
+
+#include "serve/registry.h"
+
+#include <pthread.h>
+
+struct Served {
+    Registry *registry;
+    Served *next;
+    char *name;
+    char *path;          /* NULL: the store says, when it is needed */
+    json_t *settings;    /* what was configured, over the defaults of all; the texts of `wish` belong to it */
+    ModelSettings wish;
+    bool found;          /* by looking through folders, not configured: goes when its file has gone */
+    bool seen;           /* by the scan that is going on */
+    uint64_t file_bytes;
+
+    ServedState state;
+    Model *model;
+    Scheduler *scheduler;
+    SchedulerSpec spec;
+    int users;
+    bool leaving;        /* is to be given up: nobody new may have it */
+    uint64_t weight_bytes, run_bytes;
+    uint64_t used_us, load_us, failed_us;
+    int64_t keep_s;
+    int64_t modified, modified_ns; /* of its files, when it was loaded */
+    Error err;
+};
+
+typedef struct Alias {
+    struct Alias *next;
+    char *name, *target;
+    bool configured;
+} Alias;
+
+struct Registry {
+    RegistrySpec spec;
+    char *models_folder;
+    Spill *spill;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    pthread_t keeper;
+    bool has_keeper, closing;
+    bool loading;        /* one at a time: what it takes is not known to others before it has it */
+    Served *models;
+    Alias *aliases;
+    uint64_t scanned_us;
+    RegistryStats stats;
+};
+
+/* All under the lock. */
+Served *registry_find(Registry *r, const char *name);
+Status registry_scan(Registry *r, Error *err);
+Served *registry_add_entry(Registry *r, const char *name, const char *path, json_t *settings, Error *err);
+Status registry_add_alias(Registry *r, const char *name, const char *alias, bool configured, Error *err);
+/* Reads settings; the result points into them. */
+Status registry_read_settings(const char *name, const json_t *settings, ModelSettings *wish, Error *err);
+void registry_free_entry(Served *e);
+
+#endif
