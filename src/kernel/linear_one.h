@@ -38,6 +38,7 @@ static ALWAYS_INLINE void put(Sink *s, int i, NI four) {
         *sum = ni_add(*sum, ni_madd(ni_maddubs(ni_abs8(w), ni_sign8(a, w)), ones));
     }
 #endif
+    /* The compiler's scheduler must not gather these (-fno-schedule-insns2 in meson.build): Q6_K 18 -> 29 GB/s. */
     UNROLL
     for (int line = i * s->lines / s->puts; line < (i + 1) * s->lines / s->puts; line++)
         PREFETCH(s->ahead + 64 * line);
@@ -51,11 +52,17 @@ static ALWAYS_INLINE void put(Sink *s, int i, NI four) {
 #define SUMS_NEED_START(top) ((top) <= 127)
 #endif
 
-/* NI_LANES outputs from row0 on. `ahead`: as many bytes as those outputs' weights, to fetch. */
-typedef NF (*OneFn)(const Matrix *m, int row0, const void *acts, const uint8_t *ahead);
+/* Some outputs from row0 on. `ahead`: as many bytes as those outputs' weights, to fetch. */
+typedef struct One {
+    void (*run)(const Matrix *m, int row0, const void *acts, const uint8_t *ahead, float *out);
+    int outs;     /* at most MOST_OUTS, a multiple of NI_LANES */
+    int multiple; /* of this many inputs */
+} One;
+
+enum { MOST_OUTS = 32 };
 
 #define ONE_BLOCK(name, bytes, has_min, offset, most)                                                                  \
-    static NF one_##name(const Matrix *m, int row0, const void *acts, const uint8_t *ahead) {                          \
+    static void one_##name(const Matrix *m, int row0, const void *acts, const uint8_t *ahead, float *out) {            \
         enum { LINES = (NI_LANES * bytes + 63) / 64 };                                                                 \
         const uint8_t *p = m->data + (size_t)row0 * m->row_bytes;                                                      \
         const ActBlock32 *a = acts;                                                                                    \
@@ -72,7 +79,7 @@ typedef NF (*OneFn)(const Matrix *m, int row0, const void *acts, const uint8_t *
             if (has_min)                                                                                               \
                 acc = nf_fma(scale.m, nf_set(a[g / 8].s[at]), acc);                                                    \
         }                                                                                                              \
-        return acc;                                                                                                    \
+        nf_store(out, acc);                                                                                            \
     }
 
 ONE_BLOCK(q4_0, 18, false, 8, 15)
@@ -84,7 +91,7 @@ ONE_BLOCK(iq4_nl, 18, false, 128, 255)
 ONE_BLOCK(mxfp4, 17, false, 16, 31)
 
 #define ONE_SUPER(name, bytes, group, has_min, offset, most)                                                           \
-    static NF one_##name(const Matrix *m, int row0, const void *acts, const uint8_t *ahead) {                          \
+    static void one_##name(const Matrix *m, int row0, const void *acts, const uint8_t *ahead, float *out) {            \
         enum { LINES = (NI_LANES * bytes + 63) / 64, GROUPS = 256 / group };                                           \
         const uint8_t *p = m->data + (size_t)row0 * m->row_bytes;                                                      \
         const ActBlock256 *a = acts;                                                                                   \
@@ -113,7 +120,7 @@ ONE_BLOCK(mxfp4, 17, false, 16, 31)
                 acc = nf_fnma(nf_of_ni(less), nf_mul(scale.dm, nf_set(a->d)), acc);                                    \
             }                                                                                                          \
         }                                                                                                              \
-        return acc;                                                                                                    \
+        nf_store(out, acc);                                                                                            \
     }
 
 #define scales_q5_k scales_q4_k
@@ -125,11 +132,46 @@ ONE_SUPER(q5_k, 176, 32, true, 0, 31)
 ONE_SUPER(q6_k, 210, 16, false, 32, 63)
 ONE_SUPER(iq4_xs, 136, 32, false, 128, 255)
 
-static const OneFn one_fns[FORM_COUNT] = {
-    [FORM_Q4_0] = one_q4_0, [FORM_Q4_1] = one_q4_1,     [FORM_Q5_0] = one_q5_0,   [FORM_Q5_1] = one_q5_1,
-    [FORM_Q8_0] = one_q8_0, [FORM_IQ4_NL] = one_iq4_nl, [FORM_MXFP4] = one_mxfp4, [FORM_Q2_K] = one_q2_k,
-    [FORM_Q3_K] = one_q3_k, [FORM_Q4_K] = one_q4_k,     [FORM_Q5_K] = one_q5_k,   [FORM_Q6_K] = one_q6_k,
-    [FORM_IQ4_XS] = one_iq4_xs,
+#if defined(__AVX512BF16__)
+/* Two chains of sums, since one waits for itself. A line of 64 bytes is read at once: rows are often 4096 bytes long, and
+ * such lines push each other out of the L1 cache. */
+static void one_bf16(const Matrix *m, int row0, const void *acts, const uint8_t *ahead, float *out) {
+    const uint8_t *p = m->data + (size_t)row0 * m->row_bytes;
+    const uint16_t *a = acts;
+    NF acc[2] = {nf_zero(), nf_zero()};
+    for (int k = 0; k < m->cols; k += 32) {
+        UNROLL
+        for (int h = 0; h < 2; h++) {
+            UNROLL
+            for (int part = 0; part < 2; part++) {
+                NI x[8];
+                turn_rows_32(x, p + (size_t)(16 * h) * m->row_bytes + (size_t)(2 * k + 32 * part), m->row_bytes);
+                UNROLL
+                for (int i = 0; i < 8; i++) {
+                    const NI two = four_of((const int8_t *)(const void *)(a + k + 16 * part + 2 * i));
+                    acc[h] = _mm512_dpbf16_ps(acc[h], (__m512bh)x[i], (__m512bh)two);
+                    PREFETCH(ahead + 64 * (size_t)(k + 16 * h + 8 * part + i));
+                }
+            }
+        }
+    }
+    nf_store(out, acc[0]);
+    nf_store(out + 16, acc[1]);
+}
+#endif
+
+#define ONE_32(name) {one_##name, NI_LANES, 32}
+#define ONE_256(name) {one_##name, NI_LANES, 256}
+
+static const One ones[FORM_COUNT] = {
+    [FORM_Q4_0] = ONE_32(q4_0),   [FORM_Q4_1] = ONE_32(q4_1),     [FORM_Q5_0] = ONE_32(q5_0),
+    [FORM_Q5_1] = ONE_32(q5_1),   [FORM_Q8_0] = ONE_32(q8_0),     [FORM_IQ4_NL] = ONE_32(iq4_nl),
+    [FORM_MXFP4] = ONE_32(mxfp4), [FORM_Q2_K] = ONE_256(q2_k),    [FORM_Q3_K] = ONE_256(q3_k),
+    [FORM_Q4_K] = ONE_256(q4_k),  [FORM_Q5_K] = ONE_256(q5_k),    [FORM_Q6_K] = ONE_256(q6_k),
+    [FORM_IQ4_XS] = ONE_256(iq4_xs),
+#if defined(__AVX512BF16__)
+    [FORM_BF16] = {one_bf16, 32, 32},
+#endif
 };
 
 #endif

@@ -447,19 +447,19 @@ static GroupFn group_fn(Form form, Precision precision) {
 #if defined(NATIVE_X86)
 
 /* One row. */
-static void linear_one(const LinearJob *job, OneFn one) {
+static void linear_one(const LinearJob *job, const One *one) {
     const Matrix *m = job->m;
     const uint8_t *acts = act_row(job, 0);
-    touch(m, job->begin, MIN(job->begin + NI_LANES, job->end));
-    for (int o = job->begin; o < job->end; o += NI_LANES) {
-        const int row0 = MIN(o, m->rows - NI_LANES), count = MIN(job->end - o, NI_LANES);
-        const int next = o + NI_LANES < job->end ? row0 + NI_LANES : row0; /* the last has nothing to fetch */
-        const NF y = one(m, row0, acts, m->data + (size_t)next * m->row_bytes);
-        if (count == NI_LANES && row0 == o) {
-            nf_store(job->out + o, y);
+    touch(m, job->begin, MIN(job->begin + one->outs, job->end));
+    for (int o = job->begin; o < job->end; o += one->outs) {
+        const int row0 = MIN(o, m->rows - one->outs), count = MIN(job->end - o, one->outs);
+        const int next = o + one->outs < job->end ? row0 + one->outs : row0; /* the last has nothing to fetch */
+        const uint8_t *ahead = m->data + (size_t)next * m->row_bytes;
+        if (count == one->outs && row0 == o) {
+            one->run(m, row0, acts, ahead, job->out + o);
         } else {
-            float part[NI_LANES];
-            nf_store(part, y);
+            float part[MOST_OUTS];
+            one->run(m, row0, acts, ahead, part);
             memcpy(job->out + o, part + (o - row0), (size_t)count * sizeof(float));
         }
     }
@@ -470,8 +470,10 @@ static void linear_one(const LinearJob *job, OneFn one) {
 static void linear(const LinearJob *job, Precision precision) {
     LinearScratch *s = job->scratch;
 #if defined(NATIVE_X86)
-    const OneFn one = one_fns[job->m->form];
-    if (job->n_row == 1 && precision == PRECISION_FAST && one != NULL && job->m->rows >= LINEAR_PANEL) {
+    const Matrix *m = job->m;
+    const One *one = &ones[m->form];
+    if (job->n_row == 1 && precision == PRECISION_FAST && one->run != NULL && m->rows >= one->outs &&
+        m->cols % one->multiple == 0) {
         linear_one(job, one);
         return;
     }
