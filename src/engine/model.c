@@ -123,8 +123,9 @@ static Status describe(Model *m, Error *err) {
     const bool has_tensors = model_files_tensors(m->files) > 0;
     TRY(graph_build(m->family, m->cfg, has_tensors ? binder_has_tensor : NULL, &binder, &m->graph, err));
     Text unread = {0};
-    TRY(cfg_unread(m->cfg, &unread, err));
+    const Status listed = cfg_unread(m->cfg, &unread, err);
     m->unread = text_take(&unread);
+    TRY(listed);
     FAIL_IF(m->unread == NULL, ERR_MEMORY, "no memory for the model");
     read_generation(m);
     return OK;

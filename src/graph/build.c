@@ -808,12 +808,10 @@ Status graph_build(const Family *family, Cfg *cfg, bool (*has)(void *user, const
     family->build(g, cfg);
     if (graph_ok(g) && g->output == NO_VAL)
         graph_fail(g, "the description has no result");
-    Status status = OK;
-    if (!graph_ok(g) && g->err.status == ERR_MEMORY) /* then much was never asked for */
-        status = error_set(err, ERR_MEMORY, "%s: %s", family->name, g->err.text);
-    if (status == OK)
-        status = cfg_kinds(cfg, true, err); /* before the rest: what else is wrong may follow from it */
-    if (status == OK)
+    /* Kinds that nobody asked for first: what else is wrong may follow from it. But without memory nobody came to ask. */
+    const bool starved = g->err.status == ERR_MEMORY;
+    Status status = starved ? OK : cfg_kinds(cfg, true, err);
+    if (status == OK && !starved)
         status = cfg_refused(cfg, err);
     if (status == OK && !graph_ok(g))
         status = error_set(err, g->err.status, "%s: %s", family->name, g->err.text);

@@ -159,8 +159,11 @@ Status field_wrong(ApiCall *call, const char *name, Error *err, const char *form
     va_start(list, format);
     vsnprintf(text, sizeof text, format, list);
     va_end(list);
-    call->param = name;
-    return error_set(err, ERR_ARGUMENT, "'%s': %s", name, text);
+    const size_t bytes = MIN(strlen(name), sizeof call->param_text - 1);
+    memcpy(call->param_text, name, bytes);
+    call->param_text[utf8_complete_prefix(name, bytes)] = '\0';
+    call->param = call->param_text;
+    return error_set(err, ERR_ARGUMENT, "'%s': %s", call->param_text, text);
 }
 
 Status field_bool(Fields *f, const char *name, bool *value, Error *err) {

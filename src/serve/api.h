@@ -53,6 +53,7 @@ struct ApiCall {
     uint64_t began_us;
     /* for the answer to an error */
     const char *param, *code;
+    char param_text[64];  /* of a field's name: its own text goes with the request's tree */
     int http_status;      /* 0: told by the Status */
     int retry_s;
     json_t *warnings;     /* texts, or NULL */

@@ -155,7 +155,8 @@ static void add_token(Completions *c, Texts *t, int32_t id, const RequestToken *
     tokenizer_piece(tokenizer, id, &bytes, &count);
     json_array_append_new(t->tokens, token_name(tokenizer, id));
     json_array_append_new(t->offsets, json_integer(t->characters));
-    t->characters += characters(bytes, count);
+    if ((tokenizer_flags(tokenizer, id) & TOKEN_CONTROL) == 0) /* the others are not in the text */
+        t->characters += characters(bytes, count);
     if (token == NULL) { /* the first of the prompt: nothing stands before it */
         json_array_append_new(t->token_logprobs, json_null());
         json_array_append_new(t->top_logprobs, json_null());
@@ -198,7 +199,7 @@ static Status begin_prompt(Completions *c, Error *err) {
                 return field_wrong(c->call, "prompt", err, "token %zu is not of this model's vocabulary", i);
             FAIL_IF(!token_ids_append(&ask->prompt, (int32_t)number), ERR_MEMORY, "no memory for the prompt");
         }
-        TRY(tokenizer_decode(ask->tokenizer, ask->prompt.ids, ask->prompt.count, 0, &ask->text, err));
+        TRY(tokenizer_decode(ask->tokenizer, ask->prompt.ids, ask->prompt.count, DECODE_SKIP_SPECIAL, &ask->text, err));
     }
     TRY(ask_start(ask, &c->generation, err));
     for (int i = 0; i < c->n && c->echo; i++) {

@@ -1,0 +1,521 @@
+#!/usr/bin/env python3
+"""houle serve as its clients see it: real sockets, every API's shapes, streams, errors, limits, keys, models that come and go.
+
+    serve_test.py HOULE
+
+On tiny models made here (tiny_model.py): what they say means nothing, but the same request always gets the same answer.
+"""
+import concurrent.futures
+import http.client
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+import urllib.parse
+
+import tiny_model
+
+HOULE = None
+TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if m['content'] %}{{ m['content'] }}{% endif %}"
+    "{% for c in m.tool_calls or [] %}<tool_call>\n{{ c.function | tojson }}\n</tool_call>{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if tools %}{{ tools | tojson }}{% endif %}"
+    "{% if enable_thinking is defined and enable_thinking %}<|think|>{% endif %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+HI = [{"role": "user", "content": "What is a tide?"}]
+
+
+class Server:
+    """A houle of its own, in a home of its own."""
+
+    def __init__(self, home, *arguments):
+        self.home, self.asked_to_stop = pathlib.Path(home), False
+        ready = self.home / f"ready{time.monotonic_ns()}"
+        env = dict(os.environ, HOME=str(home), XDG_CACHE_HOME=str(self.home / "cache"), XDG_DATA_HOME=str(self.home / "data"))
+        self.log = open(self.home / f"log{time.monotonic_ns()}", "w+", encoding="utf-8")
+        self.process = subprocess.Popen(
+            [HOULE, "serve", "--no-store", "--port", "0", "--ready-file", str(ready), "--threads", "2", *arguments],
+            env=env, stderr=self.log, stdout=subprocess.DEVNULL)
+        until = time.monotonic() + 60
+        while not ready.exists() or ready.stat().st_size == 0:
+            if self.process.poll() is not None or time.monotonic() > until:
+                self.log.seek(0)
+                raise AssertionError("the server did not start: " + self.log.read())
+            time.sleep(0.02)
+        url = urllib.parse.urlparse(ready.read_text())
+        self.host, self.port = url.hostname, url.port
+
+    def stop(self, expect=0):
+        if self.process.poll() is None and not self.asked_to_stop:
+            self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(60)
+        self.log.seek(0)
+        text = self.log.read()
+        self.log.close()
+        assert code == expect, f"exit status {code}: {text[-3000:]}"
+        return text
+
+    def connection(self):
+        return http.client.HTTPConnection(self.host, self.port, timeout=60)
+
+    def raw(self, method, path, body=None, headers=None):
+        connection = self.connection()
+        data = body if body is None or isinstance(body, (bytes, str)) else json.dumps(body)
+        connection.request(method, path, data, headers or {})
+        response = connection.getresponse()
+        content = response.read()
+        connection.close()
+        return response.status, content, response.headers
+
+    def get(self, path, **headers):
+        status, content, _ = self.raw("GET", path, None, headers)
+        return status, json.loads(content)
+
+    def post(self, path, body, **headers):
+        status, content, _ = self.raw("POST", path, body, headers)
+        return status, json.loads(content) if content else None
+
+    def events(self, path, body):
+        """(event, data) of a stream of server-sent events; data is parsed."""
+        status, content, headers = self.raw("POST", path, body)
+        assert status == 200, content
+        assert headers["Content-Type"].startswith("text/event-stream"), headers["Content-Type"]
+        out = []
+        for block in content.decode().split("\n\n"):
+            name = data = None
+            for line in block.split("\n"):
+                if line.startswith("event: "):
+                    name = line[7:]
+                elif line.startswith("data: "):
+                    data = line[6:]
+            if data is not None:
+                out.append((name, data if data == "[DONE]" else json.loads(data)))
+        return out
+
+    def lines(self, path, body):
+        status, content, _ = self.raw("POST", path, body)
+        assert status == 200, content
+        return [json.loads(line) for line in content.decode().splitlines()]
+
+    def metric(self, name):
+        _, content, _ = self.raw("GET", "/metrics")
+        return sum(float(line.rsplit(" ", 1)[1]) for line in content.decode().splitlines()
+                   if line.startswith((name + "{", name + " ")))
+
+
+class Case(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory(prefix="houle_serve_")
+        cls.home = pathlib.Path(cls.folder.name)
+        cls.models = cls.home / "models"
+        tiny_model.make(cls.models / "tiny", context=2048, template=TEMPLATE)
+        cls.server = Server(cls.home, *cls.arguments())
+
+    @classmethod
+    def arguments(cls):
+        return ["--models", str(cls.models), "--memory", "1G"]
+
+    @classmethod
+    def tearDownClass(cls):
+        try:
+            cls.log = cls.server.stop()
+        finally:
+            cls.folder.cleanup()
+
+    def refused(self, path, body, status, param=None, code=None):
+        got, error = self.server.post(path, body)
+        self.assertEqual(got, status, error)
+        if path.startswith("/v1/"):
+            self.assertTrue(error["error"]["message"])
+            error = error["error"]
+        if param is not None:
+            self.assertEqual(error["param"], param)
+        if code is not None:
+            self.assertEqual(error["code"], code)
+        return error
+
+
+def chat(**more):
+    return {"model": "tiny", "messages": HI, "max_tokens": 8, "temperature": 0, **more}
+
+
+class OpenAI(Case):
+    def test_models(self):
+        status, models = self.server.get("/v1/models")
+        self.assertEqual(status, 200)
+        self.assertEqual([m["id"] for m in models["data"]], ["tiny"])
+        self.assertEqual(self.server.get("/v1/models/tiny")[1]["object"], "model")
+        status, error = self.server.get("/v1/models/none")
+        self.assertEqual((status, error["error"]["code"]), (404, "model_not_found"))
+
+    def test_chat_whole_and_streamed_say_the_same(self):
+        status, whole = self.server.post("/v1/chat/completions", chat())
+        self.assertEqual(status, 200, whole)
+        choice = whole["choices"][0]
+        self.assertEqual(whole["object"], "chat.completion")
+        self.assertEqual(choice["message"]["role"], "assistant")
+        self.assertIn(choice["finish_reason"], ("stop", "length"))
+        self.assertEqual(whole["usage"]["total_tokens"], whole["usage"]["prompt_tokens"] + whole["usage"]["completion_tokens"])
+        events = self.server.events("/v1/chat/completions", chat(stream=True, stream_options={"include_usage": True}))
+        self.assertEqual(events[-1][1], "[DONE]")
+        self.assertEqual(events[-2][1]["usage"]["completion_tokens"], whole["usage"]["completion_tokens"])
+        self.assertEqual(events[-2][1]["choices"], [])
+        chunks = [e["choices"][0] for _, e in events[:-2]]
+        self.assertEqual(chunks[0]["delta"]["role"], "assistant")
+        self.assertEqual("".join(c["delta"].get("content", "") for c in chunks), choice["message"]["content"])
+        self.assertEqual([c["finish_reason"] for c in chunks if c["finish_reason"]], [choice["finish_reason"]])
+
+    def test_several_choices_draw_differently_and_the_same_seed_alike(self):
+        body = chat(n=3, temperature=1, seed=7, max_tokens=12)
+        first, second = (self.server.post("/v1/chat/completions", body)[1] for _ in range(2))
+        texts = [c["message"]["content"] for c in first["choices"]]
+        self.assertEqual([c["index"] for c in first["choices"]], [0, 1, 2])
+        self.assertEqual(len(set(texts)), 3)
+        self.assertEqual(texts, [c["message"]["content"] for c in second["choices"]])
+
+    def test_same_answer_whatever_else_runs(self):
+        body = chat(temperature=1, seed=11, max_tokens=16)
+        alone = self.server.post("/v1/chat/completions", body)[1]["choices"][0]["message"]["content"]
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            many = list(pool.map(lambda _: self.server.post("/v1/chat/completions", body)[1], range(12)))
+        self.assertEqual({m["choices"][0]["message"]["content"] for m in many}, {alone})
+
+    def test_logprobs(self):
+        _, answer = self.server.post("/v1/chat/completions", chat(logprobs=True, top_logprobs=3))
+        content = answer["choices"][0]["logprobs"]["content"]
+        self.assertGreater(len(content), 0)
+        for token in content:
+            self.assertEqual(len(token["top_logprobs"]), 3)
+            self.assertAlmostEqual(token["logprob"], token["top_logprobs"][0]["logprob"])  # temperature 0 takes the best
+        self.refused("/v1/chat/completions", chat(top_logprobs=3), 400, "top_logprobs")
+
+    def test_stop_and_bias(self):
+        text = self.server.post("/v1/chat/completions", chat(max_tokens=16))[1]["choices"][0]["message"]["content"]
+        stop = text[3:5]
+        _, cut = self.server.post("/v1/chat/completions", chat(max_tokens=16, stop=stop))
+        self.assertEqual(cut["choices"][0]["message"]["content"], text[:text.index(stop)])
+        self.assertEqual(cut["choices"][0]["finish_reason"], "stop")
+        _, biased = self.server.post("/v1/completions", {"model": "tiny", "prompt": "a", "max_tokens": 4, "logit_bias": {"70": 100},
+                                                         "logprobs": 0})
+        self.assertEqual(len(set(biased["choices"][0]["logprobs"]["tokens"])), 1)
+
+    def test_every_field_is_honoured_or_named(self):
+        where = "/v1/chat/completions"
+        self.refused(where, chat(no_such_field=1), 400, "no_such_field", "unsupported_parameter")
+        self.refused(where, chat(temperature="warm"), 400, "temperature")
+        self.refused(where, chat(n=0), 400, "n")
+        self.refused(where, chat(max_tokens=1.5), 400, "max_tokens")
+        self.refused(where, chat(modalities=["audio"]), 400, "modalities")
+        self.refused(where, chat(logit_bias={"99999999": 1}), 400, "logit_bias")
+        self.refused(where, {"model": "tiny"}, 400, "messages")
+        self.refused(where, {"messages": HI}, 400, "model")
+        self.refused(where, {"model": "none", "messages": HI}, 404, code="model_not_found")
+        self.refused(where, chat(messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x/"}}]}]), 400)
+        status, _ = self.server.post(where, chat(user="me", metadata={"a": "b"}, store=False, parallel_tool_calls=True))
+        self.assertEqual(status, 200)
+
+    def test_unknown_tools_are_left_out_with_a_warning(self):
+        tools = [{"type": "web_search"}, {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+        status, answer = self.server.post("/v1/chat/completions", chat(tools=tools))
+        self.assertEqual(status, 200)
+        self.assertIn("web_search", answer["warnings"][0])
+
+    def test_too_long_prompts_are_refused_with_numbers(self):
+        error = self.refused("/v1/chat/completions", chat(messages=[{"role": "user", "content": "tide " * 3000}]), 400,
+                             code="context_length_exceeded")
+        self.assertIn("2048", error["message"])
+        self.refused("/v1/chat/completions", chat(max_tokens=5000), 400, code="context_length_exceeded")
+
+    def test_a_prefix_is_found_again(self):
+        long = [{"role": "user", "content": "The sea rises and falls. " * 20}]
+        self.server.post("/v1/chat/completions", chat(messages=long))
+        _, again = self.server.post("/v1/chat/completions", chat(messages=long))
+        self.assertGreaterEqual(again["usage"]["prompt_tokens_details"]["cached_tokens"], 64)
+
+    def test_completions_with_echo_and_logprobs(self):
+        body = {"model": "tiny", "prompt": "The sea is", "max_tokens": 0, "echo": True, "logprobs": 1, "temperature": 0}
+        _, whole = self.server.post("/v1/completions", body)
+        choice = whole["choices"][0]
+        self.assertEqual(choice["text"], "The sea is")
+        logprobs = choice["logprobs"]
+        self.assertEqual("".join(logprobs["tokens"][1:]), "The sea is")
+        self.assertEqual(logprobs["text_offset"][:2], [0, 0])  # the first token is no part of the text
+        self.assertIsNone(logprobs["token_logprobs"][0])
+        self.assertTrue(all(p < 0 for p in logprobs["token_logprobs"][1:]))
+        self.assertEqual(whole["usage"]["completion_tokens"], 0)
+        _, tokens = self.server.post("/tokenize", {"model": "tiny", "content": "The sea is", "add_special": True})
+        _, same = self.server.post("/v1/completions", dict(body, prompt=[tokens["tokens"], "Two"]))
+        self.assertEqual(same["choices"][0]["logprobs"]["token_logprobs"], logprobs["token_logprobs"])
+        self.assertEqual([c["index"] for c in same["choices"]], [0, 1])
+        self.refused("/v1/completions", {"model": "tiny", "prompt": "a", "suffix": "b"}, 400, "suffix")
+        streamed = self.server.events("/v1/completions", {"model": "tiny", "prompt": "a", "max_tokens": 3, "temperature": 0, "stream": True})
+        _, at_once = self.server.post("/v1/completions", {"model": "tiny", "prompt": "a", "max_tokens": 3, "temperature": 0})
+        self.assertEqual("".join(e["choices"][0]["text"] for _, e in streamed[:-1]), at_once["choices"][0]["text"])
+
+    def test_tokens_and_templates(self):
+        _, tokens = self.server.post("/tokenize", {"model": "tiny", "content": "Héllo <|im_end|>", "with_pieces": True})
+        self.assertEqual(tokens["tokens"][-1]["piece"], "<|im_end|>")
+        _, back = self.server.post("/detokenize", {"model": "tiny", "tokens": [t["id"] for t in tokens["tokens"]]})
+        self.assertEqual(back["content"], "Héllo <|im_end|>")
+        _, prompt = self.server.post("/apply-template", {"model": "tiny", "messages": HI})
+        self.assertEqual(prompt["prompt"], "<|im_start|>user\nWhat is a tide?<|im_end|>\n<|im_start|>assistant\n")
+
+
+class Anthropic(Case):
+    BODY = {"model": "tiny", "max_tokens": 8, "temperature": 0, "system": "Be brief.", "messages": HI}
+
+    def test_messages(self):
+        status, whole = self.server.post("/v1/messages", self.BODY)
+        self.assertEqual(status, 200, whole)
+        self.assertEqual((whole["type"], whole["role"]), ("message", "assistant"))
+        self.assertIn(whole["stop_reason"], ("end_turn", "max_tokens"))
+        events = self.server.events("/v1/messages", dict(self.BODY, stream=True))
+        names = [name for name, _ in events]
+        self.assertEqual(names[0], "message_start")
+        self.assertEqual(names[-2:], ["message_delta", "message_stop"])
+        self.assertTrue(all(name == data["type"] for name, data in events))
+        text = "".join(d["delta"]["text"] for n, d in events if n == "content_block_delta")
+        self.assertEqual(text, "".join(b["text"] for b in whole["content"]))
+        self.assertEqual(events[-2][1]["usage"]["output_tokens"], whole["usage"]["output_tokens"])
+
+    def test_blocks_tools_and_counting(self):
+        conversation = [
+            {"role": "user", "content": [{"type": "text", "text": "Weather?", "cache_control": {"type": "ephemeral"}}]},
+            {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": "x"},
+                                              {"type": "tool_use", "id": "t1", "name": "weather", "input": {"city": "Brest"}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": "rain"}]}]},
+        ]
+        tools = [{"name": "weather", "input_schema": {"type": "object"}}, {"type": "web_search_20250305", "name": "web_search"}]
+        status, answer = self.server.post("/v1/messages", dict(self.BODY, messages=conversation, tools=tools))
+        self.assertEqual(status, 200, answer)
+        self.assertIn("web_search", answer["warnings"][0])
+        _, count = self.server.post("/v1/messages/count_tokens", {"model": "tiny", "messages": conversation, "tools": tools})
+        self.assertGreater(count["input_tokens"], 20)
+
+    def test_a_changing_header_does_not_change_the_prompt(self):
+        counts = []
+        for header in ("x-anthropic-billing-header: cch=1;", "x-anthropic-billing-header: cch=2345678;"):
+            body = {"model": "tiny", "system": [{"type": "text", "text": header}, {"type": "text", "text": "Be brief."}], "messages": HI}
+            counts.append(self.server.post("/v1/messages/count_tokens", body)[1]["input_tokens"])
+        self.assertEqual(counts[0], counts[1])
+
+    def test_errors(self):
+        for body, status, kind in ((dict(self.BODY, model="none"), 404, "not_found_error"),
+                                   ({"model": "tiny", "messages": HI}, 400, "invalid_request_error"),
+                                   (dict(self.BODY, nonsense=1), 400, "invalid_request_error")):
+            got, error = self.server.post("/v1/messages", body)
+            self.assertEqual((got, error["type"], error["error"]["type"]), (status, "error", kind))
+
+
+class Ollama(Case):
+    def test_chat_and_generate(self):
+        body = {"model": "tiny:latest", "messages": HI, "options": {"temperature": 0, "num_predict": 6}}
+        lines = self.server.lines("/api/chat", body)
+        self.assertTrue(lines[-1]["done"])
+        self.assertEqual(lines[-1]["eval_count"], 6)
+        self.assertEqual(lines[-1]["done_reason"], "length")
+        _, whole = self.server.post("/api/chat", dict(body, stream=False))
+        self.assertEqual("".join(x["message"]["content"] for x in lines), whole["message"]["content"])
+        _, generated = self.server.post("/api/generate", {"model": "tiny", "prompt": "What is a tide?", "stream": False,
+                                                          "options": {"temperature": 0, "num_predict": 6}})
+        self.assertEqual(generated["response"], whole["message"]["content"])
+        _, raw = self.server.post("/api/generate", {"model": "tiny", "prompt": "What", "raw": True, "stream": False,
+                                                    "options": {"num_predict": 2}})
+        self.assertEqual(raw["eval_count"], 2)
+
+    def test_models(self):
+        _, loaded = self.server.post("/api/generate", {"model": "tiny"})
+        self.assertEqual(loaded["done_reason"], "load")
+        self.assertEqual(self.server.get("/api/tags")[1]["models"][0]["name"], "tiny")
+        self.assertEqual(self.server.get("/api/ps")[1]["models"][0]["name"], "tiny")
+        _, shown = self.server.post("/api/show", {"model": "tiny"})
+        self.assertEqual(shown["model_info"]["llama.context_length"], 2048)
+        self.assertIn("completion", shown["capabilities"])
+        self.assertIn("version", self.server.get("/api/version")[1])
+        self.assertEqual(self.server.raw("POST", "/api/copy", {"source": "tiny", "destination": "small"})[0], 200)
+        self.assertEqual(self.server.post("/v1/chat/completions", chat(model="small"))[0], 200)
+        self.assertEqual(self.server.raw("DELETE", "/api/delete", {"model": "small"})[0], 200)
+        self.assertEqual(self.server.post("/v1/chat/completions", chat(model="small"))[0], 404)
+
+    def test_errors(self):
+        for body, status in (({"model": "none", "messages": HI}, 404), ({"model": "tiny", "messages": HI, "nonsense": 1}, 400),
+                             ({"model": "tiny", "messages": HI, "options": {"nonsense": 1}}, 400),
+                             ({"model": "tiny", "messages": HI, "options": {"num_ctx": 2}}, 400)):
+            got, error = self.server.post("/api/chat", body)
+            self.assertEqual(got, status, error)
+            self.assertIsInstance(error["error"], str)
+        self.assertEqual(self.server.post("/api/pull", {"model": "http://169.254.169.254/x"})[0], 400)
+        self.assertEqual(self.server.post("/api/pull", {"model": "/etc/passwd"})[0], 400)
+
+
+class Doors(Case):
+    """What must not get in, and what must not break the server."""
+
+    def test_hosts_and_origins(self):
+        self.assertEqual(self.server.get("/v1/models", Host="evil.example")[0], 403)
+        self.assertEqual(self.server.get("/v1/models", Host="localhost:1")[0], 200)
+        self.assertEqual(self.server.get("/v1/models", Origin="https://evil.example")[0], 403)
+        self.assertEqual(self.server.get("/v1/models", Origin="null")[0], 403)
+        status, _, headers = self.server.raw("OPTIONS", "/v1/chat/completions", None, {"Origin": "http://localhost:3000"})
+        self.assertEqual((status, headers["Access-Control-Allow-Origin"]), (204, "http://localhost:3000"))
+
+    def test_bodies(self):
+        for body in (b"", b"{", b"[]", b"{\"a\":" * 300 + b"1" + b"}" * 300, b"\xff\xfe", b'{"model": "\xc3"}', b"null"):
+            status, content, _ = self.server.raw("POST", "/v1/chat/completions", body)
+            self.assertEqual(status, 400, body[:20])
+            self.assertIn("message", json.loads(content)["error"])
+        status, content, _ = self.server.raw("POST", "/v1/chat/completions", b"", {"Content-Length": str(10 << 30)})
+        self.assertEqual(status, 413)
+        self.assertEqual(self.server.get("/no/such/thing")[0], 404)
+        self.assertEqual(self.server.get("/v1/chat/completions")[0], 405)
+
+    def test_cut_requests(self):
+        for text in (b"GET", b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{\"mod",
+                     b"\x16\x03\x01\x00", b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 100000, b"\r\n" * 100):
+            with socket.create_connection((self.server.host, self.server.port)) as s:
+                try:
+                    s.sendall(text)
+                except OSError:
+                    pass
+        self.assertEqual(self.server.get("/health")[0], 200)
+
+    def test_who_leaves_is_not_worked_for(self):
+        connection = self.server.connection()
+        connection.request("POST", "/v1/chat/completions", json.dumps(chat(max_tokens=1900, stream=True, ignore_eos=True)))
+        response = connection.getresponse()
+        response.read(10)
+        connection.sock.shutdown(socket.SHUT_RDWR)
+        response.close()
+        connection.close()
+        until = time.monotonic() + 20
+        while self.server.metric("houle_num_requests_running") > 0:
+            self.assertLess(time.monotonic(), until)
+            time.sleep(0.05)
+        self.assertLess(self.server.metric("houle_generation_tokens_total"), 1900)
+
+    def test_health_and_metrics(self):
+        self.server.post("/v1/chat/completions", chat())
+        self.assertEqual(self.server.get("/health")[1]["status"], "ok")
+        self.assertEqual(self.server.get("/ready?model=tiny")[0], 200)
+        self.assertEqual(self.server.get("/ready?model=other")[0], 503)
+        for name in ("houle_time_to_first_token_seconds_count", "houle_request_prompt_tokens_count", "houle_prompt_tokens_total",
+                     "houle_model_loads_total", "houle_memory_budget_bytes"):
+            self.assertGreater(self.server.metric(name), 0, name)
+
+    def test_deadline(self):
+        status, error = self.server.post("/v1/chat/completions", chat(max_tokens=1900, ignore_eos=True),
+                                         **{"X-Request-Deadline-Seconds": "0.05"})
+        self.assertEqual(status, 503, error)
+
+    @classmethod
+    def tearDownClass(cls):
+        super().tearDownClass()
+        assert "tide" not in cls.log, "a prompt stands in the log"
+
+
+class KeysAndModels(Case):
+    """Keys with scopes and rates; two models in a budget that holds one; a broken one; a new one."""
+
+    @classmethod
+    def arguments(cls):
+        tiny_model.make(cls.models / "other", seed=2, context=2048, template=TEMPLATE)
+        (cls.models / "broken").mkdir()
+        (cls.models / "broken" / "config.json").write_text('{"model_type": "llama"}')
+        cls.file = cls.home / "keys.json"
+        cls.keys = {}
+        for name, more in (("boss", ["--admin"]), ("guest", []), ("slow", [])):
+            made = subprocess.run([HOULE, "serve", "--keys", str(cls.file), "--make-key", name, *more], check=True, capture_output=True)
+            cls.keys[name] = made.stdout.decode().strip()
+        text = json.loads(cls.file.read_text())
+        text["keys"][1]["models"] = ["tin*"]
+        text["keys"][2]["requests_per_minute"] = 2
+        cls.file.write_text(json.dumps(text))
+        assert cls.keys["boss"] not in cls.file.read_text()
+        config = cls.home / "config.json"
+        config.write_text(json.dumps({"defaults": {"context": 512, "sequences": 4},
+                                      "models": {"tiny": {"path": "models/tiny", "aliases": ["alias"]},
+                                                 "other": {"path": "models/other"}}}))
+        return ["--models", str(cls.models), "--config", str(config), "--keys", str(cls.file), "--memory", cls.budget()]
+
+    @classmethod
+    def budget(cls):
+        return "5M"  # one takes 3.2 MB with a context of 512
+
+    def ask(self, key, **body):
+        return self.server.post("/v1/chat/completions", chat(**body), Authorization="Bearer " + key)
+
+    def test_keys(self):
+        status, error = self.server.post("/v1/chat/completions", chat())
+        self.assertEqual((status, error["error"]["code"]), (401, "invalid_api_key"))
+        self.assertEqual(self.ask("houle-wrong")[0], 401)
+        self.assertEqual(self.ask(self.keys["boss"])[0], 200)
+        status, _ = self.server.post("/v1/messages", {"model": "tiny", "max_tokens": 2, "messages": HI}, **{"x-api-key": self.keys["guest"]})
+        self.assertEqual(status, 200)
+        self.assertEqual(self.ask(self.keys["guest"], model="other")[0], 403)
+        status, models = self.server.get("/v1/models", Authorization="Bearer " + self.keys["guest"])
+        self.assertEqual([m["id"] for m in models["data"]], ["tiny"])
+        status, _ = self.server.post("/api/copy", {"source": "tiny", "destination": "x"}, Authorization="Bearer " + self.keys["guest"])
+        self.assertEqual(status, 403)
+        self.assertEqual(self.server.get("/health")[0], 200)
+
+    def test_rates(self):
+        self.assertEqual([self.ask(self.keys["slow"])[0] for _ in range(3)], [200, 200, 429])
+        _, _, headers = self.server.raw("POST", "/v1/chat/completions", chat(), {"Authorization": "Bearer " + self.keys["slow"]})
+        self.assertGreater(int(headers["Retry-After"]), 0)
+
+    def test_models_make_way_for_each_other(self):
+        boss = self.keys["boss"]
+        with concurrent.futures.ThreadPoolExecutor(6) as pool:
+            answers = list(pool.map(lambda i: self.ask(boss, model=("tiny", "other", "alias")[i % 3]), range(18)))
+        self.assertEqual([a[0] for a in answers], [200] * 18, [a[1] for a in answers if a[0] != 200])
+        _, content, _ = self.server.raw("GET", "/metrics", None, {"Authorization": "Bearer " + boss})
+        values = {line.split(" ")[0]: float(line.split(" ")[1]) for line in content.decode().splitlines() if not line.startswith("#")}
+        self.assertGreater(values["houle_model_evictions_total{}"], 0)
+        self.assertLessEqual(sum(v for k, v in values.items() if k.startswith("houle_memory_models_bytes")), values["houle_memory_budget_bytes{}"])
+
+    def test_a_broken_model_harms_nobody(self):
+        status, error = self.ask(self.keys["boss"], model="broken")
+        self.assertEqual(status, 500)
+        self.assertTrue(error["error"]["message"])
+        self.assertEqual(self.ask(self.keys["boss"])[0], 200)
+
+    def test_new_models_are_noticed(self):
+        tiny_model.make(self.models / "late", seed=3, context=2048, template=TEMPLATE)
+        time.sleep(1.1)
+        self.assertEqual(self.ask(self.keys["boss"], model="late")[0], 200)
+
+
+class Stopping(unittest.TestCase):
+    def test_answers_are_completed(self):
+        with tempfile.TemporaryDirectory(prefix="houle_serve_") as home:
+            tiny_model.make(pathlib.Path(home) / "tiny", context=2048, template=TEMPLATE)
+            server = Server(home, str(pathlib.Path(home) / "tiny"), "--memory", "1G")
+            with concurrent.futures.ThreadPoolExecutor(1) as pool:
+                answer = pool.submit(server.post, "/v1/chat/completions", chat(max_tokens=300, ignore_eos=True))
+                until = time.monotonic() + 20
+                while server.metric("houle_num_requests_running") < 1 and time.monotonic() < until and not answer.done():
+                    time.sleep(0.005)
+                server.process.send_signal(signal.SIGTERM)
+                server.asked_to_stop = True
+                status, whole = answer.result(60)
+            self.assertEqual((status, whole["usage"]["completion_tokens"]), (200, 300))
+            server.stop()
+
+    def test_other_machines_are_not_let_in_without_keys(self):
+        done = subprocess.run([HOULE, "serve", "--no-store", "--host", "0.0.0.0", "--port", "0", "--cache-disk", "0"], capture_output=True,
+                              timeout=60, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"API keys", done.stderr)
+
+
+if __name__ == "__main__":
+    HOULE = sys.argv.pop(1)
+    unittest.main()
