@@ -6,37 +6,39 @@
 enum { CHAINS = 12 };
 
 #define KEEP(v) __asm__ volatile("" : "+v"(v))
+/* One statement for each chain: an index that the compiler sees through keeps all sums in registers. */
+#define EACH(do_) do_(0) do_(1) do_(2) do_(3) do_(4) do_(5) do_(6) do_(7) do_(8) do_(9) do_(10) do_(11)
 
 uint64_t K(peak_f32)(long rounds) {
 #if defined(__AVX512F__)
     __m512 sums[CHAINS], a = _mm512_set1_ps(0.999f), b = _mm512_set1_ps(0.001f);
     for (int c = 0; c < CHAINS; c++)
         sums[c] = _mm512_set1_ps((float)c);
-    for (long r = 0; r < rounds; r++)
-        for (int c = 0; c < CHAINS; c++) {
-            sums[c] = _mm512_fmadd_ps(sums[c], a, b);
-            KEEP(sums[c]);
-        }
+#define STEP(c) sums[c] = _mm512_fmadd_ps(sums[c], a, b); KEEP(sums[c]);
+    for (long r = 0; r < rounds; r++) {
+        EACH(STEP)
+    }
+#undef STEP
     return (uint64_t)rounds * CHAINS * 16 * 2;
 #elif defined(__FMA__)
     __m256 sums[CHAINS], a = _mm256_set1_ps(0.999f), b = _mm256_set1_ps(0.001f);
     for (int c = 0; c < CHAINS; c++)
         sums[c] = _mm256_set1_ps((float)c);
-    for (long r = 0; r < rounds; r++)
-        for (int c = 0; c < CHAINS; c++) {
-            sums[c] = _mm256_fmadd_ps(sums[c], a, b);
-            KEEP(sums[c]);
-        }
+#define STEP(c) sums[c] = _mm256_fmadd_ps(sums[c], a, b); KEEP(sums[c]);
+    for (long r = 0; r < rounds; r++) {
+        EACH(STEP)
+    }
+#undef STEP
     return (uint64_t)rounds * CHAINS * 8 * 2;
 #elif defined(__x86_64__)
     __m128 sums[CHAINS], a = _mm_set1_ps(0.999f), b = _mm_set1_ps(0.001f);
     for (int c = 0; c < CHAINS; c++)
         sums[c] = _mm_set1_ps((float)c);
-    for (long r = 0; r < rounds; r++)
-        for (int c = 0; c < CHAINS; c++) {
-            sums[c] = _mm_add_ps(_mm_mul_ps(sums[c], a), b);
-            __asm__ volatile("" : "+x"(sums[c]));
-        }
+#define STEP(c) sums[c] = _mm_add_ps(_mm_mul_ps(sums[c], a), b); __asm__ volatile("" : "+x"(sums[c]));
+    for (long r = 0; r < rounds; r++) {
+        EACH(STEP)
+    }
+#undef STEP
     return (uint64_t)rounds * CHAINS * 4 * 2;
 #else
     volatile float out;
@@ -60,11 +62,11 @@ uint64_t K(peak_bf16)(long rounds) {
     const __m512bh a = (__m512bh)_mm512_set1_epi16(0x3F7F), b = (__m512bh)_mm512_set1_epi16(0x3A83);
     for (int c = 0; c < CHAINS; c++)
         sums[c] = _mm512_set1_ps((float)c);
-    for (long r = 0; r < rounds; r++)
-        for (int c = 0; c < CHAINS; c++) {
-            sums[c] = _mm512_dpbf16_ps(sums[c], a, b);
-            KEEP(sums[c]);
-        }
+#define STEP(c) sums[c] = _mm512_dpbf16_ps(sums[c], a, b); KEEP(sums[c]);
+    for (long r = 0; r < rounds; r++) {
+        EACH(STEP)
+    }
+#undef STEP
     return (uint64_t)rounds * CHAINS * 32 * 2;
 #else
     (void)rounds;
@@ -77,33 +79,31 @@ uint64_t K(peak_int8)(long rounds) {
     __m512i sums[CHAINS], a = _mm512_set1_epi8(3), b = _mm512_set1_epi8(-5);
     for (int c = 0; c < CHAINS; c++)
         sums[c] = _mm512_set1_epi32(c);
-    for (long r = 0; r < rounds; r++)
-        for (int c = 0; c < CHAINS; c++) {
-            sums[c] = _mm512_dpbusd_epi32(sums[c], a, b);
-            KEEP(sums[c]);
-        }
+#define STEP(c) sums[c] = _mm512_dpbusd_epi32(sums[c], a, b); KEEP(sums[c]);
+    for (long r = 0; r < rounds; r++) {
+        EACH(STEP)
+    }
+#undef STEP
     return (uint64_t)rounds * CHAINS * 64 * 2;
 #elif defined(__AVX512BW__)
     __m512i sums[CHAINS], a = _mm512_set1_epi8(3), b = _mm512_set1_epi8(-5), one = _mm512_set1_epi16(1);
     for (int c = 0; c < CHAINS; c++)
         sums[c] = _mm512_set1_epi32(c);
-    for (long r = 0; r < rounds; r++)
-        for (int c = 0; c < CHAINS; c++) {
-            sums[c] = _mm512_add_epi32(sums[c], _mm512_madd_epi16(_mm512_maddubs_epi16(a, b), one));
-            KEEP(sums[c]);
-            KEEP(a);
-        }
+#define STEP(c) sums[c] = _mm512_add_epi32(sums[c], _mm512_madd_epi16(_mm512_maddubs_epi16(a, b), one)); KEEP(sums[c]); KEEP(a);
+    for (long r = 0; r < rounds; r++) {
+        EACH(STEP)
+    }
+#undef STEP
     return (uint64_t)rounds * CHAINS * 64 * 2;
 #elif defined(__AVX2__)
     __m256i sums[CHAINS], a = _mm256_set1_epi8(3), b = _mm256_set1_epi8(-5), one = _mm256_set1_epi16(1);
     for (int c = 0; c < CHAINS; c++)
         sums[c] = _mm256_set1_epi32(c);
-    for (long r = 0; r < rounds; r++)
-        for (int c = 0; c < CHAINS; c++) {
-            sums[c] = _mm256_add_epi32(sums[c], _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), one));
-            KEEP(sums[c]);
-            KEEP(a);
-        }
+#define STEP(c) sums[c] = _mm256_add_epi32(sums[c], _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), one)); KEEP(sums[c]); KEEP(a);
+    for (long r = 0; r < rounds; r++) {
+        EACH(STEP)
+    }
+#undef STEP
     return (uint64_t)rounds * CHAINS * 32 * 2;
 #else
     (void)rounds;
