@@ -157,5 +157,5 @@ static void build(Graph *g, const Cfg *c) {
     decoder(g, c, block, (Decoder){.streams = cfg_int(c, "hc_mult", 4), .collapse = collapse});
 }
 
-const Family family_deepseek_v4 = {.name = "deepseek_v4", .build = build, .reply_format = "deepseek_v3_2", .since = "0.1",
+const Family family_deepseek_v4 = {.name = "deepseek_v4", .build = build, .reply_format = "deepseek_v3_1", .since = "0.1",
                                    .golden = "deepseek_v4", .covers = "DeepSeek-V4-Flash, V4-Pro"};

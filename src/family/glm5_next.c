@@ -106,7 +106,7 @@ static void build(Graph *g, const Cfg *c) {
     " \"qk_nope_head_dim\": 256, \"v_head_dim\": 256, \"num_experts\": 288, \"num_experts_per_tok\": 8," \
     " \"moe_intermediate_size\": 2048, \"linear_lower_bound\": -5.0, \"linear_num_heads\": 64}"
 
-const Family family_glm5_next = {.name = "glm5_next", .build = build, .reply_format = "glm4", .since = "0.1",
+const Family family_glm5_next = {.name = "glm5_next", .build = build, .reply_format = "glm_4_7", .since = "0.1",
                                  .golden = "glm5_next", .covers = "GLM-5.3-Flash (text)", .defaults = DEFAULTS};
-const Family family_glm5_next_text = {.name = "glm5_next_text", .build = build, .reply_format = "glm4", .since = "0.1",
+const Family family_glm5_next_text = {.name = "glm5_next_text", .build = build, .reply_format = "glm_4_7", .since = "0.1",
                                       .golden = "glm5_next", .covers = "GLM-5.3-Flash, text only", .defaults = DEFAULTS};

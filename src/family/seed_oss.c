@@ -12,5 +12,5 @@ static Val block(Graph *g, const Cfg *c, Val x, int i) {
 static void build(Graph *g, const Cfg *c) { decoder(g, c, block, (Decoder){0}); }
 
 const Family family_seed_oss = {
-    .name = "seed_oss", .build = build, .reply_format = "plain", .since = "0.1", .golden = "seed_oss", .covers = "Seed-OSS-36B",
+    .name = "seed_oss", .build = build, .reply_format = "seed_oss", .since = "0.1", .golden = "seed_oss", .covers = "Seed-OSS-36B",
     .defaults = "{\"num_key_value_heads\": 8, \"head_dim\": 128, \"attention_bias\": true}"};
