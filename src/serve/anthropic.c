@@ -235,7 +235,12 @@ static Status read_choice(Ask *ask, Fields *f, Error *err) {
         ask->tools = NULL;
         return OK;
     }
-    return field_wrong(ask->call, "tool_choice", err, "only \"auto\" and \"none\" are supported");
+    if (type != NULL && strcmp(type, "any") == 0)
+        return ask_force_call(ask, "tool_choice", NULL, err);
+    const char *name = json_string_value(json_object_get(choice, "name"));
+    if (name == NULL)
+        return field_wrong(ask->call, "tool_choice", err, "\"auto\", \"any\", \"none\" or a tool's name is expected");
+    return ask_force_call(ask, "tool_choice", name, err);
 }
 
 static Status read_thinking(Ask *ask, Fields *f, Error *err) {
@@ -243,8 +248,7 @@ static Status read_thinking(Ask *ask, Fields *f, Error *err) {
     TRY(field_object(f, "thinking", &thinking, err));
     TRY(field_object(f, "output_config", &output, err));
     const char *effort = json_string_value(json_object_get(output, "effort"));
-    if (json_object_get(output, "format") != NULL)
-        return field_wrong(ask->call, "output_config", err, "\"format\" is not supported");
+    TRY(ask_format(ask, "output_config", json_object_get(output, "format"), err));
     if (thinking == NULL && effort == NULL)
         return OK;
     const char *type = json_string_value(json_object_get(thinking, "type"));

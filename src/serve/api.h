@@ -133,6 +133,8 @@ typedef struct Ask {
     json_t *tools, *variables;
     LogitBias *bias;
     int32_t *breakers;
+    Grammar *grammar;        /* what the answer must look like; NULL = anything */
+    bool forced_call;
     const char *stops[ASK_STOPS];
     GenerationSpec spec;
 } Ask;
@@ -151,6 +153,15 @@ Status ask_chat(Ask *ask, const json_t *messages, bool add_generation_prompt, bo
 Status ask_render(Ask *ask, const json_t *messages, bool add_generation_prompt, bool continue_final, Error *err);
 /* Tokenises a text as it stands. */
 Status ask_text(Ask *ask, const char *text, size_t bytes, bool parse_special, Error *err);
+/* Constraints on the answer, from OpenAI's object of a format (NULL = none); a JSON schema (NULL: any object); the fields
+ * that other servers have for it; or a call that must be made, of the tool of this name (NULL: of any). What cannot be
+ * kept is ERR_ARGUMENT with its place in the schema. */
+Status ask_format(Ask *ask, const char *param, const json_t *format, Error *err);
+Status ask_json(Ask *ask, const char *param, const json_t *schema, Error *err);
+Status ask_constraints(Ask *ask, Fields *fields, Error *err);
+Status ask_force_call(Ask *ask, const char *param, const char *name, Error *err);
+/* For ask_start. */
+Status ask_prepare_constraint(Ask *ask, Error *err);
 /* Begins. 400 context_length_exceeded when prompt (and max_tokens, if given) do not fit. */
 Status ask_start(Ask *ask, Generation **generation, Error *err);
 

@@ -54,6 +54,7 @@ void ask_free(Ask *ask) {
     json_decref(ask->variables);
     mem_free(ask->bias);
     mem_free(ask->breakers);
+    grammar_free(ask->grammar);
     *ask = (Ask){0};
 }
 
@@ -309,13 +310,16 @@ Status ask_start(Ask *ask, Generation **generation, Error *err) {
     if (wish != NULL && parse_double(wish, &own) && own > 0)
         seconds = seconds > 0 ? MIN(seconds, own) : own;
     TRY(check_length(ask, err));
+    TRY(ask_prepare_constraint(ask, err));
     ask->spec.tokens = ask->prompt.ids;
     ask->spec.n = (int)ask->prompt.count;
     if (seconds > 0 && seconds < 1e9)
         ask->spec.deadline_us = call->began_us + (uint64_t)(seconds * 1e6);
     registry_hold(ask->served); /* given back when the scheduler has let go */
     const Status status = generation_open(&ask->spec, generation, err);
-    if (status != OK)
+    if (status == OK)
+        ask->grammar = NULL; /* the generation's now */
+    else
         registry_release(ask->served);
     if (status == ERR_BUSY)
         call->code = "queue_full";

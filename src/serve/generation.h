@@ -11,6 +11,7 @@
 
 #include "engine/answer.h"
 #include "engine/scheduler.h"
+#include "text/grammar.h"
 
 typedef struct Generation Generation;
 
@@ -33,6 +34,9 @@ typedef struct GenerationSpec {
     const json_t *tools;      /* a reference is kept */
     bool inside_reasoning;
     bool keep_special;
+    Grammar *grammar;         /* what the answer must look like, behind its reasoning; NULL = anything. Taken on success */
+    const char *prompt_text;  /* with a grammar: to tell where the reasoning ends; copied */
+    size_t prompt_bytes;
     bool progress;            /* PIECE_PROGRESS is wanted */
     uint64_t client, deadline_us;
     /* Called once, from any thread, when no callback of the scheduler will come any more. */

@@ -172,8 +172,10 @@ static Status read_common(Ask *ask, Fields *f, Wishes *w, Error *err) {
     TRY(read_think(ask, f, err));
     TRY(read_options(ask, f, &w->context, err));
     format = field(f, "format");
+    if (json_is_string(format) && strcmp(json_string_value(format), "json") == 0)
+        return ask_json(ask, "format", NULL, err);
     if (format != NULL && !(json_is_string(format) && json_string_length(format) == 0))
-        return field_wrong(ask->call, "format", err, "not supported");
+        return ask_json(ask, "format", format, err);
     return OK;
 }
 

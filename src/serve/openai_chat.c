@@ -85,8 +85,7 @@ static Status read_tools(Ask *ask, Fields *f, Error *err) {
     return OK;
 }
 
-/* "none": the model does not get to see the tools. "required" and a name need a grammar, which is refused where there is
- * none: half a promise is worse. */
+/* "none": the model does not get to see the tools. */
 static Status read_tool_choice(Ask *ask, Fields *f, Error *err) {
     const char *name = field(f, "tool_choice") != NULL ? "tool_choice" : "function_call";
     const json_t *choice = field(f, name);
@@ -98,7 +97,13 @@ static Status read_tool_choice(Ask *ask, Fields *f, Error *err) {
         ask->tools = NULL;
         return OK;
     }
-    return field_wrong(ask->call, name, err, "only \"auto\" and \"none\" are supported");
+    if (word != NULL && strcmp(word, "required") == 0)
+        return ask_force_call(ask, name, NULL, err);
+    const json_t *function = json_object_get(choice, "function") != NULL ? json_object_get(choice, "function") : choice;
+    const char *wanted = json_string_value(json_object_get(function, "name"));
+    if (wanted == NULL)
+        return field_wrong(ask->call, name, err, "\"auto\", \"none\", \"required\" or a function's name is expected");
+    return ask_force_call(ask, name, wanted, err);
 }
 
 static Status set_variable(Ask *ask, const char *name, json_t *value, Error *err) {
@@ -126,10 +131,8 @@ static Status read_reasoning(Ask *ask, Fields *f, Error *err) {
             TRY(set_variable(ask, key, json_incref(value), err));
     }
     TRY(field_object(f, "response_format", &format, err));
-    const char *type = json_string_value(json_object_get(format, "type"));
-    if (format != NULL && (type == NULL || strcmp(type, "text") != 0))
-        return field_wrong(ask->call, "response_format", err, "only the type \"text\" is supported");
-    return OK;
+    TRY(ask_format(ask, "response_format", format, err));
+    return ask_constraints(ask, f, err);
 }
 
 typedef struct Wishes {

@@ -91,6 +91,9 @@ static Status read_fields(Completions *c, Fields *f, Error *err) {
     const json_t *options = NULL;
     TRY(read_prompts(c, f, err));
     TRY(ask_sampling(ask, f, err));
+    TRY(ask_constraints(ask, f, err));
+    if (ask->grammar != NULL && json_array_size(c->prompts) > 1)
+        return field_wrong(c->call, "prompt", err, "with a constraint only one prompt is possible");
     TRY(field_int(f, "n", 1, GENERATION_CHOICES, &n, err));
     best_of = n;
     TRY(field_int(f, "best_of", 1, GENERATION_CHOICES, &best_of, err));

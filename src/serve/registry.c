@@ -32,14 +32,17 @@ static void notice(const Registry *r, const char *event, const Served *e, uint64
 static void unload(Registry *r, Served *e, const char *why) {
     Scheduler *scheduler = e->scheduler;
     Model *model = e->model;
+    GrammarVocab *vocab = e->vocab;
     const uint64_t bytes = e->weight_bytes + e->run_bytes;
     e->state = SERVED_LEAVING;
     e->scheduler = NULL;
     e->model = NULL;
+    e->vocab = NULL;
     pthread_mutex_unlock(&r->lock);
     const uint64_t began = clock_us();
     scheduler_close(scheduler);
     model_close(model);
+    grammar_vocab_free(vocab);
     notice(r, "unload", e, clock_us() - began, bytes, why);
     pthread_mutex_lock(&r->lock);
     r->stats.used_bytes -= bytes;
@@ -368,6 +371,40 @@ int served_context(const Served *e) {
     return e->spec.context;
 }
 
+static Status make_vocab(const Model *model, GrammarVocab **vocab, Error *err) {
+    const Tokenizer *tokenizer;
+    TRY(model_tokenizer(model, &tokenizer, err));
+    const size_t n = (size_t)model_vocab(model);
+    GrammarToken *tokens = mem_array(n, sizeof *tokens, MEM_TEXT);
+    int32_t *ends = mem_array(n, sizeof *ends, MEM_TEXT);
+    size_t n_end = 0;
+    Status status = tokens == NULL || ends == NULL ? error_set(err, ERR_MEMORY, "no memory for a vocabulary of %zu tokens", n) : OK;
+    for (size_t i = 0; status == OK && i < n; i++) {
+        const char *bytes;
+        size_t count;
+        const int32_t id = (int32_t)i;
+        if (model_ends_at(model, id))
+            ends[n_end++] = id;
+        if (tokenizer_piece(tokenizer, id, &bytes, &count) && count <= GRAMMAR_MAX_TOKEN_BYTES &&
+            (tokenizer_flags(tokenizer, id) & TOKEN_UNUSED) == 0)
+            tokens[i] = (GrammarToken){.bytes = bytes, .count = (uint32_t)count,
+                                       .special = (tokenizer_flags(tokenizer, id) & TOKEN_CONTROL) != 0};
+    }
+    if (status == OK)
+        status = grammar_vocab_new(tokens, n, ends, n_end, vocab, err);
+    mem_free(tokens);
+    mem_free(ends);
+    return status;
+}
+
+Status served_vocab(Served *e, const GrammarVocab **vocab, Error *err) {
+    pthread_mutex_lock(&e->registry->vocab_lock);
+    const Status status = e->vocab != NULL ? OK : make_vocab(e->model, &e->vocab, err);
+    *vocab = e->vocab;
+    pthread_mutex_unlock(&e->registry->vocab_lock);
+    return status;
+}
+
 void served_keep_alive(Served *e, int64_t seconds) {
     pthread_mutex_lock(&e->registry->lock);
     e->keep_s = seconds;
@@ -421,6 +458,7 @@ Status registry_open(const RegistrySpec *spec, Registry **out, Error *err) {
     pthread_cond_init(&r->changed, &attributes);
     pthread_condattr_destroy(&attributes);
     pthread_mutex_init(&r->lock, NULL);
+    pthread_mutex_init(&r->vocab_lock, NULL);
     Status status = OK;
     json_incref((json_t *)(uintptr_t)spec->defaults);
     if (spec->models_folder != NULL && (r->models_folder = mem_strdup(spec->models_folder, MEM_MISC)) == NULL)
@@ -475,6 +513,7 @@ void registry_close(Registry *r) {
     mem_free(r->models_folder);
     pthread_cond_destroy(&r->changed);
     pthread_mutex_destroy(&r->lock);
+    pthread_mutex_destroy(&r->vocab_lock);
     mem_free(r);
 }
 

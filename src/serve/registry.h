@@ -11,6 +11,7 @@
 #define HOULE_SERVE_REGISTRY_H
 
 #include "engine/scheduler.h"
+#include "text/grammar.h"
 
 typedef struct Registry Registry;
 typedef struct Served Served; /* a model that was asked for, held until it is released */
@@ -65,6 +66,8 @@ const Model *served_model(const Served *served);
 Scheduler *served_scheduler(const Served *served);
 const ModelSettings *served_settings(const Served *served);
 int served_context(const Served *served);
+/* Its vocabulary for grammars: made by the first call, kept as long as the model is held. */
+Status served_vocab(Served *served, const GrammarVocab **vocab, Error *err);
 /* How long the model stays after its last use, from now on; < 0: for ever, 0: it goes when nobody uses it. */
 void served_keep_alive(Served *served, int64_t seconds);
 

@@ -21,6 +21,7 @@ struct Served {
     Model *model;
     Scheduler *scheduler;
     SchedulerSpec spec;
+    GrammarVocab *vocab; /* under vocab_lock */
     int users;
     bool leaving;        /* is to be given up: nobody new may have it */
     uint64_t weight_bytes, run_bytes;
@@ -42,6 +43,7 @@ struct Registry {
     Spill *spill;
     pthread_mutex_t lock;
     pthread_cond_t changed;
+    pthread_mutex_t vocab_lock; /* making one takes a while */
     pthread_t keeper;
     bool has_keeper, closing;
     bool loading;        /* one at a time: what it takes is not known to others before it has it */
