@@ -15,10 +15,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 
 enum {
     USUAL_CONTEXT = 8192, LEAST_CONTEXT = 1024, USUAL_SEQUENCES = 8, USUAL_WAITING = 64, USUAL_DRAFTS = 4, USUAL_ROWS = 256,
-    RETRY_US = 5000000, RESCAN_US = 1000000,
+    RETRY_US = 5000000, PIN_WAIT_US = 60000000, RESCAN_US = 1000000,
 };
 
 static void notice(const Registry *r, const char *event, const Served *e, uint64_t us, uint64_t bytes, const char *text) {
@@ -412,10 +413,18 @@ void served_keep_alive(Served *e, int64_t seconds) {
     pthread_mutex_unlock(&e->registry->lock);
 }
 
-/* ---- the keeper: models whose time is over ------------------------------------------------------------------------------ */
+/* ---- the keeper: models whose time has come, or is over ------------------------------------------------------------------------------ */
 
 static uint64_t expires_us(const Served *e) {
     return e->keep_s < 0 || e->wish.pin ? UINT64_MAX : e->used_us + (uint64_t)MIN(e->keep_s, INT32_MAX) * 1000000;
+}
+
+/* A pinned model that was not tried yet: those are there before they are asked for. */
+static Served *pinned_absent(Registry *r) {
+    Served *e = r->loading ? NULL : r->models;
+    while (e != NULL && !(e->wish.pin && e->state == SERVED_ABSENT && e->failed_us == 0))
+        e = e->next;
+    return e;
 }
 
 static void *keep(void *user) {
@@ -423,7 +432,11 @@ static void *keep(void *user) {
     pthread_mutex_lock(&r->lock);
     while (!r->closing) {
         uint64_t next = UINT64_MAX;
-        Served *due = NULL;
+        Served *due = NULL, *wanted = pinned_absent(r);
+        if (wanted != NULL) {
+            load(r, wanted, clock_us() + PIN_WAIT_US, NULL);
+            continue;
+        }
         for (Served *e = r->models; e != NULL && due == NULL; e = e->next) {
             if (e->state != SERVED_READY || e->users > 0)
                 continue;
@@ -446,6 +459,15 @@ static void *keep(void *user) {
 
 /* ---- the registry --------------------------------------------------------------------------------------------------------- */
 
+/* What is kept there was computed from prompts: a folder that is made here is its owner's only. */
+static Status open_cache(Registry *r, Error *err) {
+    const char *folder = r->spec.cache_folder;
+    const bool ours = !file_exists(folder);
+    TRY(spill_open(folder, r->spec.cache_disk_bytes, &r->spill, err));
+    FAIL_IF(ours && chmod(folder, S_IRWXU) != 0, ERR_IO, "%s: its mode cannot be set", folder);
+    return OK;
+}
+
 Status registry_open(const RegistrySpec *spec, Registry **out, Error *err) {
     *out = NULL;
     Registry *r = mem_zalloc(sizeof *r, MEM_MISC);
@@ -466,7 +488,7 @@ Status registry_open(const RegistrySpec *spec, Registry **out, Error *err) {
     if (status == OK && spec->defaults != NULL)
         status = registry_read_settings("of all", spec->defaults, &(ModelSettings){0}, err);
     if (status == OK && spec->cache_folder != NULL)
-        status = spill_open(spec->cache_folder, spec->cache_disk_bytes, &r->spill, err);
+        status = open_cache(r, err);
     if (status == OK)
         status = registry_scan(r, err);
     if (status == OK) {
@@ -545,12 +567,14 @@ Status registry_add(Registry *r, const char *name, const char *path, const json_
             Served *e = registry_add_entry(r, name, path != NULL ? path : json_string_value(own),
                                            json_copy((json_t *)(uintptr_t)settings), err);
             registry_free_entry(old);
+            pthread_cond_broadcast(&r->changed);
             const Status status = e != NULL ? add_aliases(r, name, json_object_get(settings, "aliases"), err) : err->status;
             pthread_mutex_unlock(&r->lock);
             return status;
         }
     json_t *copy = settings != NULL ? json_copy((json_t *)(uintptr_t)settings) : NULL;
     const Served *e = registry_add_entry(r, name, path != NULL ? path : json_string_value(own), copy, err);
+    pthread_cond_broadcast(&r->changed);
     const Status status = e != NULL ? add_aliases(r, name, json_object_get(settings, "aliases"), err)
                                     : err != NULL ? err->status : ERR_ARGUMENT;
     pthread_mutex_unlock(&r->lock);
