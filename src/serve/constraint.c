@@ -1,7 +1,7 @@
 /* constraint.c - what an answer must look like: response formats, grammars and forced tool calls become a Grammar.
  *
- * A constraint that cannot be kept is refused, with the place in the schema; none is dropped. A forced call is written as
- * <tool_call> {"name": ..., "arguments": ...} </tool_call>, whatever the model's own form is: that form is read back
+ * A constraint that cannot be kept is refused, with the place in the schema; none is dropped. A forced call is written
+ * as <tool_call> {"name": ..., "arguments": ...} </tool_call>, whatever the model's own form is: that form is read back
  * without doubt. */
 #include "serve/api.h"
 
@@ -62,7 +62,8 @@ Status ask_format(Ask *ask, const char *param, const json_t *format, Error *err)
         return OK;
     if (type != NULL && strcmp(type, "json_object") == 0) {
         const json_t *schema = json_object_get(format, "schema");
-        return schema != NULL ? of_schema(ask, param, schema, err) : compile(ask, param, &(GrammarSpec){.kind = GRAMMAR_OBJECT}, err);
+        return schema != NULL ? of_schema(ask, param, schema, err)
+                              : compile(ask, param, &(GrammarSpec){.kind = GRAMMAR_OBJECT}, err);
     }
     if (type != NULL && strcmp(type, "json_schema") == 0) {
         const json_t *inner = json_object_get(format, "json_schema");
@@ -72,12 +73,16 @@ Status ask_format(Ask *ask, const char *param, const json_t *format, Error *err)
 }
 
 Status ask_json(Ask *ask, const char *param, const json_t *schema, Error *err) {
-    return schema == NULL ? compile(ask, param, &(GrammarSpec){.kind = GRAMMAR_OBJECT}, err) : of_schema(ask, param, schema, err);
+    return schema == NULL ? compile(ask, param, &(GrammarSpec){.kind = GRAMMAR_OBJECT}, err)
+                          : of_schema(ask, param, schema, err);
 }
 
 /* What other servers call the same things. */
 Status ask_constraints(Ask *ask, Fields *f, Error *err) {
-    static const struct { const char *field, *inner; GrammarKind kind; } ways[] = {
+    static const struct {
+        const char *field, *inner;
+        GrammarKind kind;
+    } ways[] = {
         {"guided_json", "json", GRAMMAR_SCHEMA},     {"guided_regex", "regex", GRAMMAR_REGEX},
         {"guided_choice", "choice", GRAMMAR_CHOICE}, {"guided_grammar", "grammar", GRAMMAR_GBNF},
         {"json_schema", NULL, GRAMMAR_SCHEMA},       {"grammar", NULL, GRAMMAR_GBNF},
@@ -85,7 +90,8 @@ Status ask_constraints(Ask *ask, Fields *f, Error *err) {
     const json_t *more = NULL;
     TRY(field_object(f, "structured_outputs", &more, err));
     for (size_t i = 0; i < COUNT(ways); i++) {
-        const json_t *inner = ways[i].inner != NULL ? json_object_get(more, ways[i].inner) : NULL, *own = field(f, ways[i].field);
+        const json_t *inner = ways[i].inner != NULL ? json_object_get(more, ways[i].inner) : NULL,
+                     *own = field(f, ways[i].field);
         const json_t *value = inner != NULL && !json_is_null(inner) ? inner : own;
         if (value == NULL || (json_is_string(value) && json_string_length(value) == 0))
             continue;
@@ -99,7 +105,7 @@ Status ask_constraints(Ask *ask, Fields *f, Error *err) {
     return OK;
 }
 
-/* ---- forced calls ------------------------------------------------------------------------------------------------------- */
+/* ---- forced calls ------------------------------------------------------------------------------------------------ */
 
 typedef struct CallTags {
     GrammarTag tags[TOOLS_MOST];
@@ -132,7 +138,7 @@ Status ask_force_call(Ask *ask, const char *param, const char *name, Error *err)
     CallTags *t = mem_zalloc(sizeof *t, MEM_NETWORK);
     FAIL_IF(t == NULL, ERR_MEMORY, "no memory for the tools");
     Status status = OK;
-    json_array_foreach(ask->tools, i, tool) {
+    json_array_foreach (ask->tools, i, tool) {
         const json_t *function = json_object_get(tool, "function");
         const char *own = json_string_value(json_object_get(function, "name"));
         if (status == OK && own != NULL && (name == NULL || strcmp(own, name) == 0))
@@ -141,7 +147,8 @@ Status ask_force_call(Ask *ask, const char *param, const char *name, Error *err)
     if (status == OK && t->n == 0)
         status = field_wrong(ask->call, param, err, "there is no tool '%.100s'", name != NULL ? name : "");
     if (status == OK) {
-        const GrammarSpec spec = {.kind = GRAMMAR_TAGS, .tags = t->tags, .count = t->n, .required = true, .single = true, .bare = true};
+        const GrammarSpec spec = {
+            .kind = GRAMMAR_TAGS, .tags = t->tags, .count = t->n, .required = true, .single = true, .bare = true};
         status = compile(ask, param, &spec, err);
     }
     ask->forced_call = status == OK;
@@ -160,7 +167,8 @@ Status ask_prepare_constraint(Ask *ask, Error *err) {
     const char *text = ask->text.bytes != NULL ? ask->text.bytes : "";
     if (ask->forced_call) {
         if (ask->spec.inside_reasoning && !reply_inside_reasoning(calls, text, ask->text.count))
-            return field_wrong(ask->call, "tool_choice", err, "a call cannot be forced behind this model's reasoning; switch that off");
+            return field_wrong(ask->call, "tool_choice", err,
+                               "a call cannot be forced behind this model's reasoning; switch that off");
         ask->spec.reply_format = calls;
     } else if (!ask->spec.inside_reasoning)
         ask->spec.reply_format = NULL;

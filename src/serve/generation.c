@@ -84,7 +84,7 @@ static void drop(Generation *g) {
     mem_free(g);
 }
 
-/* ---- the scheduler's side ------------------------------------------------------------------------------------------ */
+/* ---- the scheduler's side ---------------------------------------------------------------------------------------- */
 
 static void ring(const Generation *g) {
     const uint64_t one = 1;
@@ -135,15 +135,21 @@ static void add_piece(Strand *c, Piece piece) {
 }
 
 static void on_delta(void *user, const ReplyDelta *d) {
-    static const PieceKind kinds[] = {[REPLY_CONTENT] = PIECE_TEXT, [REPLY_REASONING] = PIECE_REASONING,
-                                      [REPLY_CALL] = PIECE_CALL, [REPLY_ARGUMENTS] = PIECE_ARGUMENTS,
+    static const PieceKind kinds[] = {[REPLY_CONTENT] = PIECE_TEXT,
+                                      [REPLY_REASONING] = PIECE_REASONING,
+                                      [REPLY_CALL] = PIECE_CALL,
+                                      [REPLY_ARGUMENTS] = PIECE_ARGUMENTS,
                                       [REPLY_CALL_END] = PIECE_CALL_END};
     Strand *c = user;
     c->in_reasoning = d->kind == REPLY_REASONING;
     c->ending.calls = c->ending.calls || d->kind == REPLY_CALL;
     if (d->bytes == 0 && (d->kind == REPLY_CONTENT || d->kind == REPLY_REASONING || d->kind == REPLY_ARGUMENTS))
         return;
-    add_piece(c, (Piece){.kind = kinds[d->kind], .index = d->index, .id = d->id, .name = d->name, .text = d->text,
+    add_piece(c, (Piece){.kind = kinds[d->kind],
+                         .index = d->index,
+                         .id = d->id,
+                         .name = d->name,
+                         .text = d->text,
                          .bytes = d->bytes});
 }
 
@@ -223,15 +229,23 @@ static void on_end(void *user, RequestEnd end, const RequestStats *stats, const 
     drop(g);
 }
 
-/* ---- the reply's side -------------------------------------------------------------------------------------------------- */
+/* ---- the reply's side -------------------------------------------------------------------------------------------- */
 
 static Status submit(Generation *g, int index, Error *err) {
     Strand *c = &g->choices[index];
-    RequestSpec request = {.tokens = g->tokens, .n = g->spec.n, .sample = g->spec.sample, .max_tokens = g->spec.max_tokens,
-                           .ignore_end = g->spec.ignore_end, .logprobs = g->spec.logprobs,
-                           .prompt_logprobs = g->spec.prompt_logprobs, .client = g->spec.client,
-                           .deadline_us = g->spec.deadline_us, .on_token = on_token,
-                           .on_prompt = g->spec.progress ? on_prompt : NULL, .on_end = on_end, .user = c,
+    RequestSpec request = {.tokens = g->tokens,
+                           .n = g->spec.n,
+                           .sample = g->spec.sample,
+                           .max_tokens = g->spec.max_tokens,
+                           .ignore_end = g->spec.ignore_end,
+                           .logprobs = g->spec.logprobs,
+                           .prompt_logprobs = g->spec.prompt_logprobs,
+                           .client = g->spec.client,
+                           .deadline_us = g->spec.deadline_us,
+                           .on_token = on_token,
+                           .on_prompt = g->spec.progress ? on_prompt : NULL,
+                           .on_end = on_end,
+                           .user = c,
                            .mask = c->state != NULL ? mask : NULL};
     request.sample.seed += (uint64_t)index;
     atomic_fetch_add(&g->references, 1);
@@ -244,7 +258,8 @@ static Status submit(Generation *g, int index, Error *err) {
 }
 
 static Status copy_lists(Generation *g, const GenerationSpec *spec, Error *err) {
-    const size_t tokens = (size_t)spec->n, bias = (size_t)spec->sample.n_bias, breakers = (size_t)spec->sample.n_dry_breaker;
+    const size_t tokens = (size_t)spec->n, bias = (size_t)spec->sample.n_bias,
+                 breakers = (size_t)spec->sample.n_dry_breaker;
     g->tokens = mem_array(tokens, sizeof *g->tokens, MEM_NETWORK);
     g->bias = mem_array(bias + 1, sizeof *g->bias, MEM_NETWORK);
     g->breakers = mem_array(breakers + 1, sizeof *g->breakers, MEM_NETWORK);
@@ -262,9 +277,14 @@ static Status copy_lists(Generation *g, const GenerationSpec *spec, Error *err) 
 
 static Status open_choice(Generation *g, int index, Error *err) {
     Strand *c = &g->choices[index];
-    const AnswerSpec answer = {.stops = g->spec.stops, .n_stop = g->spec.n_stop, .reply_format = g->spec.reply_format,
-                               .tools = g->spec.tools, .inside_reasoning = g->spec.inside_reasoning,
-                               .keep_special = g->spec.keep_special, .on_delta = on_delta, .user = c};
+    const AnswerSpec answer = {.stops = g->spec.stops,
+                               .n_stop = g->spec.n_stop,
+                               .reply_format = g->spec.reply_format,
+                               .tools = g->spec.tools,
+                               .inside_reasoning = g->spec.inside_reasoning,
+                               .keep_special = g->spec.keep_special,
+                               .on_delta = on_delta,
+                               .user = c};
     AnswerSpec spec = answer;
     c->generation = g;
     c->index = index;
