@@ -260,6 +260,50 @@ class OpenAI(Case):
         _, at_once = self.server.post("/v1/completions", {"model": "tiny", "prompt": "a", "max_tokens": 3, "temperature": 0})
         self.assertEqual("".join(e["choices"][0]["text"] for _, e in streamed[:-1]), at_once["choices"][0]["text"])
 
+    def test_formats_are_kept(self):
+        schema = {"type": "object", "properties": {"city": {"enum": ["Brest", "Vannes"]}, "tide": {"type": "boolean"}},
+                  "required": ["city", "tide"], "additionalProperties": False}
+        for seed in range(3):
+            body = chat(max_tokens=200, temperature=1, seed=seed)
+            _, answer = self.server.post("/v1/chat/completions", dict(body, response_format={
+                "type": "json_schema", "json_schema": {"name": "x", "schema": schema, "strict": True}}))
+            value = json.loads(answer["choices"][0]["message"]["content"])
+            self.assertIn(value["city"], ("Brest", "Vannes"))
+            self.assertIsInstance(value["tide"], bool)
+            self.assertEqual(answer["choices"][0]["finish_reason"], "stop")
+            _, answer = self.server.post("/v1/chat/completions", dict(body, guided_regex="[0-9]{3}-[a-c]"))
+            self.assertRegex(answer["choices"][0]["message"]["content"], "^[0-9]{3}-[a-c]$")
+            _, answer = self.server.post("/v1/completions", {"model": "tiny", "prompt": "a", "max_tokens": 50, "seed": seed,
+                                                             "guided_choice": ["yes", "no"]})
+            self.assertIn(answer["choices"][0]["text"], ("yes", "no"))
+            _, answer = self.server.post("/api/chat", {"model": "tiny", "messages": HI, "stream": False, "format": schema})
+            self.assertIn(json.loads(answer["message"]["content"])["city"], ("Brest", "Vannes"))
+        for bad in ({"type": "object", "properties": {"a": {"$dynamicRef": "#x"}}}, "no schema"):
+            self.refused("/v1/chat/completions", chat(response_format={"type": "json_schema", "json_schema": {"schema": bad}}), 400,
+                         "response_format")
+
+    def test_forced_calls(self):
+        function = {"name": "tide", "parameters": {"type": "object", "properties": {"port": {"enum": ["Brest", "Lorient"]}},
+                                                   "required": ["port"], "additionalProperties": False}}
+        body = chat(max_tokens=200, temperature=1, seed=3, tools=[{"type": "function", "function": function}])
+        for choice in ("required", {"type": "function", "function": {"name": "tide"}}):
+            _, answer = self.server.post("/v1/chat/completions", dict(body, tool_choice=choice))
+            self.assertEqual(answer["choices"][0]["finish_reason"], "tool_calls", answer)
+            call = answer["choices"][0]["message"]["tool_calls"][0]
+            self.assertEqual(call["function"]["name"], "tide")
+            arguments = json.loads(call["function"]["arguments"])
+            self.assertIn(arguments["port"], ("Brest", "Lorient"))
+            events = self.server.events("/v1/chat/completions", dict(body, tool_choice=choice, stream=True))
+            deltas = [c for _, e in events[:-1] for c in e["choices"][0]["delta"].get("tool_calls", [])]
+            self.assertEqual(deltas[0]["function"]["name"], "tide")
+            self.assertEqual("".join(d["function"]["arguments"] for d in deltas), call["function"]["arguments"])
+        self.refused("/v1/chat/completions", dict(body, tool_choice={"type": "function", "function": {"name": "moon"}}), 400, "tool_choice")
+        tool = {"name": "tide", "input_schema": function["parameters"]}
+        _, answer = self.server.post("/v1/messages", {"model": "tiny", "max_tokens": 200, "messages": HI, "tools": [tool],
+                                                      "tool_choice": {"type": "tool", "name": "tide"}})
+        self.assertEqual(answer["stop_reason"], "tool_use", answer)
+        self.assertIn(answer["content"][-1]["input"]["port"], ("Brest", "Lorient"))
+
     def test_tokens_and_templates(self):
         _, tokens = self.server.post("/tokenize", {"model": "tiny", "content": "Héllo <|im_end|>", "with_pieces": True})
         self.assertEqual(tokens["tokens"][-1]["piece"], "<|im_end|>")

@@ -23,8 +23,18 @@ static struct {
     bool admin, store, log_requests;
     int64_t port, threads, connections, per_address, idle, drain, deadline, queue, keep_alive;
     uint64_t memory, cache_disk, body;
-} want = {.host = "127.0.0.1", .store = true, .log_requests = true, .port = 8080, .connections = 256, .per_address = 128, .idle = 120,
-          .drain = 30, .deadline = 3600, .queue = 120, .keep_alive = -1, .cache_disk = (uint64_t)8 << 30,
+} want = {.host = "127.0.0.1",
+          .store = true,
+          .log_requests = true,
+          .port = 8080,
+          .connections = 256,
+          .per_address = 128,
+          .idle = 120,
+          .drain = 30,
+          .deadline = 3600,
+          .queue = 120,
+          .keep_alive = -1,
+          .cache_disk = (uint64_t)8 << 30,
           .body = (uint64_t)32 << 20};
 
 static void write_log(void *user, const char *line) {
@@ -68,7 +78,8 @@ static Status default_cache(char **folder, Error *err) {
     else if (home != NULL && home[0] == '/')
         text_append_format(&text, "%s/.cache/houle/prefixes", home);
     else
-        return error_set(err, ERR_ARGUMENT, "there is no home for the cache; say where with --cache-dir, or --cache-disk 0 for none");
+        return error_set(err, ERR_ARGUMENT,
+                         "there is no home for the cache; say where with --cache-dir, or --cache-disk 0 for none");
     *folder = text_take(&text);
     FAIL_IF(*folder == NULL, ERR_MEMORY, "no memory for a path");
     return OK;
@@ -76,14 +87,30 @@ static Status default_cache(char **folder, Error *err) {
 
 static Status start(int n_argument, char **arguments, Server **server, Error *err) {
     ServerSpec spec = {
-        .host = want.host, .port = (int)MIN(want.port, 1 << 20), .certificate = want.certificate, .key = want.key, .keys = want.keys,
-        .hosts = want.hosts.items, .n_host = want.hosts.count, .origins = want.origins.items, .n_origin = want.origins.count,
-        .body_bytes = want.body, .header_bytes = 32 << 10, .connections = (int)MIN(MAX(want.connections, 1), 10000),
-        .connections_per_address = (int)MIN(MAX(want.per_address, 1), 10000), .idle_seconds = (int)MIN(MAX(want.idle, 1), 86400),
-        .request_seconds = (int)MIN(MAX(want.deadline, 0), 1 << 30), .queue_seconds = (int)MIN(MAX(want.queue, 0), 1 << 20),
-        .log_requests = want.log_requests, .version = HOULE_VERSION, .log = write_log,
-        .registry = {.memory_bytes = want.memory, .keep_alive_s = want.keep_alive, .cache_disk_bytes = want.cache_disk,
-                     .models_folder = want.models, .with_store = want.store},
+        .host = want.host,
+        .port = (int)MIN(want.port, 1 << 20),
+        .certificate = want.certificate,
+        .key = want.key,
+        .keys = want.keys,
+        .hosts = want.hosts.items,
+        .n_host = want.hosts.count,
+        .origins = want.origins.items,
+        .n_origin = want.origins.count,
+        .body_bytes = want.body,
+        .header_bytes = 32 << 10,
+        .connections = (int)MIN(MAX(want.connections, 1), 10000),
+        .connections_per_address = (int)MIN(MAX(want.per_address, 1), 10000),
+        .idle_seconds = (int)MIN(MAX(want.idle, 1), 86400),
+        .request_seconds = (int)MIN(MAX(want.deadline, 0), 1 << 30),
+        .queue_seconds = (int)MIN(MAX(want.queue, 0), 1 << 20),
+        .log_requests = want.log_requests,
+        .version = HOULE_VERSION,
+        .log = write_log,
+        .registry = {.memory_bytes = want.memory,
+                     .keep_alive_s = want.keep_alive,
+                     .cache_disk_bytes = want.cache_disk,
+                     .models_folder = want.models,
+                     .with_store = want.store},
     };
     json_t *config = NULL;
     char *cache = NULL;
@@ -108,7 +135,9 @@ static Status start(int n_argument, char **arguments, Server **server, Error *er
 /* Scripts that start a server learn its address (the port may be any) and that it listens. */
 static Status tell_ready(const Server *server, Error *err) {
     fprintf(stderr, "houle: serving at %s\n", server_url(server));
-    return want.ready_file != NULL ? file_write_atomic(want.ready_file, server_url(server), strlen(server_url(server)), err) : OK;
+    return want.ready_file != NULL
+               ? file_write_atomic(want.ready_file, server_url(server), strlen(server_url(server)), err)
+               : OK;
 }
 
 static int run(int n_argument, char **arguments, Error *err) {
@@ -139,22 +168,28 @@ static int run(int n_argument, char **arguments, Error *err) {
 }
 
 static const Option options[] = {
-    {"host", OPT_STRING, &want.host, "ADDRESS", "listen here (127.0.0.1); other than this machine's own needs --keys", NULL},
+    {"host", OPT_STRING, &want.host, "ADDRESS", "listen here (127.0.0.1); other than this machine's own needs --keys",
+     NULL},
     {"port", OPT_INT, &want.port, "N", "port (8080); 0 = any that is free", NULL},
     {"models", OPT_STRING, &want.models, "FOLDER", "serve every model in this folder", NULL},
     {"store", OPT_FLAG, &want.store, NULL, "serve the models of the store (--no-store: do not)", NULL},
     {"config", OPT_STRING, &want.config, "FILE", "settings of models (JSON)", NULL},
-    {"memory", OPT_BYTES, &want.memory, "BYTES", "what all loaded models may take together (9/10 of what is free)", NULL},
-    {"keep-alive", OPT_INT, &want.keep_alive, "SECONDS", "unload models unused for so long (-1 = when their memory is needed)", NULL},
-    {"cache-dir", OPT_STRING, &want.cache, "FOLDER", "where beginnings of conversations are kept (~/.cache/houle/prefixes)", NULL},
+    {"memory", OPT_BYTES, &want.memory, "BYTES", "what all loaded models may take together (9/10 of what is free)",
+     NULL},
+    {"keep-alive", OPT_INT, &want.keep_alive, "SECONDS",
+     "unload models unused for so long (-1 = when their memory is needed)", NULL},
+    {"cache-dir", OPT_STRING, &want.cache, "FOLDER",
+     "where beginnings of conversations are kept (~/.cache/houle/prefixes)", NULL},
     {"cache-disk", OPT_BYTES, &want.cache_disk, "BYTES", "how much of them (8G); 0 = none on disk", NULL},
     {"keys", OPT_STRING, &want.keys, "FILE", "ask for API keys; their hashes are in FILE", NULL},
-    {"make-key", OPT_STRING, &want.make_key, "NAME", "make a key, write its hash into the file of --keys, print it, and end", NULL},
+    {"make-key", OPT_STRING, &want.make_key, "NAME",
+     "make a key, write its hash into the file of --keys, print it, and end", NULL},
     {"admin", OPT_FLAG, &want.admin, NULL, "with --make-key: the key may pull, copy and delete models", NULL},
     {"tls-cert", OPT_STRING, &want.certificate, "FILE", "certificate chain (PEM): serve HTTPS", NULL},
     {"tls-key", OPT_STRING, &want.key, "FILE", "its key (PEM)", NULL},
     {"allow-host", OPT_LIST, &want.hosts, "NAME", "a name in the Host header that is right (may be repeated)", NULL},
-    {"allow-origin", OPT_LIST, &want.origins, "ORIGIN", "web pages that may use the server: https://chat.example (may be repeated)", NULL},
+    {"allow-origin", OPT_LIST, &want.origins, "ORIGIN",
+     "web pages that may use the server: https://chat.example (may be repeated)", NULL},
     {"max-body", OPT_BYTES, &want.body, "BYTES", "largest request (32M)", NULL},
     {"connections", OPT_INT, &want.connections, "N", "connections at once (256)", NULL},
     {"connections-per-address", OPT_INT, &want.per_address, "N", "of one address (128)", NULL},
@@ -164,7 +199,8 @@ static const Option options[] = {
     {"drain", OPT_INT, &want.drain, "SECONDS", "how long answers may go on when the server is stopped (30)", NULL},
     {"log", OPT_FLAG, &want.log_requests, NULL, "a line of JSON for each request (--no-log: none)", NULL},
     {"ready-file", OPT_STRING, &want.ready_file, "FILE", "write the server's address here once it listens", NULL},
-    {"threads", OPT_INT, &want.threads, "N", "threads for computing (default: the physical cores this process may use)", NULL},
+    {"threads", OPT_INT, &want.threads, "N", "threads for computing (default: the physical cores this process may use)",
+     NULL},
     {0},
 };
 
@@ -172,13 +208,15 @@ const Command command_serve = {
     .name = "serve",
     .arguments = "[MODEL...]",
     .summary = "answer OpenAI, Anthropic and Ollama clients",
-    .text = "Serves the models named, those of --models and --config, and those of the store. Each is loaded when it is\n"
-            "first asked for and stays until its memory is needed. Clients of the OpenAI, Anthropic and Ollama APIs work\n"
-            "unchanged: their base address is http://127.0.0.1:8080/v1, http://127.0.0.1:8080 and http://127.0.0.1:8080.\n"
-            "SIGTERM or Ctrl-C stops it once what is being answered is complete; a second one stops it at once.",
+    .text =
+        "Serves the models named, those of --models and --config, and those of the store. Each is loaded when it is\n"
+        "first asked for and stays until its memory is needed. Clients of the OpenAI, Anthropic and Ollama APIs work\n"
+        "unchanged: their base address is http://127.0.0.1:8080/v1, http://127.0.0.1:8080 and http://127.0.0.1:8080.\n"
+        "SIGTERM or Ctrl-C stops it once what is being answered is complete; a second one stops it at once.",
     .example = "  houle serve model.gguf\n"
                "      one model, for programs on this machine\n"
-               "  houle serve --models /srv/models --memory 48G --host 0.0.0.0 --keys keys.json --tls-cert c.pem --tls-key k.pem\n"
+               "  houle serve --models /srv/models --memory 48G --host 0.0.0.0 --keys keys.json --tls-cert c.pem "
+               "--tls-key k.pem\n"
                "      all models of a folder, for a network",
     .options = options,
     .min_arguments = 0,

@@ -1,7 +1,7 @@
 /* anthropic.c - POST /v1/messages and /v1/messages/count_tokens.
  *
- * A conversation of content blocks becomes the messages that templates read (texts, tool calls, tool results); an answer
- * becomes blocks again: thinking, text, tool_use, each opened and closed by events of its own. */
+ * A conversation of content blocks becomes the messages that templates read (texts, tool calls, tool results); an
+ * answer becomes blocks again: thinking, text, tool_use, each opened and closed by events of its own. */
 #include "serve/api.h"
 
 #include "base/digest.h"
@@ -18,9 +18,9 @@ typedef struct Answering {
     Served *served;
     char id[64];
     bool stream, begun, over;
-    Block block;   /* that is open */
-    int index;     /* of it */
-    Text text;     /* of the open block, when nothing is streamed */
+    Block block; /* that is open */
+    int index;   /* of it */
+    Text text;   /* of the open block, when nothing is streamed */
     char *tool_id, *tool_name;
     json_t *content;
 } Answering;
@@ -39,7 +39,7 @@ static void close_answering(void *user) {
     mem_free(a);
 }
 
-/* ---- messages ------------------------------------------------------------------------------------------------------- */
+/* ---- messages ---------------------------------------------------------------------------------------------------- */
 
 /* Coding assistants put a header that changes with each request in front of their instructions; it would make every
  * prompt a new one. */
@@ -67,10 +67,11 @@ static Status text_of(ApiCall *call, const json_t *content, const char *where, T
     }
     if (content != NULL && !json_is_null(content) && !json_is_array(content))
         return field_wrong(call, where, err, "a text or an array of blocks is expected");
-    json_array_foreach((json_t *)(uintptr_t)content, i, block) {
+    json_array_foreach ((json_t *)(uintptr_t)content, i, block) {
         const char *type = json_string_value(json_object_get(block, "type"));
         if (type == NULL || strcmp(type, "text") != 0)
-            return field_wrong(call, where, err, "blocks of type '%.40s' cannot be read by this model", type != NULL ? type : "");
+            return field_wrong(call, where, err, "blocks of type '%.40s' cannot be read by this model",
+                               type != NULL ? type : "");
         if (i > 0 && out->count > 0)
             text_append_char(out, '\n');
         TRY(append_text(call, block, out, err));
@@ -82,7 +83,8 @@ static json_t *text_json(const Text *text) {
     return json_stringn(text->bytes != NULL ? text->bytes : "", text->count);
 }
 
-static Status add_message(json_t *messages, const char *role, const Text *content, json_t *calls, const Text *reasoning, Error *err) {
+static Status add_message(json_t *messages, const char *role, const Text *content, json_t *calls, const Text *reasoning,
+                          Error *err) {
     json_t *message = json_pack("{s:s, s:o}", "role", role, "content",
                                 content->count == 0 && calls != NULL ? json_null() : text_json(content));
     if (calls != NULL)
@@ -109,16 +111,18 @@ static Status add_result(ApiCall *call, json_t *messages, const json_t *block, E
 }
 
 static Status add_use(ApiCall *call, json_t **calls, const json_t *block, Error *err) {
-    const char *name = json_string_value(json_object_get(block, "name")), *id = json_string_value(json_object_get(block, "id"));
+    const char *name = json_string_value(json_object_get(block, "name")),
+               *id = json_string_value(json_object_get(block, "id"));
     json_t *input = json_object_get(block, "input");
     if (name == NULL || id == NULL || !json_is_object(input))
-        return field_wrong(call, "messages", err, "a block of type \"tool_use\" needs \"id\", \"name\" and \"input\", an object");
+        return field_wrong(call, "messages", err,
+                           "a block of type \"tool_use\" needs \"id\", \"name\" and \"input\", an object");
     if (*calls == NULL)
         *calls = json_array();
     char *arguments = json_dumps(input, JSON_COMPACT);
     const bool good = arguments != NULL &&
-                      json_array_append_new(*calls, json_pack("{s:s, s:s, s:{s:s, s:s}}", "id", id, "type", "function", "function",
-                                                              "name", name, "arguments", arguments)) == 0;
+                      json_array_append_new(*calls, json_pack("{s:s, s:s, s:{s:s, s:s}}", "id", id, "type", "function",
+                                                              "function", "name", name, "arguments", arguments)) == 0;
     mem_free(arguments);
     FAIL_IF(!good, ERR_MEMORY, "no memory for the messages");
     return OK;
@@ -131,7 +135,7 @@ static Status add_blocks(ApiCall *call, json_t *messages, const char *role, cons
     size_t i;
     bool said = false;
     Status status = OK;
-    json_array_foreach((json_t *)(uintptr_t)blocks, i, block) {
+    json_array_foreach ((json_t *)(uintptr_t)blocks, i, block) {
         const char *type = json_string_value(json_object_get(block, "type"));
         if (status != OK)
             break;
@@ -177,10 +181,11 @@ static Status read_messages(ApiCall *call, Fields *f, json_t **out, Error *err) 
         status = add_message(list, "system", &text, NULL, NULL, err);
     text_free(&text);
     TRY(status);
-    json_array_foreach((json_t *)(uintptr_t)messages, i, message) {
+    json_array_foreach ((json_t *)(uintptr_t)messages, i, message) {
         const char *role = json_string_value(json_object_get(message, "role"));
         const json_t *content = json_object_get(message, "content");
-        if (role == NULL || (strcmp(role, "user") != 0 && strcmp(role, "assistant") != 0 && strcmp(role, "system") != 0))
+        if (role == NULL ||
+            (strcmp(role, "user") != 0 && strcmp(role, "assistant") != 0 && strcmp(role, "system") != 0))
             return field_wrong(call, "messages", err, "messages[%zu].role must be \"user\" or \"assistant\"", i);
         if (json_is_string(content)) {
             text_append(&text, json_string_value(content), json_string_length(content));
@@ -203,8 +208,9 @@ static Status read_tools(Ask *ask, Fields *f, Error *err) {
     if (tools == NULL)
         return OK;
     ask->tools = json_array();
-    json_array_foreach((json_t *)(uintptr_t)tools, i, tool) {
-        const char *type = json_string_value(json_object_get(tool, "type")), *name = json_string_value(json_object_get(tool, "name"));
+    json_array_foreach ((json_t *)(uintptr_t)tools, i, tool) {
+        const char *type = json_string_value(json_object_get(tool, "type")),
+                   *name = json_string_value(json_object_get(tool, "name"));
         json_t *schema = json_object_get(tool, "input_schema"), *description = json_object_get(tool, "description");
         if (type != NULL && strcmp(type, "custom") != 0) {
             api_warn(ask->call, "tools[%zu]: tools of type '%.64s' are not known here and were left out", i, type);
@@ -235,7 +241,12 @@ static Status read_choice(Ask *ask, Fields *f, Error *err) {
         ask->tools = NULL;
         return OK;
     }
-    return field_wrong(ask->call, "tool_choice", err, "only \"auto\" and \"none\" are supported");
+    if (type != NULL && strcmp(type, "any") == 0)
+        return ask_force_call(ask, "tool_choice", NULL, err);
+    const char *name = json_string_value(json_object_get(choice, "name"));
+    if (name == NULL)
+        return field_wrong(ask->call, "tool_choice", err, "\"auto\", \"any\", \"none\" or a tool's name is expected");
+    return ask_force_call(ask, "tool_choice", name, err);
 }
 
 static Status read_thinking(Ask *ask, Fields *f, Error *err) {
@@ -243,8 +254,7 @@ static Status read_thinking(Ask *ask, Fields *f, Error *err) {
     TRY(field_object(f, "thinking", &thinking, err));
     TRY(field_object(f, "output_config", &output, err));
     const char *effort = json_string_value(json_object_get(output, "effort"));
-    if (json_object_get(output, "format") != NULL)
-        return field_wrong(ask->call, "output_config", err, "\"format\" is not supported");
+    TRY(ask_format(ask, "output_config", json_object_get(output, "format"), err));
     if (thinking == NULL && effort == NULL)
         return OK;
     const char *type = json_string_value(json_object_get(thinking, "type"));
@@ -256,8 +266,9 @@ static Status read_thinking(Ask *ask, Fields *f, Error *err) {
     return OK;
 }
 
-static const char *const no_matter[] = {"metadata", "service_tier", "container", "inference_geo", "cache_control", "betas",
-                                        "context_management", "mcp_servers", NULL};
+static const char *const no_matter[] = {"metadata",           "service_tier",  "container",
+                                        "inference_geo",      "cache_control", "betas",
+                                        "context_management", "mcp_servers",   NULL};
 
 static Status read_fields(Ask *ask, Fields *f, bool counting, bool *stream, json_t **messages, Error *err) {
     const json_t *stops = NULL;
@@ -271,7 +282,8 @@ static Status read_fields(Ask *ask, Fields *f, bool counting, bool *stream, json
     for (size_t i = 0; i < json_array_size(stops); i++) {
         const char *text = json_string_value(json_array_get(stops, i));
         if (text == NULL || strlen(text) > ANSWER_STOP_BYTES)
-            return field_wrong(ask->call, "stop_sequences", err, "texts of at most %d bytes are expected", ANSWER_STOP_BYTES);
+            return field_wrong(ask->call, "stop_sequences", err, "texts of at most %d bytes are expected",
+                               ANSWER_STOP_BYTES);
         ask->stops[i] = text;
     }
     ask->spec.stops = ask->stops;
@@ -285,10 +297,13 @@ static Status read_fields(Ask *ask, Fields *f, bool counting, bool *stream, json
     return fields_end(f, err);
 }
 
-/* ---- the answer --------------------------------------------------------------------------------------------------------- */
+/* ---- the answer -------------------------------------------------------------------------------------------------- */
 
 static const char *stop_reason(const Ending *e) {
-    return e->end == REQUEST_LENGTH ? "max_tokens" : e->calls ? "tool_use" : e->stop != NULL ? "stop_sequence" : "end_turn";
+    return e->end == REQUEST_LENGTH ? "max_tokens"
+           : e->calls               ? "tool_use"
+           : e->stop != NULL        ? "stop_sequence"
+                                    : "end_turn";
 }
 
 static json_t *usage(const Generation *g, bool whole) {
@@ -299,9 +314,9 @@ static json_t *usage(const Generation *g, bool whole) {
 
 static void begin_stream(Answering *a, Text *out) {
     sse_append(out, "message_start",
-               json_pack("{s:s, s:{s:s, s:s, s:s, s:s, s:[], s:n, s:n, s:o}}", "type", "message_start", "message", "id", a->id, "type",
-                         "message", "role", "assistant", "model", a->call->model, "content", "stop_reason", "stop_sequence", "usage",
-                         usage(a->generation, false)));
+               json_pack("{s:s, s:{s:s, s:s, s:s, s:s, s:[], s:n, s:n, s:o}}", "type", "message_start", "message", "id",
+                         a->id, "type", "message", "role", "assistant", "model", a->call->model, "content",
+                         "stop_reason", "stop_sequence", "usage", usage(a->generation, false)));
     a->begun = true;
 }
 
@@ -318,22 +333,23 @@ static void close_block(Answering *a, Text *out) {
         return;
     if (a->stream) {
         if (a->block == BLOCK_THINKING)
-            sse_append(out, "content_block_delta", json_pack("{s:s, s:i, s:{s:s, s:o}}", "type", "content_block_delta", "index", a->index,
-                                                             "delta", "type", "signature_delta", "signature", signature(&a->text)));
+            sse_append(out, "content_block_delta",
+                       json_pack("{s:s, s:i, s:{s:s, s:o}}", "type", "content_block_delta", "index", a->index, "delta",
+                                 "type", "signature_delta", "signature", signature(&a->text)));
         sse_append(out, "content_block_stop", json_pack("{s:s, s:i}", "type", "content_block_stop", "index", a->index));
     } else if (a->block == BLOCK_TEXT) {
         json_array_append_new(a->content, json_pack("{s:s, s:o}", "type", "text", "text", text_json(&a->text)));
     } else if (a->block == BLOCK_THINKING) {
-        json_array_append_new(a->content, json_pack("{s:s, s:o, s:o}", "type", "thinking", "thinking", text_json(&a->text), "signature",
-                                                    signature(&a->text)));
+        json_array_append_new(a->content, json_pack("{s:s, s:o, s:o}", "type", "thinking", "thinking",
+                                                    text_json(&a->text), "signature", signature(&a->text)));
     } else {
         json_t *input = json_loadb(a->text.bytes != NULL ? a->text.bytes : "", a->text.count, 0, NULL);
         if (!json_is_object(input)) { /* the model's arguments are no JSON: the client gets to see them */
             json_decref(input);
             input = json_pack("{s:o}", "_raw_arguments", text_json(&a->text));
         }
-        json_array_append_new(a->content, json_pack("{s:s, s:s, s:s, s:o}", "type", "tool_use", "id", a->tool_id, "name", a->tool_name,
-                                                    "input", input));
+        json_array_append_new(a->content, json_pack("{s:s, s:s, s:s, s:o}", "type", "tool_use", "id", a->tool_id,
+                                                    "name", a->tool_name, "input", input));
     }
     a->block = BLOCK_NONE;
     a->index++;
@@ -365,8 +381,9 @@ static void add_text(Answering *a, const char *type, const char *key, const Piec
     if (!a->stream || a->block == BLOCK_THINKING)
         text_append(&a->text, p->text, p->bytes);
     if (a->stream)
-        sse_append(out, "content_block_delta", json_pack("{s:s, s:i, s:{s:s, s:s%}}", "type", "content_block_delta", "index", a->index,
-                                                         "delta", "type", type, key, p->text, p->bytes));
+        sse_append(out, "content_block_delta",
+                   json_pack("{s:s, s:i, s:{s:s, s:s%}}", "type", "content_block_delta", "index", a->index, "delta",
+                             "type", type, key, p->text, p->bytes));
 }
 
 static void take_piece(Answering *a, const Piece *p, Text *out) {
@@ -402,8 +419,8 @@ static void end_stream(Answering *a, Text *out) {
         sse_append(out, "error", api_error_value(a->call, status, &err));
         return;
     }
-    json_t *value = json_pack("{s:s, s:{s:s, s:s?}, s:o}", "type", "message_delta", "delta", "stop_reason", stop_reason(&e), "stop_sequence",
-                              e.stop, "usage", usage(a->generation, true));
+    json_t *value = json_pack("{s:s, s:{s:s, s:s?}, s:o}", "type", "message_delta", "delta", "stop_reason",
+                              stop_reason(&e), "stop_sequence", e.stop, "usage", usage(a->generation, true));
     if (a->call->warnings != NULL)
         json_object_set(value, "warnings", a->call->warnings);
     sse_append(out, "message_delta", value);
@@ -450,13 +467,13 @@ static Status reply_whole(Answering *a, Error *err) {
     const Ending e = generation_ending(a->generation, 0);
     TRY(ending_status(&e, err));
     return api_reply_json(a->call, 200,
-                          json_pack("{s:s, s:s, s:s, s:s, s:O, s:s, s:s?, s:o}", "id", a->id, "type", "message", "role", "assistant", "model",
-                                    a->call->model, "content", a->content, "stop_reason", stop_reason(&e), "stop_sequence", e.stop,
-                                    "usage", usage(a->generation, true)),
+                          json_pack("{s:s, s:s, s:s, s:s, s:O, s:s, s:s?, s:o}", "id", a->id, "type", "message", "role",
+                                    "assistant", "model", a->call->model, "content", a->content, "stop_reason",
+                                    stop_reason(&e), "stop_sequence", e.stop, "usage", usage(a->generation, true)),
                           err);
 }
 
-/* ---- the handlers ------------------------------------------------------------------------------------------------------- */
+/* ---- the handlers ------------------------------------------------------------------------------------------------ */
 
 /* A last message of the assistant's is the beginning of the answer. */
 static bool continues(const json_t *messages) {
@@ -498,7 +515,8 @@ Status anthropic_messages(ApiCall *call, Error *err) {
     api_make_id(call, "msg_", a->id);
     api_hold(call);
     if (stream) {
-        http_stream(call->http, 200, "text/event-stream; charset=utf-8", (HttpSource){.next = next, .close = close_answering, .user = a});
+        http_stream(call->http, 200, "text/event-stream; charset=utf-8",
+                    (HttpSource){.next = next, .close = close_answering, .user = a});
         return OK;
     }
     status = reply_whole(a, err);

@@ -49,12 +49,21 @@ int api_error_status(const ApiCall *call, Status status) {
 
 static const char *error_type(const ApiCall *call, int status) {
     if (call->form == API_ANTHROPIC)
-        return status == 400 ? "invalid_request_error" : status == 401 ? "authentication_error" : status == 403 ? "permission_error"
-             : status == 404 ? "not_found_error" : status == 413 ? "request_too_large" : status == 429 ? "rate_limit_error"
-             : status == 503 ? "overloaded_error" : "api_error";
-    return status == 401 ? "authentication_error" : status == 403 ? "permission_error" : status == 404 ? "not_found_error"
-         : status == 429 ? "rate_limit_error" : status < 500 ? "invalid_request_error" : status == 503 ? "overloaded_error"
-         : "server_error";
+        return status == 400   ? "invalid_request_error"
+               : status == 401 ? "authentication_error"
+               : status == 403 ? "permission_error"
+               : status == 404 ? "not_found_error"
+               : status == 413 ? "request_too_large"
+               : status == 429 ? "rate_limit_error"
+               : status == 503 ? "overloaded_error"
+                               : "api_error";
+    return status == 401   ? "authentication_error"
+           : status == 403 ? "permission_error"
+           : status == 404 ? "not_found_error"
+           : status == 429 ? "rate_limit_error"
+           : status < 500  ? "invalid_request_error"
+           : status == 503 ? "overloaded_error"
+                           : "server_error";
 }
 
 json_t *api_error_value(const ApiCall *call, Status status, const Error *err) {
@@ -68,9 +77,10 @@ json_t *api_error_value(const ApiCall *call, Status status, const Error *err) {
     if (call->form == API_OLLAMA)
         return json_pack("{s:s, s:s, s:s*}", "error", text, "code", code, "param", call->param);
     if (call->form == API_ANTHROPIC)
-        return json_pack("{s:s, s:{s:s, s:s, s:s, s:s*}, s:n}", "type", "error", "error", "type", type, "message", text, "code", code,
-                         "param", call->param, "request_id");
-    return json_pack("{s:{s:s, s:s, s:s?, s:s}}", "error", "message", text, "type", type, "param", call->param, "code", code);
+        return json_pack("{s:s, s:{s:s, s:s, s:s, s:s*}, s:n}", "type", "error", "error", "type", type, "message", text,
+                         "code", code, "param", call->param, "request_id");
+    return json_pack("{s:{s:s, s:s, s:s?, s:s}}", "error", "message", text, "type", type, "param", call->param, "code",
+                     code);
 }
 
 void api_reply_error(ApiCall *call, Status status, const Error *err) {
@@ -140,7 +150,7 @@ void iso_time(int64_t seconds, char text[32]) {
         memcpy(text, "1970-01-01T00:00:00Z", 21);
 }
 
-/* ---- fields --------------------------------------------------------------------------------------------------------- */
+/* ---- fields ------------------------------------------------------------------------------------------------------ */
 
 Fields fields_of(ApiCall *call, const json_t *object) {
     return (Fields){.call = call, .object = object};
@@ -244,7 +254,7 @@ void fields_ignore(Fields *f, const char *const *names) {
 Status fields_end(Fields *f, Error *err) {
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)f->object, key, value) {
+    json_object_foreach ((json_t *)(uintptr_t)f->object, key, value) {
         bool read = json_is_null(value);
         for (int i = 0; i < f->n_read && !read; i++)
             read = strcmp(f->read[i], key) == 0;

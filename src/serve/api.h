@@ -29,7 +29,7 @@ struct Server {
     char **origins;
     int n_host, n_origin;
     bool loopback;
-    atomic_bool stopping; /* nothing new is begun */
+    atomic_bool stopping;   /* nothing new is begun */
     atomic_bool cancelling; /* what runs is to end */
     atomic_uint_fast64_t next_id;
     uint64_t began_us;
@@ -41,22 +41,22 @@ typedef Status (*ApiHandler)(ApiCall *call, Error *err);
 
 struct ApiCall {
     Server *server;
-    HttpCall *http;       /* NULL once it is over */
-    int references;       /* the HTTP call's and the stream's: one thread */
-    const char *route;    /* as in the table of routes */
-    const char *rest;     /* of the path, behind a route's last '/' */
+    HttpCall *http;    /* NULL once it is over */
+    int references;    /* the HTTP call's and the stream's: one thread */
+    const char *route; /* as in the table of routes */
+    const char *rest;  /* of the path, behind a route's last '/' */
     ApiForm form;
     ApiHandler handler;
     Caller caller;
     uint64_t id;
-    json_t *body;         /* what was sent, an object; NULL without a body */
+    json_t *body; /* what was sent, an object; NULL without a body */
     uint64_t began_us;
     /* for the answer to an error */
     const char *param, *code;
-    char param_text[64];  /* of a field's name: its own text goes with the request's tree */
-    int http_status;      /* 0: told by the Status */
+    char param_text[64]; /* of a field's name: its own text goes with the request's tree */
+    int http_status;     /* 0: told by the Status */
     int retry_s;
-    json_t *warnings;     /* texts, or NULL */
+    json_t *warnings; /* texts, or NULL */
     /* for the log */
     char model[128];
     int status;
@@ -69,7 +69,7 @@ struct ApiCall {
 void api_hold(ApiCall *call);
 void api_release(ApiCall *call);
 
-/* ---- replies -------------------------------------------------------------------------------------------------------- */
+/* ---- replies ----------------------------------------------------------------------------------------------------- */
 
 /* Replies with a tree (taken); NULL is a lack of memory. */
 Status api_reply_json(ApiCall *call, int status, json_t *value, Error *err);
@@ -88,7 +88,7 @@ int64_t unix_seconds(void);
 /* "2026-11-22T08:00:00Z" */
 void iso_time(int64_t seconds, char text[32]);
 
-/* ---- fields --------------------------------------------------------------------------------------------------------- */
+/* ---- fields ------------------------------------------------------------------------------------------------------ */
 
 enum { FIELDS_MAX = 128 };
 
@@ -102,7 +102,8 @@ typedef struct Fields {
 Fields fields_of(ApiCall *call, const json_t *object);
 /* The value, or NULL when it is not there or null. From then on it counts as read. */
 const json_t *field(Fields *fields, const char *name);
-/* These leave *value as it is when the field is not there. ERR_ARGUMENT, naming the field, when it is something else. */
+/* These leave *value as it is when the field is not there. ERR_ARGUMENT, naming the field, when it is something else.
+ */
 Status field_bool(Fields *fields, const char *name, bool *value, Error *err);
 Status field_int(Fields *fields, const char *name, int64_t least, int64_t most, int64_t *value, Error *err);
 Status field_real(Fields *fields, const char *name, double least, double most, float *value, Error *err);
@@ -116,7 +117,7 @@ Status fields_end(Fields *fields, Error *err);
 /* ERR_ARGUMENT about a field. */
 Status field_wrong(ApiCall *call, const char *name, Error *err, const char *format, ...) PRINTF_LIKE(4, 5);
 
-/* ---- asking a model ----------------------------------------------------------------------------------------------------- */
+/* ---- asking a model ---------------------------------------------------------------------------------------------- */
 
 enum { ASK_STOPS = ANSWER_STOPS };
 
@@ -128,11 +129,13 @@ typedef struct Ask {
     const Tokenizer *tokenizer;
     uint64_t load_us;
     TokenIds prompt;
-    Text text;               /* of the prompt, when it was rendered or given as text */
-    json_t *merged;          /* the request's fields over the model's defaults */
+    Text text;      /* of the prompt, when it was rendered or given as text */
+    json_t *merged; /* the request's fields over the model's defaults */
     json_t *tools, *variables;
     LogitBias *bias;
     int32_t *breakers;
+    Grammar *grammar; /* what the answer must look like; NULL = anything */
+    bool forced_call;
     const char *stops[ASK_STOPS];
     GenerationSpec spec;
 } Ask;
@@ -151,6 +154,15 @@ Status ask_chat(Ask *ask, const json_t *messages, bool add_generation_prompt, bo
 Status ask_render(Ask *ask, const json_t *messages, bool add_generation_prompt, bool continue_final, Error *err);
 /* Tokenises a text as it stands. */
 Status ask_text(Ask *ask, const char *text, size_t bytes, bool parse_special, Error *err);
+/* Constraints on the answer, from OpenAI's object of a format (NULL = none); a JSON schema (NULL: any object); the
+ * fields that other servers have for it; or a call that must be made, of the tool of this name (NULL: of any). What
+ * cannot be kept is ERR_ARGUMENT with its place in the schema. */
+Status ask_format(Ask *ask, const char *param, const json_t *format, Error *err);
+Status ask_json(Ask *ask, const char *param, const json_t *schema, Error *err);
+Status ask_constraints(Ask *ask, Fields *fields, Error *err);
+Status ask_force_call(Ask *ask, const char *param, const char *name, Error *err);
+/* For ask_start. */
+Status ask_prepare_constraint(Ask *ask, Error *err);
 /* Begins. 400 context_length_exceeded when prompt (and max_tokens, if given) do not fit. */
 Status ask_start(Ask *ask, Generation **generation, Error *err);
 
@@ -169,7 +181,7 @@ json_t *timings_value(const Generation *generation);
 /* {token, logprob, bytes, top_logprobs} of a token. */
 json_t *logprob_value(const Tokenizer *tokenizer, const RequestToken *token);
 
-/* ---- the APIs: for the table of routes ---------------------------------------------------------------------------------- */
+/* ---- the APIs: for the table of routes --------------------------------------------------------------------------- */
 
 Status openai_chat(ApiCall *call, Error *err);
 Status openai_completions(ApiCall *call, Error *err);

@@ -40,8 +40,14 @@ Status ask_model(ApiCall *call, const char *name, Ask *ask, Error *err) {
     call->param = NULL;
     call->counts.seconds[TIMING_LOAD] = (double)ask->load_us * 1e-6;
     ask->model = served_model(ask->served);
-    ask->spec = (GenerationSpec){.model = ask->model, .scheduler = served_scheduler(ask->served), .choices = 1, .max_tokens = -1,
-                                 .logprobs = -1, .client = call->caller.id, .released = released, .user = ask->served};
+    ask->spec = (GenerationSpec){.model = ask->model,
+                                 .scheduler = served_scheduler(ask->served),
+                                 .choices = 1,
+                                 .max_tokens = -1,
+                                 .logprobs = -1,
+                                 .client = call->caller.id,
+                                 .released = released,
+                                 .user = ask->served};
     return model_tokenizer(ask->model, &ask->tokenizer, err);
 }
 
@@ -54,20 +60,22 @@ void ask_free(Ask *ask) {
     json_decref(ask->variables);
     mem_free(ask->bias);
     mem_free(ask->breakers);
+    grammar_free(ask->grammar);
     *ask = (Ask){0};
 }
 
 Status ask_fields(Ask *ask, const json_t *object, Fields *fields, Error *err) {
     const json_t *defaults = served_settings(ask->served)->defaults;
     ask->merged = json_object();
-    FAIL_IF(ask->merged == NULL || (defaults != NULL && json_object_update(ask->merged, (json_t *)(uintptr_t)defaults) != 0) ||
+    FAIL_IF(ask->merged == NULL ||
+                (defaults != NULL && json_object_update(ask->merged, (json_t *)(uintptr_t)defaults) != 0) ||
                 (object != NULL && json_object_update(ask->merged, (json_t *)(uintptr_t)object) != 0),
             ERR_MEMORY, "no memory for the request");
     *fields = fields_of(ask->call, ask->merged);
     return OK;
 }
 
-/* ---- sampling ------------------------------------------------------------------------------------------------------- */
+/* ---- sampling ---------------------------------------------------------------------------------------------------- */
 
 static Status add_bias(Ask *ask, int32_t token, double bias, Error *err) {
     SampleSpec *s = &ask->spec.sample;
@@ -92,7 +100,7 @@ static Status read_bias(Ask *ask, Fields *f, Error *err) {
     if (json_is_object(given)) {
         const char *key;
         json_t *value;
-        json_object_foreach((json_t *)(uintptr_t)given, key, value) {
+        json_object_foreach ((json_t *)(uintptr_t)given, key, value) {
             int64_t token;
             if (!parse_int64(key, &token) || token < 0 || token > INT32_MAX || !json_is_number(value))
                 return field_wrong(ask->call, "logit_bias", err, "an object of token ids with numbers is expected");
@@ -104,12 +112,14 @@ static Status read_bias(Ask *ask, Fields *f, Error *err) {
     json_t *pair;
     if (!json_is_array(given))
         return field_wrong(ask->call, "logit_bias", err, "an object of token ids with numbers is expected");
-    json_array_foreach((json_t *)(uintptr_t)given, i, pair) {
+    json_array_foreach ((json_t *)(uintptr_t)given, i, pair) {
         const json_t *token = json_array_get(pair, 0), *bias = json_array_get(pair, 1);
         if (!json_is_integer(token) || json_integer_value(token) < 0 || json_integer_value(token) > INT32_MAX ||
             !(json_is_number(bias) || json_is_false(bias)))
-            return field_wrong(ask->call, "logit_bias", err, "pairs of a token id and a number (or false) are expected");
-        TRY(add_bias(ask, (int32_t)json_integer_value(token), json_is_false(bias) ? -100 : json_number_value(bias), err));
+            return field_wrong(ask->call, "logit_bias", err,
+                               "pairs of a token id and a number (or false) are expected");
+        TRY(add_bias(ask, (int32_t)json_integer_value(token), json_is_false(bias) ? -100 : json_number_value(bias),
+                     err));
     }
     return OK;
 }
@@ -123,7 +133,8 @@ static Status read_stops(Ask *ask, Fields *f, Error *err) {
         const json_t *text = json_is_array(stop) ? json_array_get(stop, i) : stop;
         if (!json_is_string(text) || strlen(json_string_value(text)) != json_string_length(text) ||
             json_string_length(text) > ANSWER_STOP_BYTES)
-            return field_wrong(ask->call, "stop", err, "a text, or an array of texts, of at most %d bytes is expected", ANSWER_STOP_BYTES);
+            return field_wrong(ask->call, "stop", err, "a text, or an array of texts, of at most %d bytes is expected",
+                               ANSWER_STOP_BYTES);
         ask->stops[i] = json_string_value(text);
     }
     ask->spec.stops = ask->stops;
@@ -155,7 +166,8 @@ static Status read_breakers(Ask *ask, Fields *f, Error *err) {
         }
         if (!breaks)
             continue;
-        FAIL_IF(!mem_grow((void **)&ask->breakers, &capacity, (size_t)s->n_dry_breaker + 1, sizeof *ask->breakers, MEM_NETWORK),
+        FAIL_IF(!mem_grow((void **)&ask->breakers, &capacity, (size_t)s->n_dry_breaker + 1, sizeof *ask->breakers,
+                          MEM_NETWORK),
                 ERR_MEMORY, "no memory for the request");
         ask->breakers[s->n_dry_breaker++] = id;
     }
@@ -182,7 +194,8 @@ static void lay_model_defaults(Ask *ask) {
 Status ask_sampling(Ask *ask, Fields *f, Error *err) {
     SampleSpec *s = &ask->spec.sample;
     lay_model_defaults(ask);
-    int64_t top_k = s->top_k, penalty_last = s->penalty_last, dry_allowed = s->dry_allowed, dry_last = s->dry_last, mirostat = 0;
+    int64_t top_k = s->top_k, penalty_last = s->penalty_last, dry_allowed = s->dry_allowed, dry_last = s->dry_last,
+            mirostat = 0;
     int64_t seed = (int64_t)(clock_ns() & INT64_MAX), max_tokens = -1;
     TRY(field_real(f, "temperature", 0, 100, &s->temperature, err));
     TRY(field_real(f, "top_p", 0, 1, &s->top_p, err));
@@ -202,7 +215,8 @@ Status ask_sampling(Ask *ask, Fields *f, Error *err) {
     TRY(field_real(f, "xtc_threshold", 0, 1, &s->xtc_threshold, err));
     TRY(field_int(f, "mirostat", 0, 2, &mirostat, err));
     if (mirostat != 0)
-        return field_wrong(ask->call, "mirostat", err, "this server has no such sampler; min_p serves the same purpose");
+        return field_wrong(ask->call, "mirostat", err,
+                           "this server has no such sampler; min_p serves the same purpose");
     TRY(field_int(f, "seed", INT64_MIN, INT64_MAX, &seed, err));
     TRY(field_int(f, "max_tokens", -1, 1 << 30, &max_tokens, err));
     TRY(field_bool(f, "ignore_eos", &ask->spec.ignore_end, err));
@@ -217,7 +231,7 @@ Status ask_sampling(Ask *ask, Fields *f, Error *err) {
     return read_stops(ask, f, err);
 }
 
-/* ---- the prompt ------------------------------------------------------------------------------------------------------- */
+/* ---- the prompt -------------------------------------------------------------------------------------------------- */
 
 /* The assistant's last message is to be gone on with: rendered with all that the template closes it with, then cut
  * behind its text. */
@@ -227,7 +241,8 @@ static Status cut_behind_last(Ask *ask, const json_t *messages, Error *err) {
     const char *text = json_string_value(content);
     size_t bytes = json_string_length(content);
     if (text == NULL)
-        return field_wrong(ask->call, "messages", err, "the last message, which is to be continued, must have a text as its content");
+        return field_wrong(ask->call, "messages", err,
+                           "the last message, which is to be continued, must have a text as its content");
     while (bytes > 0 && strchr(" \n\r\t", text[bytes - 1]) != NULL) /* templates trim */
         bytes--;
     for (size_t at = ask->text.count; at >= bytes && bytes > 0; at--)
@@ -250,7 +265,9 @@ Status ask_render(Ask *ask, const json_t *messages, bool add_generation_prompt, 
         ask->call->http_status = found == ERR_NOT_FOUND ? 400 : 500;
         return found;
     }
-    const ChatRequest request = {.messages = messages, .tools = ask->tools, .variables = ask->variables,
+    const ChatRequest request = {.messages = messages,
+                                 .tools = ask->tools,
+                                 .variables = ask->variables,
                                  .add_generation_prompt = add_generation_prompt && !continue_final};
     const Status status = chat_template_render(chat, &request, &ask->text, err);
     if (status != OK) {
@@ -263,16 +280,16 @@ Status ask_render(Ask *ask, const json_t *messages, bool add_generation_prompt, 
         TRY(cut_behind_last(ask, messages, err));
     const char *format = served_settings(ask->served)->reply_format;
     ask->spec.reply_format = format != NULL ? format : model_reply_format(ask->model, &request);
-    ask->spec.inside_reasoning =
-        ask->spec.reply_format != NULL && reply_inside_reasoning(ask->spec.reply_format, ask->text.bytes, ask->text.count);
+    ask->spec.inside_reasoning = ask->spec.reply_format != NULL &&
+                                 reply_inside_reasoning(ask->spec.reply_format, ask->text.bytes, ask->text.count);
     ask->spec.tools = ask->tools;
     return OK;
 }
 
 Status ask_chat(Ask *ask, const json_t *messages, bool add_generation_prompt, bool continue_final, Error *err) {
     TRY(ask_render(ask, messages, add_generation_prompt, continue_final, err));
-    return tokenizer_encode(ask->tokenizer, ask->text.bytes != NULL ? ask->text.bytes : "", ask->text.count, ENCODE_PARSE_SPECIAL,
-                            &ask->prompt, err);
+    return tokenizer_encode(ask->tokenizer, ask->text.bytes != NULL ? ask->text.bytes : "", ask->text.count,
+                            ENCODE_PARSE_SPECIAL, &ask->prompt, err);
 }
 
 Status ask_text(Ask *ask, const char *text, size_t bytes, bool parse_special, Error *err) {
@@ -282,23 +299,28 @@ Status ask_text(Ask *ask, const char *text, size_t bytes, bool parse_special, Er
     return tokenizer_encode(ask->tokenizer, text, bytes, flags, &ask->prompt, err);
 }
 
-/* ---- beginning ------------------------------------------------------------------------------------------------------------ */
+/* ---- beginning --------------------------------------------------------------------------------------------------- */
 
 static Status check_length(Ask *ask, Error *err) {
     const int context = served_context(ask->served);
     const size_t n = ask->prompt.count;
     if (n == 0)
-        return field_wrong(ask->call, ask->call->form == API_OPENAI ? "messages" : "prompt", err, "the prompt is empty");
+        return field_wrong(ask->call, ask->call->form == API_OPENAI ? "messages" : "prompt", err,
+                           "the prompt is empty");
     if (n < (size_t)context && (ask->spec.max_tokens < 0 || n + (size_t)ask->spec.max_tokens <= (size_t)context))
         return OK;
     ask->call->code = "context_length_exceeded";
     ask->call->param = "messages";
     if (n >= (size_t)context)
-        return error_set(err, ERR_LIMIT, "This model's maximum context length is %d tokens. However, your messages resulted in %zu tokens. "
-                         "Please reduce the length of the messages.", context, n);
-    return error_set(err, ERR_LIMIT, "This model's maximum context length is %d tokens. However, you requested %zu tokens (%zu in the "
-                     "messages, %d in the completion). Please reduce the length of the messages or completion.", context,
-                     n + (size_t)ask->spec.max_tokens, n, ask->spec.max_tokens);
+        return error_set(
+            err, ERR_LIMIT,
+            "This model's maximum context length is %d tokens. However, your messages resulted in %zu tokens. "
+            "Please reduce the length of the messages.",
+            context, n);
+    return error_set(err, ERR_LIMIT,
+                     "This model's maximum context length is %d tokens. However, you requested %zu tokens (%zu in the "
+                     "messages, %d in the completion). Please reduce the length of the messages or completion.",
+                     context, n + (size_t)ask->spec.max_tokens, n, ask->spec.max_tokens);
 }
 
 Status ask_start(Ask *ask, Generation **generation, Error *err) {
@@ -309,20 +331,23 @@ Status ask_start(Ask *ask, Generation **generation, Error *err) {
     if (wish != NULL && parse_double(wish, &own) && own > 0)
         seconds = seconds > 0 ? MIN(seconds, own) : own;
     TRY(check_length(ask, err));
+    TRY(ask_prepare_constraint(ask, err));
     ask->spec.tokens = ask->prompt.ids;
     ask->spec.n = (int)ask->prompt.count;
     if (seconds > 0 && seconds < 1e9)
         ask->spec.deadline_us = call->began_us + (uint64_t)(seconds * 1e6);
     registry_hold(ask->served); /* given back when the scheduler has let go */
     const Status status = generation_open(&ask->spec, generation, err);
-    if (status != OK)
+    if (status == OK)
+        ask->grammar = NULL; /* the generation's now */
+    else
         registry_release(ask->served);
     if (status == ERR_BUSY)
         call->code = "queue_full";
     return status;
 }
 
-/* ---- while it runs, and behind it ------------------------------------------------------------------------------------ */
+/* ---- while it runs, and behind it -------------------------------------------------------------------------------- */
 
 GenerationNews api_next(ApiCall *call, Generation *generation, int quiet_ms, Piece *piece) {
     const int slice = 500; /* so that a server that stops is noticed */
@@ -376,8 +401,9 @@ void api_count(ApiCall *call, const Generation *g, bool whole) {
     c->finish = word != NULL ? word : "error";
     c->seconds[TIMING_QUEUE] = whole ? (double)e.stats.queue_us * 1e-6 : -1;
     c->seconds[TIMING_FIRST_TOKEN] = whole && e.first_us > 0 ? (double)(e.first_us - call->began_us) * 1e-6 : -1;
-    c->seconds[TIMING_BETWEEN] =
-        whole && e.stats.generated_tokens > 1 ? (double)(e.last_us - e.first_us) * 1e-6 / (e.stats.generated_tokens - 1) : -1;
+    c->seconds[TIMING_BETWEEN] = whole && e.stats.generated_tokens > 1
+                                     ? (double)(e.last_us - e.first_us) * 1e-6 / (e.stats.generated_tokens - 1)
+                                     : -1;
     c->seconds[TIMING_WHOLE] = (double)(clock_us() - call->began_us) * 1e-6;
     metrics_add_answer(call->server->metrics, call->model, c);
     keys_charge(call->server->keys, &call->caller, u.prompt - u.cached + u.generated);
@@ -385,10 +411,10 @@ void api_count(ApiCall *call, const Generation *g, bool whole) {
 
 json_t *usage_value(const Generation *g) {
     const Usage u = generation_usage(g);
-    return json_pack("{s:i, s:i, s:i, s:{s:i}, s:{s:i, s:i, s:i}}", "prompt_tokens", u.prompt, "completion_tokens", u.generated,
-                     "total_tokens", u.prompt + u.generated, "prompt_tokens_details", "cached_tokens", u.cached,
-                     "completion_tokens_details", "reasoning_tokens", u.reasoning, "accepted_prediction_tokens", u.accepted,
-                     "rejected_prediction_tokens", u.drafted - u.accepted);
+    return json_pack("{s:i, s:i, s:i, s:{s:i}, s:{s:i, s:i, s:i}}", "prompt_tokens", u.prompt, "completion_tokens",
+                     u.generated, "total_tokens", u.prompt + u.generated, "prompt_tokens_details", "cached_tokens",
+                     u.cached, "completion_tokens_details", "reasoning_tokens", u.reasoning,
+                     "accepted_prediction_tokens", u.accepted, "rejected_prediction_tokens", u.drafted - u.accepted);
 }
 
 static double rate(int tokens, uint64_t us) {
@@ -399,11 +425,11 @@ json_t *timings_value(const Generation *g) {
     const Ending e = generation_ending(g, 0);
     const RequestStats *s = &e.stats;
     const int read = s->prompt_tokens - s->cached_tokens;
-    return json_pack("{s:i, s:i, s:f, s:f, s:i, s:f, s:f, s:f, s:i}", "cache_n", s->cached_tokens, "prompt_n", read, "prompt_ms",
-                     (double)s->prompt_us * 1e-3, "prompt_per_second", rate(read, s->prompt_us), "predicted_n", s->generated_tokens,
-                     "predicted_ms", (double)s->generate_us * 1e-3, "predicted_per_second",
-                     rate(s->generated_tokens, s->generate_us), "queue_ms", (double)s->queue_us * 1e-3, "first_difference",
-                     s->first_difference);
+    return json_pack("{s:i, s:i, s:f, s:f, s:i, s:f, s:f, s:f, s:i}", "cache_n", s->cached_tokens, "prompt_n", read,
+                     "prompt_ms", (double)s->prompt_us * 1e-3, "prompt_per_second", rate(read, s->prompt_us),
+                     "predicted_n", s->generated_tokens, "predicted_ms", (double)s->generate_us * 1e-3,
+                     "predicted_per_second", rate(s->generated_tokens, s->generate_us), "queue_ms",
+                     (double)s->queue_us * 1e-3, "first_difference", s->first_difference);
 }
 
 static json_t *token_entry(const Tokenizer *t, int32_t id, float logprob) {
@@ -415,8 +441,9 @@ static json_t *token_entry(const Tokenizer *t, int32_t id, float logprob) {
     for (size_t i = 0; i < count; i++)
         json_array_append_new(list, json_integer((unsigned char)bytes[i]));
     (void)tokenizer_decode(t, &id, 1, 0, &text, NULL);
-    json_t *entry = json_pack("{s:o, s:f, s:o}", "token", json_stringn(text.bytes != NULL ? text.bytes : "", text.count), "logprob",
-                              (double)logprob, "bytes", list);
+    json_t *entry =
+        json_pack("{s:o, s:f, s:o}", "token", json_stringn(text.bytes != NULL ? text.bytes : "", text.count), "logprob",
+                  (double)logprob, "bytes", list);
     text_free(&text);
     return entry;
 }

@@ -15,7 +15,7 @@ Status config_read(const char *path, json_t **out, Error *err) {
     *out = NULL;
     TRY(json_read(path, CONFIG_BYTES, &config, err));
     Status status = json_is_object(config) ? OK : error_set(err, ERR_FORMAT, "%s: an object is expected", path);
-    json_object_foreach(config, key, value) {
+    json_object_foreach (config, key, value) {
         const bool known = strcmp(key, "defaults") == 0 || strcmp(key, "models") == 0;
         if (status == OK && !known)
             status = error_set(err, ERR_FORMAT, "%s: there is no \"%s\" (only \"defaults\" and \"models\")", path, key);
@@ -51,7 +51,7 @@ static Status add_model(Registry *r, const char *file, const char *name, const j
 Status config_apply(const json_t *config, const char *path, Registry *r, Error *err) {
     const char *name;
     json_t *settings;
-    json_object_foreach(json_object_get(config, "models"), name, settings)
+    json_object_foreach (json_object_get(config, "models"), name, settings)
         TRY(add_model(r, path, name, settings, err));
     return OK;
 }

@@ -26,6 +26,9 @@ typedef struct Strand {
     Answer *answer;
     Request *request;
     bool in_reasoning;
+    GrammarState *state; /* NULL: anything may come */
+    bool constrained;    /* the reasoning is over */
+    uint64_t *mask;
     int prompt_left; /* prompt tokens whose log-probabilities are still to come */
     Ending ending;
     Error err;
@@ -37,6 +40,7 @@ struct Generation {
     int32_t *tokens;
     LogitBias *bias;
     int32_t *breakers;
+    Text prompt_end;
     int bell; /* eventfd: there is something in the queue */
     uint64_t began_us;
 
@@ -58,8 +62,12 @@ static void drop(Generation *g) {
         g->spec.released(g->spec.user, g);
     for (int i = 0; i < g->n_choice; i++) {
         answer_close(g->choices[i].answer);
+        grammar_state_free(g->choices[i].state);
+        mem_free(g->choices[i].mask);
         request_release(g->choices[i].request);
     }
+    grammar_free(g->spec.grammar);
+    text_free(&g->prompt_end);
     while (g->first != NULL) {
         Item *next = g->first->next;
         mem_free(g->first);
@@ -76,7 +84,7 @@ static void drop(Generation *g) {
     mem_free(g);
 }
 
-/* ---- the scheduler's side ------------------------------------------------------------------------------------------ */
+/* ---- the scheduler's side ---------------------------------------------------------------------------------------- */
 
 static void ring(const Generation *g) {
     const uint64_t one = 1;
@@ -127,16 +135,51 @@ static void add_piece(Strand *c, Piece piece) {
 }
 
 static void on_delta(void *user, const ReplyDelta *d) {
-    static const PieceKind kinds[] = {[REPLY_CONTENT] = PIECE_TEXT, [REPLY_REASONING] = PIECE_REASONING,
-                                      [REPLY_CALL] = PIECE_CALL, [REPLY_ARGUMENTS] = PIECE_ARGUMENTS,
+    static const PieceKind kinds[] = {[REPLY_CONTENT] = PIECE_TEXT,
+                                      [REPLY_REASONING] = PIECE_REASONING,
+                                      [REPLY_CALL] = PIECE_CALL,
+                                      [REPLY_ARGUMENTS] = PIECE_ARGUMENTS,
                                       [REPLY_CALL_END] = PIECE_CALL_END};
     Strand *c = user;
     c->in_reasoning = d->kind == REPLY_REASONING;
     c->ending.calls = c->ending.calls || d->kind == REPLY_CALL;
     if (d->bytes == 0 && (d->kind == REPLY_CONTENT || d->kind == REPLY_REASONING || d->kind == REPLY_ARGUMENTS))
         return;
-    add_piece(c, (Piece){.kind = kinds[d->kind], .index = d->index, .id = d->id, .name = d->name, .text = d->text,
+    add_piece(c, (Piece){.kind = kinds[d->kind],
+                         .index = d->index,
+                         .id = d->id,
+                         .name = d->name,
+                         .text = d->text,
                          .bytes = d->bytes});
+}
+
+/* Which tokens may come. What goes wrong here ends the text at the next token: it must not go on without its bounds. */
+static const uint64_t *mask(void *user) {
+    Strand *c = user;
+    if (!c->constrained || c->err.status != OK)
+        return NULL;
+    return grammar_mask(c->state, (uint32_t *)(void *)c->mask, &c->err) == OK ? c->mask : NULL;
+}
+
+/* The reasoning is over when the text so far no longer ends within it. */
+static bool still_reasoning(const Strand *c) {
+    const Generation *g = c->generation;
+    const Text *answer = answer_text(c->answer);
+    Text text = {0};
+    text_append(&text, g->prompt_end.bytes, g->prompt_end.count);
+    text_append(&text, answer->bytes != NULL ? answer->bytes : "", answer->count);
+    const bool inside = text.failed || reply_inside_reasoning(g->spec.reply_format, text.bytes, text.count);
+    text_free(&text);
+    return inside;
+}
+
+/* The token of a constrained text; false when that is at its end, or something went wrong. */
+static bool advance(Strand *c, const RequestToken *token) {
+    if (!c->constrained) {
+        c->constrained = !still_reasoning(c);
+        return true;
+    }
+    return grammar_accept(c->state, token->token, &c->err) == OK && !grammar_is_done(c->state);
 }
 
 static bool on_token(void *user, const RequestToken *token) {
@@ -153,12 +196,14 @@ static bool on_token(void *user, const RequestToken *token) {
     if (c->ending.first_us == 0)
         c->ending.first_us = c->ending.last_us;
     c->ending.reasoning_tokens += c->in_reasoning;
+    if (c->err.status != OK) /* of the mask */
+        return false;
     if (token->is_end)
         return true;
     if (answer_push(c->answer, token->token, &c->err) != OK)
         return false;
     c->ending.stop = answer_stop(c->answer);
-    return c->ending.stop == NULL && !g->failed;
+    return c->ending.stop == NULL && !g->failed && (c->state == NULL || advance(c, token));
 }
 
 static void on_prompt(void *user, int done, int total) {
@@ -184,15 +229,24 @@ static void on_end(void *user, RequestEnd end, const RequestStats *stats, const 
     drop(g);
 }
 
-/* ---- the reply's side -------------------------------------------------------------------------------------------------- */
+/* ---- the reply's side -------------------------------------------------------------------------------------------- */
 
 static Status submit(Generation *g, int index, Error *err) {
     Strand *c = &g->choices[index];
-    RequestSpec request = {.tokens = g->tokens, .n = g->spec.n, .sample = g->spec.sample, .max_tokens = g->spec.max_tokens,
-                           .ignore_end = g->spec.ignore_end, .logprobs = g->spec.logprobs,
-                           .prompt_logprobs = g->spec.prompt_logprobs, .client = g->spec.client,
-                           .deadline_us = g->spec.deadline_us, .on_token = on_token,
-                           .on_prompt = g->spec.progress ? on_prompt : NULL, .on_end = on_end, .user = c};
+    RequestSpec request = {.tokens = g->tokens,
+                           .n = g->spec.n,
+                           .sample = g->spec.sample,
+                           .max_tokens = g->spec.max_tokens,
+                           .ignore_end = g->spec.ignore_end,
+                           .logprobs = g->spec.logprobs,
+                           .prompt_logprobs = g->spec.prompt_logprobs,
+                           .client = g->spec.client,
+                           .deadline_us = g->spec.deadline_us,
+                           .on_token = on_token,
+                           .on_prompt = g->spec.progress ? on_prompt : NULL,
+                           .on_end = on_end,
+                           .user = c,
+                           .mask = c->state != NULL ? mask : NULL};
     request.sample.seed += (uint64_t)index;
     atomic_fetch_add(&g->references, 1);
     const Status status = scheduler_submit(g->spec.scheduler, &request, &c->request, err);
@@ -204,7 +258,8 @@ static Status submit(Generation *g, int index, Error *err) {
 }
 
 static Status copy_lists(Generation *g, const GenerationSpec *spec, Error *err) {
-    const size_t tokens = (size_t)spec->n, bias = (size_t)spec->sample.n_bias, breakers = (size_t)spec->sample.n_dry_breaker;
+    const size_t tokens = (size_t)spec->n, bias = (size_t)spec->sample.n_bias,
+                 breakers = (size_t)spec->sample.n_dry_breaker;
     g->tokens = mem_array(tokens, sizeof *g->tokens, MEM_NETWORK);
     g->bias = mem_array(bias + 1, sizeof *g->bias, MEM_NETWORK);
     g->breakers = mem_array(breakers + 1, sizeof *g->breakers, MEM_NETWORK);
@@ -222,15 +277,26 @@ static Status copy_lists(Generation *g, const GenerationSpec *spec, Error *err) 
 
 static Status open_choice(Generation *g, int index, Error *err) {
     Strand *c = &g->choices[index];
-    const AnswerSpec answer = {.stops = g->spec.stops, .n_stop = g->spec.n_stop, .reply_format = g->spec.reply_format,
-                               .tools = g->spec.tools, .inside_reasoning = g->spec.inside_reasoning,
-                               .keep_special = g->spec.keep_special, .on_delta = on_delta, .user = c};
+    const AnswerSpec answer = {.stops = g->spec.stops,
+                               .n_stop = g->spec.n_stop,
+                               .reply_format = g->spec.reply_format,
+                               .tools = g->spec.tools,
+                               .inside_reasoning = g->spec.inside_reasoning,
+                               .keep_special = g->spec.keep_special,
+                               .on_delta = on_delta,
+                               .user = c};
     AnswerSpec spec = answer;
     c->generation = g;
     c->index = index;
     c->in_reasoning = g->spec.inside_reasoning;
     c->prompt_left = g->spec.prompt_logprobs && g->spec.logprobs >= 0 ? g->spec.n - 1 : 0;
     TRY(model_tokenizer(g->spec.model, &spec.tokenizer, err));
+    if (g->spec.grammar != NULL) {
+        c->constrained = !g->spec.inside_reasoning;
+        c->mask = mem_array(((size_t)model_vocab(g->spec.model) + 63) / 64 + 1, sizeof *c->mask, MEM_NETWORK);
+        FAIL_IF(c->mask == NULL, ERR_MEMORY, "no memory for a request");
+        TRY(grammar_state_new(g->spec.grammar, &c->state, err));
+    }
     return answer_open(&spec, &c->answer, err);
 }
 
@@ -252,11 +318,19 @@ Status generation_open(const GenerationSpec *spec, Generation **out, Error *err)
     Status status = g->bell < 0 ? error_set(err, ERR_IO, "eventfd: %s", strerror(errno)) : copy_lists(g, spec, err);
     for (int i = 0; status == OK && i < g->n_choice; i++)
         status = open_choice(g, i, err);
+    /* Marks of reasoning are short: the prompt's end shows whether it is open. */
+    const size_t tail = MIN(spec->prompt_bytes, (size_t)256);
+    if (spec->grammar != NULL && tail > 0)
+        text_append(&g->prompt_end, spec->prompt_text + spec->prompt_bytes - tail, tail);
+    if (status == OK)
+        status = text_check(&g->prompt_end, err);
+    g->spec.prompt_text = NULL;
     g->spec.stops = NULL;
     g->spec.n_stop = 0;
     if (status == OK)
         status = submit(g, 0, err);
     if (status != OK) {
+        g->spec.grammar = NULL; /* still the caller's: its states go with the choices */
         drop(g);
         return status;
     }

@@ -1,8 +1,8 @@
 /* generation.h - one or several answers to one prompt, from the scheduler's thread to the thread that writes the reply.
  *
- * The scheduler's callback turns tokens into pieces (text, reasoning, calls) as it gets them, so that a stop string ends
- * the work at once; whoever answers takes the pieces out in order, and meanwhile watches the client's socket: work for
- * somebody who left is cancelled, also in the middle of a prompt.
+ * The scheduler's callback turns tokens into pieces (text, reasoning, calls) as it gets them, so that a stop string
+ * ends the work at once; whoever answers takes the pieces out in order, and meanwhile watches the client's socket: work
+ * for somebody who left is cancelled, also in the middle of a prompt.
  *
  *     scheduler's thread:  on_token -> Answer -> pieces -> [queue, bounded by max_tokens] -> eventfd
  *     reply's thread:      poll(eventfd, socket) -> generation_next -> JSON */
@@ -11,6 +11,7 @@
 
 #include "engine/answer.h"
 #include "engine/scheduler.h"
+#include "text/grammar.h"
 
 typedef struct Generation Generation;
 
@@ -21,19 +22,22 @@ typedef struct GenerationSpec {
     Scheduler *scheduler;
     const int32_t *tokens; /* copied */
     int n;
-    SampleSpec sample;     /* the lists are copied; choice i draws with seed + i */
-    int choices;           /* 1 to GENERATION_CHOICES */
-    int max_tokens;        /* -1: until the context is full */
+    SampleSpec sample; /* the lists are copied; choice i draws with seed + i */
+    int choices;       /* 1 to GENERATION_CHOICES */
+    int max_tokens;    /* -1: until the context is full */
     const char *const *stops;
     int n_stop;
     bool ignore_end;
-    int logprobs;          /* as in RequestSpec; pieces of kind PIECE_TOKEN come then */
+    int logprobs; /* as in RequestSpec; pieces of kind PIECE_TOKEN come then */
     bool prompt_logprobs;
     const char *reply_format; /* NULL: plain text */
     const json_t *tools;      /* a reference is kept */
     bool inside_reasoning;
     bool keep_special;
-    bool progress;            /* PIECE_PROGRESS is wanted */
+    Grammar *grammar; /* what the answer must look like, behind its reasoning; NULL = anything. Taken on success */
+    const char *prompt_text; /* with a grammar: to tell where the reasoning ends; copied */
+    size_t prompt_bytes;
+    bool progress; /* PIECE_PROGRESS is wanted */
     uint64_t client, deadline_us;
     /* Called once, from any thread, when no callback of the scheduler will come any more. */
     void (*released)(void *user, const Generation *generation);
@@ -58,7 +62,7 @@ typedef struct Piece {
     const char *id, *name, *text; /* text: bytes of them, NUL behind */
     size_t bytes;
     const RequestToken *token;
-    bool of_prompt;               /* the token */
+    bool of_prompt; /* the token */
     int done, total;
 } Piece;
 
@@ -80,8 +84,8 @@ void generation_cancel(Generation *generation);
 /* Of a choice that has ended. */
 typedef struct Ending {
     RequestEnd end;
-    const char *stop;      /* the stop string that was met, or NULL */
-    bool calls;            /* there are tool calls */
+    const char *stop; /* the stop string that was met, or NULL */
+    bool calls;       /* there are tool calls */
     int reasoning_tokens;
     RequestStats stats;
     uint64_t first_us, last_us; /* clock_us() of the first and the last token; 0 = none came */
@@ -92,7 +96,9 @@ int generation_choices(const Generation *generation);
 uint64_t generation_began_us(const Generation *generation);
 
 /* What was generated for all choices together: for usage. cached is that of the first. */
-typedef struct Usage { int prompt, cached, generated, reasoning, drafted, accepted; } Usage;
+typedef struct Usage {
+    int prompt, cached, generated, reasoning, drafted, accepted;
+} Usage;
 Usage generation_usage(const Generation *generation);
 
 #endif

@@ -24,7 +24,10 @@ struct HttpServer {
     atomic_int active;
 };
 
-typedef struct ReplyHeader { const char *name; char value[256]; } ReplyHeader;
+typedef struct ReplyHeader {
+    const char *name;
+    char value[256];
+} ReplyHeader;
 
 struct HttpCall {
     HttpServer *server;
@@ -51,7 +54,7 @@ typedef struct Stream {
     bool ended;
 } Stream;
 
-/* ---- the request ---------------------------------------------------------------------------------------------------- */
+/* ---- the request ------------------------------------------------------------------------------------------------- */
 
 const char *http_method(const HttpCall *call) {
     return call->method;
@@ -103,18 +106,22 @@ uint64_t http_began_us(const HttpCall *call) {
 }
 
 static void find_address(HttpCall *call) {
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(call->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(call->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     const struct sockaddr *address = info != NULL ? info->client_addr : NULL;
     if (address != NULL && address->sa_family == AF_INET)
-        inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)address)->sin_addr, call->address, sizeof call->address);
+        inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)address)->sin_addr, call->address,
+                  sizeof call->address);
     else if (address != NULL && address->sa_family == AF_INET6)
-        inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr, call->address, sizeof call->address);
+        inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr, call->address,
+                  sizeof call->address);
 }
 
-/* ---- the reply -------------------------------------------------------------------------------------------------------- */
+/* ---- the reply --------------------------------------------------------------------------------------------------- */
 
 void http_add_header(HttpCall *call, const char *name, const char *value) {
-    if (call->n_header == CALL_HEADERS || strpbrk(value, "\r\n") != NULL || strlen(value) >= sizeof call->headers[0].value)
+    if (call->n_header == CALL_HEADERS || strpbrk(value, "\r\n") != NULL ||
+        strlen(value) >= sizeof call->headers[0].value)
         return;
     ReplyHeader *h = &call->headers[call->n_header++];
     h->name = name;
@@ -124,7 +131,8 @@ void http_add_header(HttpCall *call, const char *name, const char *value) {
 /* Time that passed in our code does not count as the client's idleness. */
 static void restart_timeout(HttpCall *call) {
     MHD_set_connection_option(call->connection, MHD_CONNECTION_OPTION_TIMEOUT, 0u);
-    MHD_set_connection_option(call->connection, MHD_CONNECTION_OPTION_TIMEOUT, (unsigned)call->server->spec.idle_seconds);
+    MHD_set_connection_option(call->connection, MHD_CONNECTION_OPTION_TIMEOUT,
+                              (unsigned)call->server->spec.idle_seconds);
 }
 
 static void queue(HttpCall *call, int status, const char *type, struct MHD_Response *response) {
@@ -211,7 +219,7 @@ void http_stream(HttpCall *call, int status, const char *type, HttpSource source
     queue(call, status, type, response);
 }
 
-/* ---- what the library calls --------------------------------------------------------------------------------------------- */
+/* ---- what the library calls -------------------------------------------------------------------------------------- */
 
 /* The uri with its escapes: before anything is parsed. */
 static void *begin_call(void *user, const char *uri, struct MHD_Connection *connection) {
@@ -242,9 +250,11 @@ static bool take_body(HttpCall *call, const char *bytes, size_t count) {
 
 static void refuse_size(HttpCall *call) {
     Text text = {0};
-    text_append_format(&text, "{\"error\":{\"message\":\"the body is larger than %zu bytes\",\"type\":\"invalid_request_error\","
-                              "\"param\":null,\"code\":\"request_too_large\"}}",
-                       call->server->spec.body_bytes);
+    text_append_format(
+        &text,
+        "{\"error\":{\"message\":\"the body is larger than %zu bytes\",\"type\":\"invalid_request_error\","
+        "\"param\":null,\"code\":\"request_too_large\"}}",
+        call->server->spec.body_bytes);
     http_reply(call, 413, "application/json", &text);
 }
 
@@ -299,16 +309,18 @@ static void end_call(void *user, struct MHD_Connection *connection, void **slot,
     mem_free(call);
 }
 
-/* ---- the server --------------------------------------------------------------------------------------------------------- */
+/* ---- the server -------------------------------------------------------------------------------------------------- */
 
 static Status find_host(const HttpSpec *spec, struct sockaddr_storage *address, Error *err) {
     char port[8];
-    const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    const struct addrinfo hints = {
+        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *found = NULL;
     FAIL_IF(spec->port < 0 || spec->port > 65535, ERR_ARGUMENT, "port %d: 0 to 65535 are possible", spec->port);
     snprintf(port, sizeof port, "%d", spec->port);
     const int wrong = getaddrinfo(spec->host, port, &hints, &found);
-    FAIL_IF(wrong != 0 || found == NULL, ERR_ARGUMENT, "%s: %s", spec->host, wrong != 0 ? gai_strerror(wrong) : "no address");
+    FAIL_IF(wrong != 0 || found == NULL, ERR_ARGUMENT, "%s: %s", spec->host,
+            wrong != 0 ? gai_strerror(wrong) : "no address");
     memcpy(address, found->ai_addr, found->ai_addrlen);
     freeaddrinfo(found);
     return OK;
@@ -344,11 +356,14 @@ Status http_open(const HttpSpec *spec, HttpServer **out, Error *err) {
         options[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)(uintptr_t)spec->key};
     }
     options[n] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
-    s->daemon = MHD_start_daemon(flags, (uint16_t)spec->port, NULL, NULL, handle, s, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
+    s->daemon =
+        MHD_start_daemon(flags, (uint16_t)spec->port, NULL, NULL, handle, s, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
     if (s->daemon == NULL) {
         mem_free(s);
-        return error_set(err, ERR_IO, "%s port %d cannot be listened on (taken by another program, not an address of this "
-                         "machine%s)", spec->host, spec->port, spec->certificate != NULL ? ", or the certificate is wrong" : "");
+        return error_set(err, ERR_IO,
+                         "%s port %d cannot be listened on (taken by another program, not an address of this "
+                         "machine%s)",
+                         spec->host, spec->port, spec->certificate != NULL ? ", or the certificate is wrong" : "");
     }
     s->spec.certificate = s->spec.key = s->spec.host = NULL;
     const union MHD_DaemonInfo *info = MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_BIND_PORT);

@@ -14,12 +14,12 @@ typedef struct HttpServer HttpServer;
 typedef struct HttpCall HttpCall;
 
 typedef struct HttpSpec {
-    const char *host;                 /* an address or a name of this machine */
-    int port;                         /* 0: any that is free (http_port tells) */
-    const char *certificate, *key;    /* PEM texts: TLS; NULL = none */
-    size_t body_bytes, header_bytes;  /* at most */
+    const char *host;                /* an address or a name of this machine */
+    int port;                        /* 0: any that is free (http_port tells) */
+    const char *certificate, *key;   /* PEM texts: TLS; NULL = none */
+    size_t body_bytes, header_bytes; /* at most */
     int connections, connections_per_address;
-    int idle_seconds;                 /* a connection on which nothing moves for so long is closed */
+    int idle_seconds; /* a connection on which nothing moves for so long is closed */
     /* The head is there. Answer at once (a refusal) or do nothing and get the body. */
     void (*admit)(void *user, HttpCall *call);
     /* The request is whole: one of the replies below must be given. */
@@ -39,10 +39,10 @@ int http_port(const HttpServer *server);
 /* Requests whose answer has not left yet. */
 int http_active(HttpServer *server);
 
-/* ---- the request ------------------------------------------------------------------------------------------------ */
+/* ---- the request ------------------------------------------------------------------------------------------------- */
 
 const char *http_method(const HttpCall *call);
-const char *http_path(const HttpCall *call); /* decoded, without the query */
+const char *http_path(const HttpCall *call);                     /* decoded, without the query */
 const char *http_header(const HttpCall *call, const char *name); /* NULL = not there */
 const char *http_query(const HttpCall *call, const char *name);
 const Text *http_body(const HttpCall *call);
@@ -53,7 +53,7 @@ int http_socket(const HttpCall *call);
 /* A place for the server's own. */
 void **http_state(HttpCall *call);
 
-/* ---- the reply ---------------------------------------------------------------------------------------------------- */
+/* ---- the reply --------------------------------------------------------------------------------------------------- */
 
 /* A header of the reply that follows. Values with line breaks are left out. */
 void http_add_header(HttpCall *call, const char *name, const char *value);
@@ -70,7 +70,7 @@ typedef struct HttpSource {
 void http_stream(HttpCall *call, int status, const char *type, HttpSource source);
 
 bool http_replied(const HttpCall *call);
-int http_status(const HttpCall *call);       /* of the reply */
+int http_status(const HttpCall *call); /* of the reply */
 uint64_t http_sent_bytes(const HttpCall *call);
 uint64_t http_began_us(const HttpCall *call); /* of clock_us */
 

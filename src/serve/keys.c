@@ -55,9 +55,10 @@ static Status read_key(const char *path, const json_t *entry, Key *key, Error *e
     json_t *models = json_object_get(entry, "models");
     FAIL_IF(name == NULL || name[0] == '\0' || strlen(name) >= sizeof key->name, ERR_FORMAT,
             "%s: each key needs a \"name\" of 1 to %zu characters", path, sizeof key->name - 1);
-    FAIL_IF(sha256 == NULL || strlen(sha256) != 2 * DIGEST_BYTES || !digest_unhex(sha256, key->sha256, DIGEST_BYTES), ERR_FORMAT,
-            "%s: key '%s' needs \"sha256\", the digest of the key in 64 digits", path, name);
-    FAIL_IF(models != NULL && !json_is_array(models), ERR_FORMAT, "%s: key '%s': \"models\" must be an array of names", path, name);
+    FAIL_IF(sha256 == NULL || strlen(sha256) != 2 * DIGEST_BYTES || !digest_unhex(sha256, key->sha256, DIGEST_BYTES),
+            ERR_FORMAT, "%s: key '%s' needs \"sha256\", the digest of the key in 64 digits", path, name);
+    FAIL_IF(models != NULL && !json_is_array(models), ERR_FORMAT, "%s: key '%s': \"models\" must be an array of names",
+            path, name);
     memcpy(key->name, name, strlen(name) + 1);
     key->admin = json_is_true(json_object_get(entry, "admin"));
     TRY(read_rate(path, entry, "requests_per_minute", &key->requests, err));
@@ -72,9 +73,10 @@ static Status read_key(const char *path, const json_t *entry, Key *key, Error *e
 static Status read_file(Keys *k, Error *err) {
     json_t *file;
     struct stat s;
-    FAIL_IF(stat(k->path, &s) != 0, ERR_NOT_FOUND, "%s: there is no such file of keys; 'houle serve --keys FILE --make-key NAME' makes one",
-            k->path);
-    FAIL_IF((s.st_mode & (S_IRWXG | S_IRWXO)) != 0, ERR_DENIED, "%s: others can read or write this file of keys; 'chmod 600' it", k->path);
+    FAIL_IF(stat(k->path, &s) != 0, ERR_NOT_FOUND,
+            "%s: there is no such file of keys; 'houle serve --keys FILE --make-key NAME' makes one", k->path);
+    FAIL_IF((s.st_mode & (S_IRWXG | S_IRWXO)) != 0, ERR_DENIED,
+            "%s: others can read or write this file of keys; 'chmod 600' it", k->path);
     TRY(json_read(k->path, FILE_BYTES, &file, err));
     const json_t *entries = json_object_get(file, "keys");
     const size_t n = json_array_size(entries);
@@ -82,7 +84,8 @@ static Status read_file(Keys *k, Error *err) {
     size_t read = 0;
     Status status = OK;
     if (!json_is_array(entries) || n > MAX_KEYS)
-        status = error_set(err, ERR_FORMAT, "%s: {\"keys\": [...]} with at most %d keys is expected", k->path, MAX_KEYS);
+        status =
+            error_set(err, ERR_FORMAT, "%s: {\"keys\": [...]} with at most %d keys is expected", k->path, MAX_KEYS);
     else if ((list = mem_array(n + 1, sizeof *list, MEM_MISC)) == NULL)
         status = error_set(err, ERR_MEMORY, "no memory for the keys");
     for (; status == OK && read < n; read++)
@@ -164,11 +167,13 @@ static Status take_turn(Key *key, int *retry_s, Error *err) {
     fill(key);
     if (key->requests > 0 && key->requests_left < 1) {
         *retry_s = 1 + (int)((1 - key->requests_left) * 60 / key->requests);
-        return error_set(err, ERR_BUSY, "the key '%s' allows %g requests a minute; try again in %d s", key->name, key->requests, *retry_s);
+        return error_set(err, ERR_BUSY, "the key '%s' allows %g requests a minute; try again in %d s", key->name,
+                         key->requests, *retry_s);
     }
     if (key->tokens > 0 && key->tokens_left <= 0) {
         *retry_s = 1 + (int)(-key->tokens_left * 60 / key->tokens);
-        return error_set(err, ERR_BUSY, "the key '%s' allows %g tokens a minute; try again in %d s", key->name, key->tokens, *retry_s);
+        return error_set(err, ERR_BUSY, "the key '%s' allows %g tokens a minute; try again in %d s", key->name,
+                         key->tokens, *retry_s);
     }
     key->requests_left -= key->requests > 0;
     return OK;
@@ -178,7 +183,8 @@ Status keys_admit(Keys *k, const char *text, Caller *caller, int *retry_s, Error
     *caller = (Caller){.admin = true};
     if (!keys_asked(k))
         return OK;
-    FAIL_IF(text == NULL || text[0] == '\0', ERR_DENIED, "an API key is needed: 'Authorization: Bearer KEY' or 'x-api-key: KEY'");
+    FAIL_IF(text == NULL || text[0] == '\0', ERR_DENIED,
+            "an API key is needed: 'Authorization: Bearer KEY' or 'x-api-key: KEY'");
     Digest digest = {0};
     uint8_t sha256[DIGEST_BYTES];
     TRY(digest_begin(&digest, DIGEST_SHA256, err));
@@ -190,7 +196,8 @@ Status keys_admit(Keys *k, const char *text, Caller *caller, int *retry_s, Error
     for (size_t i = 0; i < k->count; i++)
         if (same_digest(k->keys[i].sha256, sha256))
             found = &k->keys[i];
-    Status status = found != NULL ? take_turn(found, retry_s, err) : error_set(err, ERR_DENIED, "this API key is not known");
+    Status status =
+        found != NULL ? take_turn(found, retry_s, err) : error_set(err, ERR_DENIED, "this API key is not known");
     if (status == OK) {
         memcpy(caller->name, found->name, sizeof caller->name);
         memcpy(&caller->id, found->sha256, sizeof caller->id);
@@ -233,7 +240,7 @@ void keys_charge(Keys *k, const Caller *caller, int tokens) {
     pthread_mutex_unlock(&k->lock);
 }
 
-/* ---- making keys ---------------------------------------------------------------------------------------------------- */
+/* ---- making keys ------------------------------------------------------------------------------------------------- */
 
 static Status write_private(const char *path, const char *text, Error *err) {
     if (!file_exists(path)) { /* the atomic writer keeps the mode of what it replaces */
@@ -250,7 +257,8 @@ Status keys_make(const char *path, const char *name, bool admin, char key[KEY_TE
     uint8_t secret[SECRET_BYTES * 2];
     char hex[SECRET_BYTES * 2 + 1], sha256[DIGEST_HEX];
     json_t *file = NULL;
-    FAIL_IF(name[0] == '\0' || strlen(name) >= KEY_NAME_BYTES, ERR_ARGUMENT, "a key's name has 1 to %d characters", KEY_NAME_BYTES - 1);
+    FAIL_IF(name[0] == '\0' || strlen(name) >= KEY_NAME_BYTES, ERR_ARGUMENT, "a key's name has 1 to %d characters",
+            KEY_NAME_BYTES - 1);
     FAIL_IF(getrandom(secret, SECRET_BYTES, 0) != SECRET_BYTES, ERR_IO, "the system gives no random numbers");
     digest_hex(secret, SECRET_BYTES, hex);
     memcpy(key, "houle-", 6);
@@ -264,7 +272,7 @@ Status keys_make(const char *path, const char *name, bool admin, char key[KEY_TE
     json_t *entries = json_object_get(file, "keys"), *entry;
     size_t i;
     Status status = json_is_array(entries) ? OK : error_set(err, ERR_FORMAT, "%s: {\"keys\": [...]} is expected", path);
-    json_array_foreach(entries, i, entry)
+    json_array_foreach (entries, i, entry)
         if (status == OK && json_string_value(json_object_get(entry, "name")) != NULL &&
             strcmp(json_string_value(json_object_get(entry, "name")), name) == 0)
             status = error_set(err, ERR_ARGUMENT, "%s: there is a key '%s' already", path, name);
@@ -273,7 +281,8 @@ Status keys_make(const char *path, const char *name, bool admin, char key[KEY_TE
         json_t *made = json_pack("{s:s, s:s}", "name", name, "sha256", sha256);
         if (admin && made != NULL)
             json_object_set_new(made, "admin", json_true());
-        if (made == NULL || json_array_append_new(entries, made) != 0 || (text = json_dumps(file, JSON_INDENT(2))) == NULL)
+        if (made == NULL || json_array_append_new(entries, made) != 0 ||
+            (text = json_dumps(file, JSON_INDENT(2))) == NULL)
             status = error_set(err, ERR_MEMORY, "no memory for a key");
     }
     if (status == OK)

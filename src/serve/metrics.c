@@ -10,7 +10,7 @@ enum { MAX_BOUNDS = 20, MAX_MODELS = 64, MAX_ROUTES = 64, MAX_FINISHES = 8, NAME
 
 static const double time_bounds[MAX_BOUNDS] = {0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5,
                                                0.75,  1,     2.5,  5,    7.5,  10,   20,   40,  80,   160};
-static const double token_bounds[MAX_BOUNDS] = {1,    2,    5,    10,   20,    50,    100,   200,   500,    1000,
+static const double token_bounds[MAX_BOUNDS] = {1,    2,    5,    10,    20,    50,    100,    200,    500,    1000,
                                                 2000, 4000, 8000, 16000, 32000, 64000, 128000, 256000, 512000, 1e6};
 
 typedef struct Histogram {
@@ -106,7 +106,7 @@ void metrics_add_reply(Metrics *m, const char *route, int status) {
     pthread_mutex_unlock(&m->lock);
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
 
 static void write_label(Text *out, const char *value) {
     for (; *value != '\0'; value++)
@@ -164,7 +164,9 @@ static void write_histogram(Text *out, const char *name, const char *model, cons
 }
 
 static void write_models(const Metrics *m, Text *out) {
-    static const struct { const char *name, *help; } timings[TIMING_COUNT] = {
+    static const struct {
+        const char *name, *help;
+    } timings[TIMING_COUNT] = {
         {"request_queue_time_seconds", "Time until a request was admitted."},
         {"time_to_first_token_seconds", "Time from a request's arrival to its first token."},
         {"inter_token_latency_seconds", "Mean time between the tokens of an answer."},
@@ -182,9 +184,13 @@ static void write_models(const Metrics *m, Text *out) {
     head(out, "request_generation_tokens", "histogram", "Tokens of answers.");
     for (int i = 0; i < m->n_model; i++)
         write_histogram(out, "request_generation_tokens", m->models[i].name, token_bounds, &m->models[i].generated);
-    static const struct { const char *name, *help; size_t at; } totals[] = {
+    static const struct {
+        const char *name, *help;
+        size_t at;
+    } totals[] = {
         {"prompt_tokens_total", "Tokens of prompts.", offsetof(ModelCounts, prompt_tokens)},
-        {"prefix_cache_queries_total", "Tokens of prompts looked for in the cache.", offsetof(ModelCounts, prompt_tokens)},
+        {"prefix_cache_queries_total", "Tokens of prompts looked for in the cache.",
+         offsetof(ModelCounts, prompt_tokens)},
         {"prefix_cache_hits_total", "Tokens of prompts found in the cache.", offsetof(ModelCounts, cached_tokens)},
         {"generation_tokens_total", "Tokens generated.", offsetof(ModelCounts, generated_tokens)},
         {"reasoning_tokens_total", "Tokens of reasoning among them.", offsetof(ModelCounts, reasoning_tokens)},
@@ -211,7 +217,8 @@ static void write_routes(const Metrics *m, Text *out) {
     for (int i = 0; i < m->n_route; i++) {
         text_append_str(out, "houle_http_requests_total{handler=\"");
         write_label(out, m->routes[i].name);
-        text_append_format(out, "\",status=\"%d\"} %llu\n", m->routes[i].status, (unsigned long long)m->routes[i].count);
+        text_append_format(out, "\",status=\"%d\"} %llu\n", m->routes[i].status,
+                           (unsigned long long)m->routes[i].count);
     }
 }
 
@@ -228,7 +235,8 @@ static void write_registry(const ServedList *list, const RegistryStats *s, int a
     for (size_t i = 0; i < list->count; i++) {
         const SchedulerStats *stats = &list->items[i].stats;
         if (list->items[i].state == SERVED_READY)
-            one(out, "kv_cache_usage_perc", list->items[i].name, "", stats->pages > 0 ? (double)stats->pages_used / stats->pages : 0);
+            one(out, "kv_cache_usage_perc", list->items[i].name, "",
+                stats->pages > 0 ? (double)stats->pages_used / stats->pages : 0);
     }
     head(out, "num_preemptions_total", "counter", "Texts that had to make way since the model was loaded.");
     for (size_t i = 0; i < list->count; i++)

@@ -11,7 +11,7 @@ typedef enum Timing {
     TIMING_FIRST_TOKEN, /* from the request's arrival */
     TIMING_BETWEEN,     /* tokens of one answer: its mean gap */
     TIMING_WHOLE,
-    TIMING_LOAD,        /* waiting for the model */
+    TIMING_LOAD, /* waiting for the model */
     TIMING_COUNT
 } Timing;
 

@@ -20,7 +20,7 @@ typedef struct Talk {
     Text text, thinking;
     char *call_name; /* of the tool call that is being written */
     Text arguments;
-    json_t *calls;   /* whole ones, not yet sent */
+    json_t *calls; /* whole ones, not yet sent */
 } Talk;
 
 static void close_talk(void *user) {
@@ -38,11 +38,14 @@ static void close_talk(void *user) {
     mem_free(t);
 }
 
-/* ---- fields --------------------------------------------------------------------------------------------------------- */
+/* ---- fields ------------------------------------------------------------------------------------------------------ */
 
 /* Seconds of a number, or of "5m", "1h30m", "-1". */
 static bool read_duration(const json_t *value, int64_t *seconds) {
-    static const struct { const char *unit; double seconds; } units[] = {{"ms", 1e-3}, {"us", 1e-6}, {"ns", 1e-9}, {"h", 3600}, {"m", 60}, {"s", 1}};
+    static const struct {
+        const char *unit;
+        double seconds;
+    } units[] = {{"ms", 1e-3}, {"us", 1e-6}, {"ns", 1e-9}, {"h", 3600}, {"m", 60}, {"s", 1}};
     const char *text = json_string_value(value);
     double sum = 0, number = 0;
     if (json_is_number(value)) {
@@ -82,7 +85,8 @@ static Status read_keep_alive(Ask *ask, Fields *f, int64_t *seconds, Error *err)
     if (value == NULL)
         return OK;
     if (!read_duration(value, seconds))
-        return field_wrong(ask->call, "keep_alive", err, "a number of seconds or a duration such as \"5m\" is expected");
+        return field_wrong(ask->call, "keep_alive", err,
+                           "a number of seconds or a duration such as \"5m\" is expected");
     return OK;
 }
 
@@ -100,8 +104,9 @@ static Status read_think(Ask *ask, Fields *f, Error *err) {
     return OK;
 }
 
-static const char *const machine_options[] = {"num_thread", "num_gpu", "main_gpu", "num_batch", "use_mmap", "use_mlock", "num_keep", "numa",
-                                              "low_vram", "f16_kv", "vocab_only", "logits_all", NULL};
+static const char *const machine_options[] = {"num_thread", "num_gpu",    "main_gpu", "num_batch", "use_mmap",
+                                              "use_mlock",  "num_keep",   "numa",     "low_vram",  "f16_kv",
+                                              "vocab_only", "logits_all", NULL};
 
 /* "options" are sampling fields; the machine's are the server's own business. */
 static Status read_options(Ask *ask, Fields *body, int64_t *most_context, Error *err) {
@@ -130,7 +135,7 @@ static Status adapt_messages(ApiCall *call, const json_t *messages, json_t **out
     size_t i;
     json_t *message;
     *out = json_array();
-    json_array_foreach((json_t *)(uintptr_t)messages, i, message) {
+    json_array_foreach ((json_t *)(uintptr_t)messages, i, message) {
         if (!json_is_object(message))
             return field_wrong(call, "messages", err, "messages[%zu] is no object", i);
         TRY(no_images(call, json_object_get(message, "images"), err));
@@ -172,8 +177,10 @@ static Status read_common(Ask *ask, Fields *f, Wishes *w, Error *err) {
     TRY(read_think(ask, f, err));
     TRY(read_options(ask, f, &w->context, err));
     format = field(f, "format");
+    if (json_is_string(format) && strcmp(json_string_value(format), "json") == 0)
+        return ask_json(ask, "format", NULL, err);
     if (format != NULL && !(json_is_string(format) && json_string_length(format) == 0))
-        return field_wrong(ask->call, "format", err, "not supported");
+        return ask_json(ask, "format", format, err);
     return OK;
 }
 
@@ -209,7 +216,7 @@ static Status read_generate(Ask *ask, Fields *f, Wishes *w, Error *err) {
     return fields_end(f, err);
 }
 
-/* ---- the answer --------------------------------------------------------------------------------------------------------- */
+/* ---- the answer -------------------------------------------------------------------------------------------------- */
 
 static json_t *envelope(const Talk *t, bool done) {
     char time[32];
@@ -250,8 +257,8 @@ static void end_call(Talk *t) {
     }
     if (t->calls == NULL)
         t->calls = json_array();
-    json_array_append_new(t->calls, json_pack("{s:{s:s, s:o}}", "function", "name", t->call_name != NULL ? t->call_name : "",
-                                              "arguments", arguments));
+    json_array_append_new(t->calls, json_pack("{s:{s:s, s:o}}", "function", "name",
+                                              t->call_name != NULL ? t->call_name : "", "arguments", arguments));
 }
 
 /* True when there is something to send. */
@@ -285,7 +292,8 @@ static json_t *last_line(Talk *t) {
     json_t *line = take_line(t, true);
     const char *word = finish_word(&e);
     const uint64_t us = 1000; /* ns in a us */
-    json_object_set_new(line, "done_reason", json_string(word != NULL && strcmp(word, "length") == 0 ? "length" : "stop"));
+    json_object_set_new(line, "done_reason",
+                        json_string(word != NULL && strcmp(word, "length") == 0 ? "length" : "stop"));
     json_object_set_new(line, "total_duration", json_integer((json_int_t)((clock_us() - t->call->began_us) * us)));
     json_object_set_new(line, "load_duration", json_integer((json_int_t)(t->load_us * us)));
     json_object_set_new(line, "prompt_eval_count", json_integer(u.prompt));
@@ -361,8 +369,8 @@ static Status prepare(Ask *ask, Wishes *w, bool chat, Error *err) {
         const int64_t room = w->context - (int64_t)ask->prompt.count;
         if (room <= 0) {
             call->code = "context_length_exceeded";
-            return field_wrong(call, "num_ctx", err, "the prompt has %zu tokens, the context asked for %lld", ask->prompt.count,
-                               (long long)w->context);
+            return field_wrong(call, "num_ctx", err, "the prompt has %zu tokens, the context asked for %lld",
+                               ask->prompt.count, (long long)w->context);
         }
         if (ask->spec.max_tokens < 0 || ask->spec.max_tokens > room)
             ask->spec.max_tokens = (int)room;
@@ -392,12 +400,18 @@ static Status talk(ApiCall *call, bool chat, Error *err) {
         ask_free(&ask);
         return status;
     }
-    *t = (Talk){.call = call, .generation = generation, .served = ask.served, .chat = chat, .stream = w.stream, .load_us = ask.load_us};
+    *t = (Talk){.call = call,
+                .generation = generation,
+                .served = ask.served,
+                .chat = chat,
+                .stream = w.stream,
+                .load_us = ask.load_us};
     ask.served = NULL;
     ask_free(&ask);
     api_hold(call);
     if (w.stream) {
-        http_stream(call->http, 200, "application/x-ndjson", (HttpSource){.next = next, .close = close_talk, .user = t});
+        http_stream(call->http, 200, "application/x-ndjson",
+                    (HttpSource){.next = next, .close = close_talk, .user = t});
         return OK;
     }
     status = reply_whole(t, err);

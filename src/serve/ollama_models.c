@@ -12,13 +12,14 @@
 #include <pthread.h>
 #include <string.h>
 
-/* ---- tags, ps, version ---------------------------------------------------------------------------------------------- */
+/* ---- tags, ps, version ------------------------------------------------------------------------------------------- */
 
 /* Of where the model lies, how large and how old: the content is not read for a list. */
 static json_t *digest_value(const ServedInfo *m) {
     char hex[DIGEST_HEX];
     Text text = {0};
-    text_append_format(&text, "%s %llu %lld", m->path != NULL ? m->path : m->name, (unsigned long long)m->file_bytes, (long long)m->modified);
+    text_append_format(&text, "%s %llu %lld", m->path != NULL ? m->path : m->name, (unsigned long long)m->file_bytes,
+                       (long long)m->modified);
     if (text.failed || digest_of_bytes(DIGEST_SHA256, text.bytes, text.count, hex, NULL) != OK)
         hex[0] = '\0';
     text_free(&text);
@@ -27,8 +28,8 @@ static json_t *digest_value(const ServedInfo *m) {
 
 static json_t *details_value(const char *path) {
     const bool gguf = path != NULL && ends_with(path, ".gguf");
-    return json_pack("{s:s, s:s, s:s, s:[], s:s, s:s}", "parent_model", "", "format", gguf ? "gguf" : "safetensors", "family", "", "families",
-                     "parameter_size", "", "quantization_level", "");
+    return json_pack("{s:s, s:s, s:s, s:[], s:s, s:s}", "parent_model", "", "format", gguf ? "gguf" : "safetensors",
+                     "family", "", "families", "parameter_size", "", "quantization_level", "");
 }
 
 static json_t *info_value(const ServedInfo *m) {
@@ -74,7 +75,7 @@ Status ollama_version(ApiCall *call, Error *err) {
     return api_reply_json(call, 200, json_pack("{s:s}", "version", call->server->spec.version), err);
 }
 
-/* ---- show ----------------------------------------------------------------------------------------------------------- */
+/* ---- show -------------------------------------------------------------------------------------------------------- */
 
 static json_t *meta_value(const MetaValue *m) {
     int64_t integer;
@@ -95,18 +96,21 @@ static json_t *model_info(const ModelFiles *files, const char **family) {
     const json_t *config = model_files_config(files);
     for (size_t i = 0; i < model_files_metas(files); i++) {
         const MetaValue *m = model_files_meta(files, i);
-        if (m->type == META_ARRAY || starts_with(m->key, "tokenizer.") || (m->type == META_STRING && m->as.string.count > 256))
+        if (m->type == META_ARRAY || starts_with(m->key, "tokenizer.") ||
+            (m->type == META_STRING && m->as.string.count > 256))
             continue;
         json_t *value = meta_value(m);
         if (value != NULL)
             json_object_set_new(info, m->key, value);
     }
-    const json_t *text = json_object_get(config, "text_config") != NULL ? json_object_get(config, "text_config") : config;
+    const json_t *text =
+        json_object_get(config, "text_config") != NULL ? json_object_get(config, "text_config") : config;
     const char *type = json_string_value(json_object_get(text, "model_type"));
     if (type == NULL)
         type = json_string_value(json_object_get(config, "model_type"));
     if (type != NULL) {
-        const json_t *length = json_object_get(text, "max_position_embeddings"), *width = json_object_get(text, "hidden_size");
+        const json_t *length = json_object_get(text, "max_position_embeddings"),
+                     *width = json_object_get(text, "hidden_size");
         Text key = {0};
         json_object_set_new(info, "general.architecture", json_string(type));
         text_append_format(&key, "%s.context_length", type);
@@ -151,7 +155,9 @@ Status ollama_show(ApiCall *call, Error *err) {
     if (name == NULL)
         return field_wrong(call, "model", err, "the name of a model is expected");
     TRY(registry_name(call->server->registry, name, &known, &path, err));
-    Status status = keys_allow(call->server->keys, &call->caller, known) ? OK : error_set(err, ERR_DENIED, "this key may not use the model");
+    Status status = keys_allow(call->server->keys, &call->caller, known)
+                        ? OK
+                        : error_set(err, ERR_DENIED, "this key may not use the model");
     if (status == OK)
         status = model_files_open(path, &files, err);
     if (status == OK) {
@@ -167,11 +173,12 @@ Status ollama_show(ApiCall *call, Error *err) {
         uint64_t bytes;
         registry_stat(path, &modified, &nanoseconds, &bytes);
         iso_time(modified, time);
-        status = api_reply_json(call, 200,
-                                json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:s}", "modelfile", "", "parameters", "", "template",
-                                          template != NULL ? template : "", "details", details, "model_info", info, "capabilities",
-                                          capabilities_of(chat), "modified_at", time),
-                                err);
+        status =
+            api_reply_json(call, 200,
+                           json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:s}", "modelfile", "", "parameters", "",
+                                     "template", template != NULL ? template : "", "details", details, "model_info",
+                                     info, "capabilities", capabilities_of(chat), "modified_at", time),
+                           err);
         chat_template_close(chat);
         model_files_close(files);
     }
@@ -180,7 +187,7 @@ Status ollama_show(ApiCall *call, Error *err) {
     return status;
 }
 
-/* ---- copy and delete ------------------------------------------------------------------------------------------------ */
+/* ---- copy and delete --------------------------------------------------------------------------------------------- */
 
 static Status reply_empty(ApiCall *call) {
     Text nothing = {0};
@@ -229,7 +236,7 @@ Status ollama_delete(ApiCall *call, Error *err) {
     return reply_empty(call);
 }
 
-/* ---- pull ------------------------------------------------------------------------------------------------------------- */
+/* ---- pull -------------------------------------------------------------------------------------------------------- */
 
 typedef struct Pull {
     ApiCall *call;
@@ -298,10 +305,11 @@ static bool next_progress(void *user, Text *out) {
             more = false;
         } else if (p->done) {
             more = false;
-            ndjson_append(out, p->status == OK ? json_pack("{s:s}", "status", "success") : api_error_value(p->call, p->status, &p->err));
+            ndjson_append(out, p->status == OK ? json_pack("{s:s}", "status", "success")
+                                               : api_error_value(p->call, p->status, &p->err));
         } else if (p->fresh) {
-            ndjson_append(out, json_pack("{s:s, s:s, s:I, s:I}", "status", p->what, "digest", p->what, "total", (json_int_t)p->total,
-                                         "completed", (json_int_t)p->completed));
+            ndjson_append(out, json_pack("{s:s, s:s, s:I, s:I}", "status", p->what, "digest", p->what, "total",
+                                         (json_int_t)p->total, "completed", (json_int_t)p->completed));
         }
         p->fresh = false;
         pthread_mutex_unlock(&p->lock);
@@ -361,7 +369,8 @@ Status ollama_pull(ApiCall *call, Error *err) {
     }
     api_hold(call);
     if (stream) {
-        http_stream(call->http, 200, "application/x-ndjson", (HttpSource){.next = next_progress, .close = close_pull, .user = p});
+        http_stream(call->http, 200, "application/x-ndjson",
+                    (HttpSource){.next = next_progress, .close = close_pull, .user = p});
         return OK;
     }
     const Status status = wait_for_pull(p, err);

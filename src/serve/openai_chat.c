@@ -8,7 +8,7 @@
 enum { QUIET_MS = 10000 };
 
 typedef struct Message { /* a choice that is being put together */
-    json_t *logprobs;  /* array: of tokens not yet sent, or of all when nothing is streamed */
+    json_t *logprobs;    /* array: of tokens not yet sent, or of all when nothing is streamed */
     Text text, reasoning;
     json_t *calls;
     bool begun;
@@ -43,12 +43,25 @@ static void close_chat(void *user) {
     mem_free(c);
 }
 
-/* ---- fields --------------------------------------------------------------------------------------------------------- */
+/* ---- fields ------------------------------------------------------------------------------------------------------ */
 
 /* Accepted because nothing in an answer of ours depends on them. */
 static const char *const no_matter[] = {
-    "user", "metadata", "safety_identifier", "service_tier", "store", "prompt_cache_key", "prompt_cache_options",
-    "prompt_cache_retention", "parallel_tool_calls", "verbosity", "prediction", "cache_prompt", "id_slot", "reasoning_format", "moderation",
+    "user",
+    "metadata",
+    "safety_identifier",
+    "service_tier",
+    "store",
+    "prompt_cache_key",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+    "parallel_tool_calls",
+    "verbosity",
+    "prediction",
+    "cache_prompt",
+    "id_slot",
+    "reasoning_format",
+    "moderation",
     NULL,
 };
 
@@ -62,7 +75,7 @@ static Status read_tools(Ask *ask, Fields *f, Error *err) {
         return OK;
     ask->tools = json_array();
     FAIL_IF(ask->tools == NULL, ERR_MEMORY, "no memory for the tools");
-    json_array_foreach((json_t *)(uintptr_t)tools, i, tool) {
+    json_array_foreach ((json_t *)(uintptr_t)tools, i, tool) {
         const char *type = json_string_value(json_object_get(tool, "type"));
         const json_t *function = json_object_get(tool, "function");
         if (type != NULL && strcmp(type, "function") != 0) {
@@ -73,7 +86,7 @@ static Status read_tools(Ask *ask, Fields *f, Error *err) {
             return field_wrong(ask->call, "tools", err, "tools[%zu].function.name: a text is expected", i);
         json_array_append(ask->tools, (json_t *)(uintptr_t)tool);
     }
-    json_array_foreach((json_t *)(uintptr_t)functions, i, tool) {
+    json_array_foreach ((json_t *)(uintptr_t)functions, i, tool) {
         if (!json_is_string(json_object_get(tool, "name")))
             return field_wrong(ask->call, "functions", err, "functions[%zu].name: a text is expected", i);
         json_array_append_new(ask->tools, json_pack("{s:s, s:O}", "type", "function", "function", tool));
@@ -85,8 +98,7 @@ static Status read_tools(Ask *ask, Fields *f, Error *err) {
     return OK;
 }
 
-/* "none": the model does not get to see the tools. "required" and a name need a grammar, which is refused where there is
- * none: half a promise is worse. */
+/* "none": the model does not get to see the tools. */
 static Status read_tool_choice(Ask *ask, Fields *f, Error *err) {
     const char *name = field(f, "tool_choice") != NULL ? "tool_choice" : "function_call";
     const json_t *choice = field(f, name);
@@ -98,13 +110,20 @@ static Status read_tool_choice(Ask *ask, Fields *f, Error *err) {
         ask->tools = NULL;
         return OK;
     }
-    return field_wrong(ask->call, name, err, "only \"auto\" and \"none\" are supported");
+    if (word != NULL && strcmp(word, "required") == 0)
+        return ask_force_call(ask, name, NULL, err);
+    const json_t *function = json_object_get(choice, "function") != NULL ? json_object_get(choice, "function") : choice;
+    const char *wanted = json_string_value(json_object_get(function, "name"));
+    if (wanted == NULL)
+        return field_wrong(ask->call, name, err, "\"auto\", \"none\", \"required\" or a function's name is expected");
+    return ask_force_call(ask, name, wanted, err);
 }
 
 static Status set_variable(Ask *ask, const char *name, json_t *value, Error *err) {
     if (ask->variables == NULL)
         ask->variables = json_object();
-    FAIL_IF(json_object_set_new(ask->variables, name, value) != 0, ERR_MEMORY, "no memory for the template's variables");
+    FAIL_IF(json_object_set_new(ask->variables, name, value) != 0, ERR_MEMORY,
+            "no memory for the template's variables");
     return OK;
 }
 
@@ -122,14 +141,12 @@ static Status read_reasoning(Ask *ask, Fields *f, Error *err) {
     if (more != NULL) {
         const char *key;
         json_t *value;
-        json_object_foreach((json_t *)(uintptr_t)more, key, value)
+        json_object_foreach ((json_t *)(uintptr_t)more, key, value)
             TRY(set_variable(ask, key, json_incref(value), err));
     }
     TRY(field_object(f, "response_format", &format, err));
-    const char *type = json_string_value(json_object_get(format, "type"));
-    if (format != NULL && (type == NULL || strcmp(type, "text") != 0))
-        return field_wrong(ask->call, "response_format", err, "only the type \"text\" is supported");
-    return OK;
+    TRY(ask_format(ask, "response_format", format, err));
+    return ask_constraints(ask, f, err);
 }
 
 typedef struct Wishes {
@@ -176,7 +193,7 @@ static Status read_fields(Ask *ask, Fields *f, Wishes *w, const json_t **message
     return fields_end(f, err);
 }
 
-/* ---- pieces --------------------------------------------------------------------------------------------------------- */
+/* ---- pieces ------------------------------------------------------------------------------------------------------ */
 
 static void add_logprob(Chat *c, Message *m, const Piece *piece) {
     if (piece->of_prompt || piece->token->is_end)
@@ -195,8 +212,8 @@ static json_t *take_logprobs(const Chat *c, Message *m) {
 }
 
 static json_t *chunk(const Chat *c, json_t *choices) {
-    return json_pack("{s:s, s:s, s:I, s:s, s:o}", "id", c->id, "object", "chat.completion.chunk", "created", (json_int_t)c->created,
-                     "model", c->call->model, "choices", choices);
+    return json_pack("{s:s, s:s, s:I, s:s, s:o}", "id", c->id, "object", "chat.completion.chunk", "created",
+                     (json_int_t)c->created, "model", c->call->model, "choices", choices);
 }
 
 static void send_delta(Chat *c, Text *out, int choice, json_t *delta, const char *finish) {
@@ -204,8 +221,8 @@ static void send_delta(Chat *c, Text *out, int choice, json_t *delta, const char
     if (!m->begun)
         json_object_set_new(delta, "role", json_string("assistant"));
     m->begun = true;
-    json_t *value = chunk(c, json_pack("[{s:i, s:o, s:o, s:s?}]", "index", choice, "delta", delta, "logprobs", take_logprobs(c, m),
-                                       "finish_reason", finish));
+    json_t *value = chunk(c, json_pack("[{s:i, s:o, s:o, s:s?}]", "index", choice, "delta", delta, "logprobs",
+                                       take_logprobs(c, m), "finish_reason", finish));
     if (c->usage && value != NULL)
         json_object_set_new(value, "usage", json_null());
     sse_append(out, NULL, value);
@@ -213,9 +230,10 @@ static void send_delta(Chat *c, Text *out, int choice, json_t *delta, const char
 
 static json_t *call_delta(const Piece *p) {
     if (p->kind == PIECE_CALL)
-        return json_pack("{s:[{s:I, s:s, s:s, s:{s:s, s:s}}]}", "tool_calls", "index", (json_int_t)p->index, "id", p->id, "type",
-                         "function", "function", "name", p->name, "arguments", "");
-    return json_pack("{s:[{s:I, s:{s:s%}}]}", "tool_calls", "index", (json_int_t)p->index, "function", "arguments", p->text, p->bytes);
+        return json_pack("{s:[{s:I, s:s, s:s, s:{s:s, s:s}}]}", "tool_calls", "index", (json_int_t)p->index, "id",
+                         p->id, "type", "function", "function", "name", p->name, "arguments", "");
+    return json_pack("{s:[{s:I, s:{s:s%}}]}", "tool_calls", "index", (json_int_t)p->index, "function", "arguments",
+                     p->text, p->bytes);
 }
 
 static void stream_piece(Chat *c, const Piece *p, Text *out) {
@@ -288,7 +306,7 @@ static bool next(void *user, Text *out) {
     return true;
 }
 
-/* ---- all at once ------------------------------------------------------------------------------------------------------ */
+/* ---- all at once ------------------------------------------------------------------------------------------------- */
 
 static Status keep_piece(Chat *c, const Piece *p, Error *err) {
     Message *m = &c->messages[p->choice];
@@ -305,8 +323,8 @@ static Status keep_piece(Chat *c, const Piece *p, Error *err) {
     case PIECE_CALL:
         if (m->calls == NULL)
             m->calls = json_array();
-        json_array_append_new(m->calls, json_pack("{s:s, s:s, s:{s:s, s:s}}", "id", p->id, "type", "function", "function", "name",
-                                                  p->name, "arguments", ""));
+        json_array_append_new(m->calls, json_pack("{s:s, s:s, s:{s:s, s:s}}", "id", p->id, "type", "function",
+                                                  "function", "name", p->name, "arguments", ""));
         break;
     case PIECE_ARGUMENTS: {
         json_t *function = json_object_get(json_array_get(m->calls, p->index), "function");
@@ -314,7 +332,8 @@ static Status keep_piece(Chat *c, const Piece *p, Error *err) {
         Text text = {0};
         text_append(&text, json_string_value(old) != NULL ? json_string_value(old) : "", json_string_length(old));
         text_append(&text, p->text, p->bytes);
-        const bool set = !text.failed && json_object_set_new(function, "arguments", json_stringn(text.bytes, text.count)) == 0;
+        const bool set =
+            !text.failed && json_object_set_new(function, "arguments", json_stringn(text.bytes, text.count)) == 0;
         text_free(&text);
         FAIL_IF(!set, ERR_MEMORY, "no memory for the arguments of a call");
         break;
@@ -334,8 +353,9 @@ static Status keep_piece(Chat *c, const Piece *p, Error *err) {
 
 static json_t *message_value(Message *m) {
     const bool silent = m->text.count == 0 && m->calls != NULL;
-    json_t *message = json_pack("{s:s, s:o}", "role", "assistant", "content",
-                                silent ? json_null() : json_stringn(m->text.bytes != NULL ? m->text.bytes : "", m->text.count));
+    json_t *message =
+        json_pack("{s:s, s:o}", "role", "assistant", "content",
+                  silent ? json_null() : json_stringn(m->text.bytes != NULL ? m->text.bytes : "", m->text.count));
     if (m->reasoning.count > 0)
         json_object_set_new(message, "reasoning_content", json_stringn(m->reasoning.bytes, m->reasoning.count));
     if (m->calls != NULL)
@@ -356,13 +376,15 @@ static Status reply_whole(Chat *c, Error *err) {
     json_t *choices = json_array();
     for (int i = 0; i < c->n; i++) {
         const Ending e = generation_ending(c->generation, i);
-        json_array_append_new(choices, json_pack("{s:i, s:o, s:o, s:s?}", "index", i, "message", message_value(&c->messages[i]),
-                                                 "logprobs", take_logprobs(c, &c->messages[i]), "finish_reason", finish_word(&e)));
+        json_array_append_new(choices, json_pack("{s:i, s:o, s:o, s:s?}", "index", i, "message",
+                                                 message_value(&c->messages[i]), "logprobs",
+                                                 take_logprobs(c, &c->messages[i]), "finish_reason", finish_word(&e)));
     }
     return api_reply_json(c->call, 200,
-                          json_pack("{s:s, s:s, s:I, s:s, s:o, s:o, s:o, s:s}", "id", c->id, "object", "chat.completion", "created",
-                                    (json_int_t)c->created, "model", c->call->model, "choices", choices, "usage",
-                                    usage_value(c->generation), "timings", timings_value(c->generation), "system_fingerprint", "houle"),
+                          json_pack("{s:s, s:s, s:I, s:s, s:o, s:o, s:o, s:s}", "id", c->id, "object",
+                                    "chat.completion", "created", (json_int_t)c->created, "model", c->call->model,
+                                    "choices", choices, "usage", usage_value(c->generation), "timings",
+                                    timings_value(c->generation), "system_fingerprint", "houle"),
                           err);
 }
 
@@ -390,15 +412,23 @@ Status openai_chat(ApiCall *call, Error *err) {
         ask_free(&ask);
         return status;
     }
-    *c = (Chat){.call = call, .generation = generation, .served = ask.served, .tokenizer = ask.tokenizer, .created = unix_seconds(),
-                .usage = wishes.usage, .progress = wishes.progress, .timings = wishes.timings, .logprobs = ask.spec.logprobs >= 0,
+    *c = (Chat){.call = call,
+                .generation = generation,
+                .served = ask.served,
+                .tokenizer = ask.tokenizer,
+                .created = unix_seconds(),
+                .usage = wishes.usage,
+                .progress = wishes.progress,
+                .timings = wishes.timings,
+                .logprobs = ask.spec.logprobs >= 0,
                 .n = ask.spec.choices};
     ask.served = NULL; /* the answer's now */
     ask_free(&ask);
     api_make_id(call, "chatcmpl-", c->id);
     api_hold(call);
     if (wishes.stream) {
-        http_stream(call->http, 200, "text/event-stream; charset=utf-8", (HttpSource){.next = next, .close = close_chat, .user = c});
+        http_stream(call->http, 200, "text/event-stream; charset=utf-8",
+                    (HttpSource){.next = next, .close = close_chat, .user = c});
         return OK;
     }
     status = reply_whole(c, err);

@@ -26,7 +26,7 @@ typedef struct Completions {
     size_t prompt;      /* which of them is being answered */
     int n;              /* choices of each */
     Texts texts[GENERATION_CHOICES];
-    json_t *choices;    /* of whole answers */
+    json_t *choices; /* of whole answers */
     int prompt_tokens, cached_tokens, completion_tokens;
     Status failed;
     Error err;
@@ -57,9 +57,10 @@ static void close_completions(void *user) {
     mem_free(c);
 }
 
-/* ---- fields --------------------------------------------------------------------------------------------------------- */
+/* ---- fields ------------------------------------------------------------------------------------------------------ */
 
-static const char *const no_matter[] = {"user", "metadata", "cache_prompt", "id_slot", "store", "service_tier", "safety_identifier", NULL};
+static const char *const no_matter[] = {"user",  "metadata",     "cache_prompt",      "id_slot",
+                                        "store", "service_tier", "safety_identifier", NULL};
 
 static bool is_tokens(const json_t *value) {
     return json_is_array(value) && json_array_size(value) > 0 && json_is_integer(json_array_get(value, 0));
@@ -75,7 +76,8 @@ static Status read_prompts(Completions *c, Fields *f, Error *err) {
         json_array_extend(c->prompts, (json_t *)(uintptr_t)prompt);
     const size_t n = json_array_size(c->prompts);
     if (n == 0 || n > PROMPTS_MOST)
-        return field_wrong(c->call, "prompt", err, "a text, an array of token ids, or an array of up to %d of these is expected", PROMPTS_MOST);
+        return field_wrong(c->call, "prompt", err,
+                           "a text, an array of token ids, or an array of up to %d of these is expected", PROMPTS_MOST);
     for (size_t i = 0; i < n; i++) {
         const json_t *one = json_array_get(c->prompts, i);
         if (!json_is_string(one) && !is_tokens(one))
@@ -91,6 +93,9 @@ static Status read_fields(Completions *c, Fields *f, Error *err) {
     const json_t *options = NULL;
     TRY(read_prompts(c, f, err));
     TRY(ask_sampling(ask, f, err));
+    TRY(ask_constraints(ask, f, err));
+    if (ask->grammar != NULL && json_array_size(c->prompts) > 1)
+        return field_wrong(c->call, "prompt", err, "with a constraint only one prompt is possible");
     TRY(field_int(f, "n", 1, GENERATION_CHOICES, &n, err));
     best_of = n;
     TRY(field_int(f, "best_of", 1, GENERATION_CHOICES, &best_of, err));
@@ -116,7 +121,7 @@ static Status read_fields(Completions *c, Fields *f, Error *err) {
     return fields_end(f, err);
 }
 
-/* ---- one prompt ------------------------------------------------------------------------------------------------------- */
+/* ---- one prompt -------------------------------------------------------------------------------------------------- */
 
 /* What the token adds to the text; one that is no text by itself is written as its bytes. */
 static json_t *token_name(const Tokenizer *t, int32_t id) {
@@ -176,8 +181,8 @@ static void add_token(Completions *c, Texts *t, int32_t id, const RequestToken *
 static json_t *take_logprobs(Completions *c, Texts *t) {
     if (c->ask.spec.logprobs < 0 || t->tokens == NULL)
         return json_null();
-    json_t *value = json_pack("{s:o, s:o, s:o, s:o}", "tokens", t->tokens, "token_logprobs", t->token_logprobs, "top_logprobs",
-                              t->top_logprobs, "text_offset", t->offsets);
+    json_t *value = json_pack("{s:o, s:o, s:o, s:o}", "tokens", t->tokens, "token_logprobs", t->token_logprobs,
+                              "top_logprobs", t->top_logprobs, "text_offset", t->offsets);
     t->tokens = t->token_logprobs = t->top_logprobs = t->offsets = NULL;
     return value;
 }
@@ -193,7 +198,7 @@ static Status begin_prompt(Completions *c, Error *err) {
     } else {
         size_t i;
         json_t *id;
-        json_array_foreach((json_t *)(uintptr_t)prompt, i, id) {
+        json_array_foreach ((json_t *)(uintptr_t)prompt, i, id) {
             const int64_t number = json_is_integer(id) ? json_integer_value(id) : -1;
             if (number < 0 || number >= model_vocab(ask->model))
                 return field_wrong(c->call, "prompt", err, "token %zu is not of this model's vocabulary", i);
@@ -222,22 +227,23 @@ static void end_prompt(Completions *c) {
 }
 
 static json_t *usage(const Completions *c) {
-    return json_pack("{s:i, s:i, s:i, s:{s:i}}", "prompt_tokens", c->prompt_tokens, "completion_tokens", c->completion_tokens,
-                     "total_tokens", c->prompt_tokens + c->completion_tokens, "prompt_tokens_details", "cached_tokens", c->cached_tokens);
+    return json_pack("{s:i, s:i, s:i, s:{s:i}}", "prompt_tokens", c->prompt_tokens, "completion_tokens",
+                     c->completion_tokens, "total_tokens", c->prompt_tokens + c->completion_tokens,
+                     "prompt_tokens_details", "cached_tokens", c->cached_tokens);
 }
 
 static json_t *choice_value(Completions *c, int choice, const char *finish) {
     Texts *t = &c->texts[choice];
     json_t *value = json_pack("{s:i, s:s%, s:o, s:s?}", "index", (int)c->prompt * c->n + choice, "text",
-                              t->text.bytes != NULL ? t->text.bytes : "", t->text.count, "logprobs", take_logprobs(c, t),
-                              "finish_reason", finish);
+                              t->text.bytes != NULL ? t->text.bytes : "", t->text.count, "logprobs",
+                              take_logprobs(c, t), "finish_reason", finish);
     text_clear(&t->text);
     return value;
 }
 
 static json_t *envelope(const Completions *c, json_t *choices) {
-    return json_pack("{s:s, s:s, s:I, s:s, s:o}", "id", c->id, "object", "text_completion", "created", (json_int_t)c->created, "model",
-                     c->call->model, "choices", choices);
+    return json_pack("{s:s, s:s, s:I, s:s, s:o}", "id", c->id, "object", "text_completion", "created",
+                     (json_int_t)c->created, "model", c->call->model, "choices", choices);
 }
 
 /* Takes a piece in; true when there is something to send. */
@@ -256,7 +262,7 @@ static bool take_piece(Completions *c, const Piece *p, const char **finish, Erro
     return true;
 }
 
-/* ---- streamed ------------------------------------------------------------------------------------------------------------ */
+/* ---- streamed ---------------------------------------------------------------------------------------------------- */
 
 static bool next(void *user, Text *out) {
     Completions *c = user;
@@ -301,7 +307,7 @@ static bool next(void *user, Text *out) {
     return true;
 }
 
-/* ---- all at once ------------------------------------------------------------------------------------------------------------ */
+/* ---- all at once ------------------------------------------------------------------------------------------------- */
 
 static Status reply_whole(Completions *c, Error *err) {
     c->choices = json_array();

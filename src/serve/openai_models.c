@@ -4,15 +4,19 @@
 #include <string.h>
 
 static json_t *model_value(const ServedInfo *m) {
-    static const char *const states[] = {[SERVED_ABSENT] = "unloaded", [SERVED_LOADING] = "loading", [SERVED_READY] = "loaded",
-                                         [SERVED_LEAVING] = "unloading", [SERVED_BROKEN] = "failed"};
-    json_t *value = json_pack("{s:s, s:s, s:I, s:s, s:{s:s}}", "id", m->name, "object", "model", "created", (json_int_t)m->modified,
-                              "owned_by", "houle", "status", "value", states[m->state]);
+    static const char *const states[] = {[SERVED_ABSENT] = "unloaded",
+                                         [SERVED_LOADING] = "loading",
+                                         [SERVED_READY] = "loaded",
+                                         [SERVED_LEAVING] = "unloading",
+                                         [SERVED_BROKEN] = "failed"};
+    json_t *value = json_pack("{s:s, s:s, s:I, s:s, s:{s:s}}", "id", m->name, "object", "model", "created",
+                              (json_int_t)m->modified, "owned_by", "houle", "status", "value", states[m->state]);
     if (m->context > 0)
         json_object_set_new(value, "context_length", json_integer(m->context));
     if (m->file_bytes > 0)
-        json_object_set_new(value, "meta", json_pack("{s:I, s:I}", "size", (json_int_t)m->file_bytes, "memory_bytes",
-                                                     (json_int_t)(m->weight_bytes + m->run_bytes)));
+        json_object_set_new(value, "meta",
+                            json_pack("{s:I, s:I}", "size", (json_int_t)m->file_bytes, "memory_bytes",
+                                      (json_int_t)(m->weight_bytes + m->run_bytes)));
     if (m->state == SERVED_BROKEN && utf8_valid(m->error, strlen(m->error)))
         json_object_set_new(value, "error", json_string(m->error));
     return value;
@@ -49,7 +53,8 @@ Status openai_models(ApiCall *call, Error *err) {
         } else
             status = api_reply_json(call, 200, one, err);
     } else if (status == OK) /* some coding assistants read "models" */
-        status = api_reply_json(call, 200, json_pack("{s:s, s:o, s:O}", "object", "list", "data", data, "models", data), err);
+        status = api_reply_json(call, 200, json_pack("{s:s, s:o, s:O}", "object", "list", "data", data, "models", data),
+                                err);
     else
         json_decref(data);
     mem_free(known);

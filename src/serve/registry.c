@@ -15,31 +15,43 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 
 enum {
-    USUAL_CONTEXT = 8192, LEAST_CONTEXT = 1024, USUAL_SEQUENCES = 8, USUAL_WAITING = 64, USUAL_DRAFTS = 4, USUAL_ROWS = 256,
-    RETRY_US = 5000000, RESCAN_US = 1000000,
+    USUAL_CONTEXT = 8192,
+    LEAST_CONTEXT = 1024,
+    USUAL_SEQUENCES = 8,
+    USUAL_WAITING = 64,
+    USUAL_DRAFTS = 4,
+    USUAL_ROWS = 256,
+    RETRY_US = 5000000,
+    PIN_WAIT_US = 60000000,
+    RESCAN_US = 1000000,
 };
 
-static void notice(const Registry *r, const char *event, const Served *e, uint64_t us, uint64_t bytes, const char *text) {
+static void notice(const Registry *r, const char *event, const Served *e, uint64_t us, uint64_t bytes,
+                   const char *text) {
     if (r->spec.notice != NULL)
         r->spec.notice(r->spec.user, event, e->name, us, bytes, text);
 }
 
-/* ---- giving up ---------------------------------------------------------------------------------------------------------- */
+/* ---- giving up --------------------------------------------------------------------------------------------------- */
 
 /* Under the lock, which is given back meanwhile. The model must be ready and nobody's. */
 static void unload(Registry *r, Served *e, const char *why) {
     Scheduler *scheduler = e->scheduler;
     Model *model = e->model;
+    GrammarVocab *vocab = e->vocab;
     const uint64_t bytes = e->weight_bytes + e->run_bytes;
     e->state = SERVED_LEAVING;
     e->scheduler = NULL;
     e->model = NULL;
+    e->vocab = NULL;
     pthread_mutex_unlock(&r->lock);
     const uint64_t began = clock_us();
     scheduler_close(scheduler);
     model_close(model);
+    grammar_vocab_free(vocab);
     notice(r, "unload", e, clock_us() - began, bytes, why);
     pthread_mutex_lock(&r->lock);
     r->stats.used_bytes -= bytes;
@@ -83,15 +95,16 @@ static bool wait_until(Registry *r, uint64_t deadline_us) {
     return pthread_cond_timedwait(&r->changed, &r->lock, &at) != ETIMEDOUT;
 }
 
-/* Frees so much of the budget, under the lock. Of models in use the one that is worth least gets nobody new until it can
- * go: otherwise a busy model would keep others out for ever. */
+/* Frees so much of the budget, under the lock. Of models in use the one that is worth least gets nobody new until it
+ * can go: otherwise a busy model would keep others out for ever. */
 static Status make_room(Registry *r, const Served *wanting, uint64_t bytes, uint64_t deadline_us, Error *err) {
     const uint64_t budget = r->stats.budget_bytes;
     Served *asked = NULL;
     Status status = OK;
     char need[16], have[16];
-    FAIL_IF(bytes > budget, ERR_MEMORY, "%s takes %s, the server's whole budget is %s (--memory); a smaller \"context\" takes less",
-            wanting->name, format_bytes(bytes, need), format_bytes(budget, have));
+    FAIL_IF(bytes > budget, ERR_MEMORY,
+            "%s takes %s, the server's whole budget is %s (--memory); a smaller \"context\" takes less", wanting->name,
+            format_bytes(bytes, need), format_bytes(budget, have));
     while (r->stats.used_bytes + bytes > budget) {
         Served *victim = pick_victim(r, true);
         if (victim != NULL) {
@@ -104,8 +117,10 @@ static Status make_room(Registry *r, const Served *wanting, uint64_t bytes, uint
         if (asked == NULL && (asked = pick_victim(r, false)) != NULL)
             asked->leaving = true;
         if (r->closing || !wait_until(r, deadline_us)) {
-            status = error_set(err, ERR_BUSY, "%s needs %s; the models in memory are in use and %s are free; try again later",
-                               wanting->name, format_bytes(bytes, need), format_bytes(budget - MIN(budget, r->stats.used_bytes), have));
+            status = error_set(err, ERR_BUSY,
+                               "%s needs %s; the models in memory are in use and %s are free; try again later",
+                               wanting->name, format_bytes(bytes, need),
+                               format_bytes(budget - MIN(budget, r->stats.used_bytes), have));
             break;
         }
     }
@@ -114,7 +129,7 @@ static Status make_room(Registry *r, const Served *wanting, uint64_t bytes, uint
     return status;
 }
 
-/* ---- loading -------------------------------------------------------------------------------------------------------------- */
+/* ---- loading ----------------------------------------------------------------------------------------------------- */
 
 typedef struct Loaded {
     Model *model;
@@ -137,10 +152,12 @@ static Status plan(const Registry *r, const Served *e, Loaded *l, Error *err) {
     const int declared = model_context(l->model);
     SchedulerSpec *s = &l->spec;
     *s = (SchedulerSpec){.precision = w->precision_given ? w->precision : PRECISION_FAST,
-                         .cache_type = w->cache_type_given ? w->cache_type : CACHE_F16, .pool = r->spec.pool,
+                         .cache_type = w->cache_type_given ? w->cache_type : CACHE_F16,
+                         .pool = r->spec.pool,
                          .sequences = w->sequences > 0 ? w->sequences : USUAL_SEQUENCES,
                          .max_rows = w->max_rows > 0 ? w->max_rows : USUAL_ROWS,
-                         .max_waiting = w->max_waiting > 0 ? w->max_waiting : USUAL_WAITING, .spill = r->spill,
+                         .max_waiting = w->max_waiting > 0 ? w->max_waiting : USUAL_WAITING,
+                         .spill = r->spill,
                          .draft_tokens = w->draft_tokens > 0 ? w->draft_tokens : USUAL_DRAFTS};
     s->context = w->context > 0 ? w->context : declared > 0 ? MIN(declared, USUAL_CONTEXT) : USUAL_CONTEXT;
     for (;;) {
@@ -164,10 +181,11 @@ static Status identify(const Loaded *l, Text *identity, Error *err) {
         int64_t seconds, nanoseconds;
         uint64_t bytes;
         registry_stat(model_files_file_path(files, i), &seconds, &nanoseconds, &bytes);
-        text_append_format(identity, "%s %llu %lld.%09lld\n", model_files_file_path(files, i), (unsigned long long)bytes,
-                           (long long)seconds, (long long)nanoseconds);
+        text_append_format(identity, "%s %llu %lld.%09lld\n", model_files_file_path(files, i),
+                           (unsigned long long)bytes, (long long)seconds, (long long)nanoseconds);
     }
-    text_append_format(identity, "%d %d %s", (int)l->spec.precision, (int)l->spec.cache_type, level != NULL ? level : "");
+    text_append_format(identity, "%d %d %s", (int)l->spec.precision, (int)l->spec.cache_type,
+                       level != NULL ? level : "");
     return text_check(identity, err);
 }
 
@@ -182,7 +200,8 @@ static Status open_model(const Registry *r, const Served *e, Loaded *l, Error *e
     (void)model_chat(l->model, &chat, NULL); /* a broken template costs the chats only: they get its message */
     const size_t after = mem_bytes(MEM_TEXT) + mem_bytes(MEM_FORMAT) + mem_bytes(MEM_GRAPH);
     const Weights *weights = model_weights(l->model);
-    l->weight_bytes = weights_mapped_bytes(weights) + weights_copied_bytes(weights) + (after > before ? after - before : 0);
+    l->weight_bytes =
+        weights_mapped_bytes(weights) + weights_copied_bytes(weights) + (after > before ? after - before : 0);
     return plan(r, e, l, err);
 }
 
@@ -267,7 +286,7 @@ static Status load(Registry *r, Served *e, uint64_t deadline_us, Error *err) {
     return status;
 }
 
-/* ---- asking for a model ------------------------------------------------------------------------------------------------ */
+/* ---- asking for a model ------------------------------------------------------------------------------------------ */
 
 static Status find_or_scan(Registry *r, const char *name, Served **e, Error *err) {
     *e = registry_find(r, name);
@@ -275,8 +294,8 @@ static Status find_or_scan(Registry *r, const char *name, Served **e, Error *err
         TRY(registry_scan(r, err));
         *e = registry_find(r, name);
     }
-    FAIL_IF(*e == NULL, ERR_NOT_FOUND, "the model '%.200s' is not here; GET /v1/models lists those that are, 'houle pull' gets others",
-            name);
+    FAIL_IF(*e == NULL, ERR_NOT_FOUND,
+            "the model '%.200s' is not here; GET /v1/models lists those that are, 'houle pull' gets others", name);
     return OK;
 }
 
@@ -287,7 +306,8 @@ static bool files_changed(const Served *e) {
            (seconds != e->modified || nanoseconds != e->modified_ns);
 }
 
-Status registry_acquire(Registry *r, const char *name, uint64_t wait_us, Served **served, uint64_t *load_us, Error *err) {
+Status registry_acquire(Registry *r, const char *name, uint64_t wait_us, Served **served, uint64_t *load_us,
+                        Error *err) {
     const uint64_t began = clock_us(), deadline = began + wait_us;
     Status status = OK;
     *served = NULL;
@@ -368,6 +388,42 @@ int served_context(const Served *e) {
     return e->spec.context;
 }
 
+static Status make_vocab(const Model *model, GrammarVocab **vocab, Error *err) {
+    const Tokenizer *tokenizer;
+    TRY(model_tokenizer(model, &tokenizer, err));
+    const size_t n = (size_t)model_vocab(model);
+    GrammarToken *tokens = mem_array(n, sizeof *tokens, MEM_TEXT);
+    int32_t *ends = mem_array(n, sizeof *ends, MEM_TEXT);
+    size_t n_end = 0;
+    Status status =
+        tokens == NULL || ends == NULL ? error_set(err, ERR_MEMORY, "no memory for a vocabulary of %zu tokens", n) : OK;
+    for (size_t i = 0; status == OK && i < n; i++) {
+        const char *bytes;
+        size_t count;
+        const int32_t id = (int32_t)i;
+        if (model_ends_at(model, id))
+            ends[n_end++] = id;
+        if (tokenizer_piece(tokenizer, id, &bytes, &count) && count <= GRAMMAR_MAX_TOKEN_BYTES &&
+            (tokenizer_flags(tokenizer, id) & TOKEN_UNUSED) == 0)
+            tokens[i] = (GrammarToken){.bytes = bytes,
+                                       .count = (uint32_t)count,
+                                       .special = (tokenizer_flags(tokenizer, id) & TOKEN_CONTROL) != 0};
+    }
+    if (status == OK)
+        status = grammar_vocab_new(tokens, n, ends, n_end, vocab, err);
+    mem_free(tokens);
+    mem_free(ends);
+    return status;
+}
+
+Status served_vocab(Served *e, const GrammarVocab **vocab, Error *err) {
+    pthread_mutex_lock(&e->registry->vocab_lock);
+    const Status status = e->vocab != NULL ? OK : make_vocab(e->model, &e->vocab, err);
+    *vocab = e->vocab;
+    pthread_mutex_unlock(&e->registry->vocab_lock);
+    return status;
+}
+
 void served_keep_alive(Served *e, int64_t seconds) {
     pthread_mutex_lock(&e->registry->lock);
     e->keep_s = seconds;
@@ -375,10 +431,18 @@ void served_keep_alive(Served *e, int64_t seconds) {
     pthread_mutex_unlock(&e->registry->lock);
 }
 
-/* ---- the keeper: models whose time is over ------------------------------------------------------------------------------ */
+/* ---- the keeper: models whose time has come, or is over ---------------------------------------------------------- */
 
 static uint64_t expires_us(const Served *e) {
     return e->keep_s < 0 || e->wish.pin ? UINT64_MAX : e->used_us + (uint64_t)MIN(e->keep_s, INT32_MAX) * 1000000;
+}
+
+/* A pinned model that was not tried yet: those are there before they are asked for. */
+static Served *pinned_absent(Registry *r) {
+    Served *e = r->loading ? NULL : r->models;
+    while (e != NULL && !(e->wish.pin && e->state == SERVED_ABSENT && e->failed_us == 0))
+        e = e->next;
+    return e;
 }
 
 static void *keep(void *user) {
@@ -386,7 +450,11 @@ static void *keep(void *user) {
     pthread_mutex_lock(&r->lock);
     while (!r->closing) {
         uint64_t next = UINT64_MAX;
-        Served *due = NULL;
+        Served *due = NULL, *wanted = pinned_absent(r);
+        if (wanted != NULL) {
+            load(r, wanted, clock_us() + PIN_WAIT_US, NULL);
+            continue;
+        }
         for (Served *e = r->models; e != NULL && due == NULL; e = e->next) {
             if (e->state != SERVED_READY || e->users > 0)
                 continue;
@@ -407,7 +475,16 @@ static void *keep(void *user) {
     return NULL;
 }
 
-/* ---- the registry --------------------------------------------------------------------------------------------------------- */
+/* ---- the registry ------------------------------------------------------------------------------------------------ */
+
+/* What is kept there was computed from prompts: a folder that is made here is its owner's only. */
+static Status open_cache(Registry *r, Error *err) {
+    const char *folder = r->spec.cache_folder;
+    const bool ours = !file_exists(folder);
+    TRY(spill_open(folder, r->spec.cache_disk_bytes, &r->spill, err));
+    FAIL_IF(ours && chmod(folder, S_IRWXU) != 0, ERR_IO, "%s: its mode cannot be set", folder);
+    return OK;
+}
 
 Status registry_open(const RegistrySpec *spec, Registry **out, Error *err) {
     *out = NULL;
@@ -421,6 +498,7 @@ Status registry_open(const RegistrySpec *spec, Registry **out, Error *err) {
     pthread_cond_init(&r->changed, &attributes);
     pthread_condattr_destroy(&attributes);
     pthread_mutex_init(&r->lock, NULL);
+    pthread_mutex_init(&r->vocab_lock, NULL);
     Status status = OK;
     json_incref((json_t *)(uintptr_t)spec->defaults);
     if (spec->models_folder != NULL && (r->models_folder = mem_strdup(spec->models_folder, MEM_MISC)) == NULL)
@@ -428,7 +506,7 @@ Status registry_open(const RegistrySpec *spec, Registry **out, Error *err) {
     if (status == OK && spec->defaults != NULL)
         status = registry_read_settings("of all", spec->defaults, &(ModelSettings){0}, err);
     if (status == OK && spec->cache_folder != NULL)
-        status = spill_open(spec->cache_folder, spec->cache_disk_bytes, &r->spill, err);
+        status = open_cache(r, err);
     if (status == OK)
         status = registry_scan(r, err);
     if (status == OK) {
@@ -475,14 +553,16 @@ void registry_close(Registry *r) {
     mem_free(r->models_folder);
     pthread_cond_destroy(&r->changed);
     pthread_mutex_destroy(&r->lock);
+    pthread_mutex_destroy(&r->vocab_lock);
     mem_free(r);
 }
 
 static Status add_aliases(Registry *r, const char *name, const json_t *aliases, Error *err) {
     size_t i;
     json_t *alias;
-    FAIL_IF(aliases != NULL && !json_is_array(aliases), ERR_ARGUMENT, "model %s: \"aliases\" must be an array of names", name);
-    json_array_foreach((json_t *)(uintptr_t)aliases, i, alias) {
+    FAIL_IF(aliases != NULL && !json_is_array(aliases), ERR_ARGUMENT, "model %s: \"aliases\" must be an array of names",
+            name);
+    json_array_foreach ((json_t *)(uintptr_t)aliases, i, alias) {
         FAIL_IF(!json_is_string(alias), ERR_ARGUMENT, "model %s: \"aliases\" must be an array of names", name);
         TRY(registry_add_alias(r, name, json_string_value(alias), true, err));
     }
@@ -490,8 +570,10 @@ static Status add_aliases(Registry *r, const char *name, const json_t *aliases, 
 }
 
 Status registry_add(Registry *r, const char *name, const char *path, const json_t *settings, Error *err) {
-    FAIL_IF(name[0] == '\0' || strlen(name) > 200, ERR_ARGUMENT, "'%.40s': a model's name has 1 to 200 characters", name);
-    FAIL_IF(settings != NULL && !json_is_object(settings), ERR_ARGUMENT, "model %s: an object of settings is expected", name);
+    FAIL_IF(name[0] == '\0' || strlen(name) > 200, ERR_ARGUMENT, "'%.40s': a model's name has 1 to 200 characters",
+            name);
+    FAIL_IF(settings != NULL && !json_is_object(settings), ERR_ARGUMENT, "model %s: an object of settings is expected",
+            name);
     const json_t *own = json_object_get(settings, "path");
     FAIL_IF(own != NULL && !json_is_string(own), ERR_ARGUMENT, "model %s: \"path\" must be a text", name);
     pthread_mutex_lock(&r->lock);
@@ -506,14 +588,18 @@ Status registry_add(Registry *r, const char *name, const char *path, const json_
             Served *e = registry_add_entry(r, name, path != NULL ? path : json_string_value(own),
                                            json_copy((json_t *)(uintptr_t)settings), err);
             registry_free_entry(old);
-            const Status status = e != NULL ? add_aliases(r, name, json_object_get(settings, "aliases"), err) : err->status;
+            pthread_cond_broadcast(&r->changed);
+            const Status status =
+                e != NULL ? add_aliases(r, name, json_object_get(settings, "aliases"), err) : err->status;
             pthread_mutex_unlock(&r->lock);
             return status;
         }
     json_t *copy = settings != NULL ? json_copy((json_t *)(uintptr_t)settings) : NULL;
     const Served *e = registry_add_entry(r, name, path != NULL ? path : json_string_value(own), copy, err);
-    const Status status = e != NULL ? add_aliases(r, name, json_object_get(settings, "aliases"), err)
-                                    : err != NULL ? err->status : ERR_ARGUMENT;
+    pthread_cond_broadcast(&r->changed);
+    const Status status = e != NULL     ? add_aliases(r, name, json_object_get(settings, "aliases"), err)
+                          : err != NULL ? err->status
+                                        : ERR_ARGUMENT;
     pthread_mutex_unlock(&r->lock);
     return status;
 }

@@ -11,6 +11,7 @@
 #define HOULE_SERVE_REGISTRY_H
 
 #include "engine/scheduler.h"
+#include "text/grammar.h"
 
 typedef struct Registry Registry;
 typedef struct Served Served; /* a model that was asked for, held until it is released */
@@ -24,20 +25,21 @@ typedef struct ModelSettings {
     Precision precision;
     bool pin;
     bool keep_alive_given;
-    int64_t keep_alive_s;       /* < 0: for ever; 0: unload after each use */
-    const char *reply_format;   /* in place of the one that the model's files tell */
-    const json_t *defaults;     /* sampling fields laid under each request's */
+    int64_t keep_alive_s;     /* < 0: for ever; 0: unload after each use */
+    const char *reply_format; /* in place of the one that the model's files tell */
+    const json_t *defaults;   /* sampling fields laid under each request's */
 } ModelSettings;
 
 typedef struct RegistrySpec {
     Pool *pool;
-    uint64_t memory_bytes; /* the budget */
-    int64_t keep_alive_s;  /* of models without a wish; < 0: for ever */
+    uint64_t memory_bytes;    /* the budget */
+    int64_t keep_alive_s;     /* of models without a wish; < 0: for ever */
     const char *cache_folder; /* prefixes on disk; NULL = none */
     uint64_t cache_disk_bytes;
-    const char *models_folder; /* each folder or model file in it is a model; looked through again when a name is not known */
-    bool with_store;           /* models of the store and of other programs' caches */
-    const json_t *defaults;    /* settings of all models, see registry_add */
+    const char
+        *models_folder; /* each folder or model file in it is a model; looked through again when a name is not known */
+    bool with_store;    /* models of the store and of other programs' caches */
+    const json_t *defaults; /* settings of all models, see registry_add */
     /* One line about a load, an eviction, a failure; from any thread. */
     void (*notice)(void *user, const char *event, const char *model, uint64_t us, uint64_t bytes, const char *text);
     void *user;
@@ -65,6 +67,8 @@ const Model *served_model(const Served *served);
 Scheduler *served_scheduler(const Served *served);
 const ModelSettings *served_settings(const Served *served);
 int served_context(const Served *served);
+/* Its vocabulary for grammars: made by the first call, kept as long as the model is held. */
+Status served_vocab(Served *served, const GrammarVocab **vocab, Error *err);
 /* How long the model stays after its last use, from now on; < 0: for ever, 0: it goes when nobody uses it. */
 void served_keep_alive(Served *served, int64_t seconds);
 
@@ -75,15 +79,18 @@ typedef struct ServedInfo {
     ServedState state;
     bool pinned;
     int users, context;
-    uint64_t file_bytes;             /* on disk; 0 = not known */
+    uint64_t file_bytes;              /* on disk; 0 = not known */
     uint64_t weight_bytes, run_bytes; /* in memory */
-    int64_t modified;                /* Unix time of its files */
-    int64_t expires_s;               /* seconds until it goes unused; -1: not decided by time */
-    char error[ERROR_TEXT_BYTES];    /* of the last load */
-    SchedulerStats stats;            /* when ready */
+    int64_t modified;                 /* Unix time of its files */
+    int64_t expires_s;                /* seconds until it goes unused; -1: not decided by time */
+    char error[ERROR_TEXT_BYTES];     /* of the last load */
+    SchedulerStats stats;             /* when ready */
 } ServedInfo;
 
-typedef struct ServedList { ServedInfo *items; size_t count; } ServedList;
+typedef struct ServedList {
+    ServedInfo *items;
+    size_t count;
+} ServedList;
 
 /* All models that can be asked for by name. */
 Status registry_list(Registry *registry, ServedList *list, Error *err);

@@ -14,17 +14,19 @@
 #include <strings.h>
 #include <sys/stat.h>
 
-/* ---- settings -------------------------------------------------------------------------------------------------------- */
+/* ---- settings ---------------------------------------------------------------------------------------------------- */
 
-static Status read_count(const char *name, const char *key, const json_t *value, int64_t least, int64_t most, int64_t *out,
-                         Error *err) {
-    FAIL_IF(!json_is_integer(value) || json_integer_value(value) < least || json_integer_value(value) > most, ERR_ARGUMENT,
-            "model %s: \"%s\" must be a whole number from %lld to %lld", name, key, (long long)least, (long long)most);
+static Status read_count(const char *name, const char *key, const json_t *value, int64_t least, int64_t most,
+                         int64_t *out, Error *err) {
+    FAIL_IF(!json_is_integer(value) || json_integer_value(value) < least || json_integer_value(value) > most,
+            ERR_ARGUMENT, "model %s: \"%s\" must be a whole number from %lld to %lld", name, key, (long long)least,
+            (long long)most);
     *out = json_integer_value(value);
     return OK;
 }
 
-static Status read_word(const char *name, const char *key, const json_t *value, const char *const *words, int *out, Error *err) {
+static Status read_word(const char *name, const char *key, const json_t *value, const char *const *words, int *out,
+                        Error *err) {
     const char *text = json_string_value(value);
     for (int i = 0; text != NULL && words[i] != NULL; i++)
         if (strcmp(words[i], text) == 0) {
@@ -42,16 +44,20 @@ static Status read_word(const char *name, const char *key, const json_t *value, 
 
 Status registry_read_settings(const char *name, const json_t *settings, ModelSettings *w, Error *err) {
     static const char *const precisions[] = {"f32", "fast", NULL}, *const caches[] = {"f32", "f16", "q8_0", NULL};
-    static const struct { const char *key; size_t at; int least; } counts[] = {
-        {"context", offsetof(ModelSettings, context), 16},   {"sequences", offsetof(ModelSettings, sequences), 1},
-        {"queue", offsetof(ModelSettings, max_waiting), 1},  {"draft_tokens", offsetof(ModelSettings, draft_tokens), 0},
+    static const struct {
+        const char *key;
+        size_t at;
+        int least;
+    } counts[] = {
+        {"context", offsetof(ModelSettings, context), 16},  {"sequences", offsetof(ModelSettings, sequences), 1},
+        {"queue", offsetof(ModelSettings, max_waiting), 1}, {"draft_tokens", offsetof(ModelSettings, draft_tokens), 0},
         {"batch", offsetof(ModelSettings, max_rows), 8},
     };
     const char *key;
     json_t *value;
     *w = (ModelSettings){0};
     FAIL_IF(!json_is_object(settings), ERR_ARGUMENT, "model %s: an object of settings is expected", name);
-    json_object_foreach((json_t *)(uintptr_t)settings, key, value) {
+    json_object_foreach ((json_t *)(uintptr_t)settings, key, value) {
         int64_t number = 0;
         int word = 0;
         size_t i = 0;
@@ -81,16 +87,17 @@ Status registry_read_settings(const char *name, const json_t *settings, ModelSet
             FAIL_IF(w->reply_format == NULL || !reply_format_known(w->reply_format), ERR_ARGUMENT,
                     "model %s: \"reply_format\" names no format ('houle reply --help' lists them)", name);
         } else if (strcmp(key, "defaults") == 0) {
-            FAIL_IF(!json_is_object(value), ERR_ARGUMENT, "model %s: \"defaults\" must be an object of request fields", name);
+            FAIL_IF(!json_is_object(value), ERR_ARGUMENT, "model %s: \"defaults\" must be an object of request fields",
+                    name);
             w->defaults = value;
         } else
-            FAIL_IF(strcmp(key, "path") != 0 && strcmp(key, "aliases") != 0, ERR_ARGUMENT, "model %s: there is no setting \"%s\"",
-                    name, key);
+            FAIL_IF(strcmp(key, "path") != 0 && strcmp(key, "aliases") != 0, ERR_ARGUMENT,
+                    "model %s: there is no setting \"%s\"", name, key);
     }
     return OK;
 }
 
-/* ---- entries ------------------------------------------------------------------------------------------------------------ */
+/* ---- entries ----------------------------------------------------------------------------------------------------- */
 
 void registry_free_entry(Served *e) {
     if (e == NULL)
@@ -208,7 +215,7 @@ Served *registry_find(Registry *r, const char *name) {
     return n_best == 1 ? e : NULL;
 }
 
-/* ---- looking through folders ------------------------------------------------------------------------------------------ */
+/* ---- looking through folders ------------------------------------------------------------------------------------- */
 
 static void newest(const struct stat *s, int64_t *seconds, int64_t *nanoseconds) {
     if (s->st_mtim.tv_sec > *seconds || (s->st_mtim.tv_sec == *seconds && s->st_mtim.tv_nsec > *nanoseconds)) {
@@ -283,8 +290,9 @@ static Status scan_folder(Registry *r, Error *err) {
         SplitName split;
         if (path == NULL || name == NULL)
             status = error_set(err, ERR_MEMORY, "no memory to look through %s", r->models_folder);
-        else if (file_is_directory(path) ? is_model_folder(path)
-                                         : ends_with(name, ".gguf") && (!split_of_path(name, &split) || split.part == 1)) {
+        else if (file_is_directory(path)
+                     ? is_model_folder(path)
+                     : ends_with(name, ".gguf") && (!split_of_path(name, &split) || split.part == 1)) {
             if (split_of_path(name, &split))
                 name[split.stem_bytes] = '\0';
             else if (ends_with(name, ".gguf"))

@@ -10,19 +10,20 @@ struct Served {
     Registry *registry;
     Served *next;
     char *name;
-    char *path;          /* NULL: the store says, when it is needed */
-    json_t *settings;    /* what was configured, over the defaults of all; the texts of `wish` belong to it */
+    char *path;       /* NULL: the store says, when it is needed */
+    json_t *settings; /* what was configured, over the defaults of all; the texts of `wish` belong to it */
     ModelSettings wish;
-    bool found;          /* by looking through folders, not configured: goes when its file has gone */
-    bool seen;           /* by the scan that is going on */
+    bool found; /* by looking through folders, not configured: goes when its file has gone */
+    bool seen;  /* by the scan that is going on */
     uint64_t file_bytes;
 
     ServedState state;
     Model *model;
     Scheduler *scheduler;
     SchedulerSpec spec;
+    GrammarVocab *vocab; /* under vocab_lock */
     int users;
-    bool leaving;        /* is to be given up: nobody new may have it */
+    bool leaving; /* is to be given up: nobody new may have it */
     uint64_t weight_bytes, run_bytes;
     uint64_t used_us, load_us, failed_us;
     int64_t keep_s;
@@ -42,9 +43,10 @@ struct Registry {
     Spill *spill;
     pthread_mutex_t lock;
     pthread_cond_t changed;
+    pthread_mutex_t vocab_lock; /* making one takes a while */
     pthread_t keeper;
     bool has_keeper, closing;
-    bool loading;        /* one at a time: what it takes is not known to others before it has it */
+    bool loading; /* one at a time: what it takes is not known to others before it has it */
     Served *models;
     Alias *aliases;
     uint64_t scanned_us;

@@ -1,7 +1,7 @@
 /* server.c - see server.h: who may ask, which handler answers, what is logged.
  *
- * The order of checks: the Host and Origin headers (a web page must not reach a server on the user's machine through the
- * browser), the key, the route; then the body is taken and parsed. */
+ * The order of checks: the Host and Origin headers (a web page must not reach a server on the user's machine through
+ * the browser), the key, the route; then the body is taken and parsed. */
 #include "serve/api.h"
 
 #include "base/clock.h"
@@ -17,7 +17,7 @@
 
 enum { PEM_BYTES = 1 << 20 };
 
-/* ---- routes --------------------------------------------------------------------------------------------------------- */
+/* ---- routes ------------------------------------------------------------------------------------------------------ */
 
 static Status health(ApiCall *call, Error *err) {
     const RegistryStats s = registry_stats(call->server->registry);
@@ -39,7 +39,8 @@ static Status ready(ApiCall *call, Error *err) {
 
 static Status metrics(ApiCall *call, Error *err) {
     Text text = {0};
-    const Status status = metrics_write(call->server->metrics, call->server->registry, http_active(call->server->http), &text, err);
+    const Status status =
+        metrics_write(call->server->metrics, call->server->registry, http_active(call->server->http), &text, err);
     if (status != OK) {
         text_free(&text);
         return status;
@@ -112,7 +113,7 @@ static const struct Route *route_of(const char *method, const char *path, const 
     return NULL;
 }
 
-/* ---- who may ask -------------------------------------------------------------------------------------------------------- */
+/* ---- who may ask ------------------------------------------------------------------------------------------------- */
 
 static bool is_loopback_name(const char *name, size_t bytes) {
     static const char *const names[] = {"localhost", "127.0.0.1", "[::1]", "::1"};
@@ -163,7 +164,8 @@ static Status check_origin(ApiCall *call, Error *err) {
     const char *host = http_header(call->http, "Host"), *origin = http_header(call->http, "Origin");
     if (!host_allowed(s, host)) {
         call->code = "host_not_allowed";
-        return error_set(err, ERR_DENIED, "the Host header names a host that this server is not known by (--allow-host adds it)");
+        return error_set(err, ERR_DENIED,
+                         "the Host header names a host that this server is not known by (--allow-host adds it)");
     }
     if (origin == NULL)
         return OK;
@@ -191,7 +193,7 @@ static Status check_key(ApiCall *call, unsigned flags, Error *err) {
     return OK;
 }
 
-/* ---- a call's life ---------------------------------------------------------------------------------------------------------- */
+/* ---- a call's life ----------------------------------------------------------------------------------------------- */
 
 static void log_call(const ApiCall *call) {
     const Server *s = call->server;
@@ -200,9 +202,9 @@ static void log_call(const ApiCall *call) {
     char time[32];
     const AnswerCounts *c = &call->counts;
     iso_time(unix_seconds(), time);
-    json_t *line = json_pack("{s:s, s:s, s:I, s:s, s:i, s:f, s:I}", "time", time, "event", "request", "id", (json_int_t)call->id,
-                             "route", call->route, "status", call->status, "ms", (double)(clock_us() - call->began_us) / 1000,
-                             "bytes", (json_int_t)call->sent);
+    json_t *line = json_pack("{s:s, s:s, s:I, s:s, s:i, s:f, s:I}", "time", time, "event", "request", "id",
+                             (json_int_t)call->id, "route", call->route, "status", call->status, "ms",
+                             (double)(clock_us() - call->began_us) / 1000, "bytes", (json_int_t)call->sent);
     if (call->caller.name[0] != '\0')
         json_object_set_new(line, "key", json_string(call->caller.name));
     if (call->model[0] != '\0')
@@ -274,7 +276,8 @@ static Status admit(ApiCall *call, Error *err) {
     if (route == NULL) {
         call->http_status = other ? 405 : 404;
         call->code = other ? "method_not_allowed" : "unknown_url";
-        return error_set(err, ERR_NOT_FOUND, other ? "this method is not possible here" : "there is nothing at this address");
+        return error_set(err, ERR_NOT_FOUND,
+                         other ? "this method is not possible here" : "there is nothing at this address");
     }
     return OK;
 }
@@ -298,7 +301,8 @@ static void on_admit(void *user, HttpCall *http) {
         call->counts.seconds[i] = -1;
     *http_state(http) = call;
     char id[32];
-    snprintf(id, sizeof id, "req_%08llx%08llx", (unsigned long long)s->began_unix & 0xffffffff, (unsigned long long)call->id & 0xffffffff);
+    snprintf(id, sizeof id, "req_%08llx%08llx", (unsigned long long)s->began_unix & 0xffffffff,
+             (unsigned long long)call->id & 0xffffffff);
     http_add_header(http, "X-Request-Id", id);
     http_add_header(http, "X-Content-Type-Options", "nosniff");
     if (call->caller.id == 0) /* those without a key are told apart by their addresses */
@@ -347,8 +351,8 @@ static void on_notice(void *user, const char *event, const char *model, uint64_t
     if (s->spec.log == NULL)
         return;
     iso_time(unix_seconds(), time);
-    json_t *line = json_pack("{s:s, s:s, s:s, s:f, s:I}", "time", time, "event", event, "model", model, "ms", (double)us / 1000,
-                             "memory_bytes", (json_int_t)bytes);
+    json_t *line = json_pack("{s:s, s:s, s:s, s:f, s:I}", "time", time, "event", event, "model", model, "ms",
+                             (double)us / 1000, "memory_bytes", (json_int_t)bytes);
     if (text[0] != '\0' && utf8_valid(text, strlen(text)))
         json_object_set_new(line, "text", json_string(text));
     char *dump = json_dumps(line, JSON_COMPACT);
@@ -358,7 +362,7 @@ static void on_notice(void *user, const char *event, const char *model, uint64_t
     mem_free(dump);
 }
 
-/* ---- the server -------------------------------------------------------------------------------------------------------------- */
+/* ---- the server -------------------------------------------------------------------------------------------------- */
 
 static Status copy_texts(const char *const *texts, int n, char ***copies, int *n_copy, Error *err) {
     *copies = mem_array((size_t)n + 1, sizeof **copies, MEM_MISC);
@@ -373,9 +377,11 @@ static Status copy_texts(const char *const *texts, int n, char ***copies, int *n
 
 static Status check_spec(const ServerSpec *spec, bool loopback, Error *err) {
     FAIL_IF(!loopback && spec->keys == NULL, ERR_DENIED,
-            "listening on %s lets other machines in: that needs API keys (--keys FILE; 'houle serve --keys FILE --make-key NAME' makes one)",
+            "listening on %s lets other machines in: that needs API keys (--keys FILE; 'houle serve --keys FILE "
+            "--make-key NAME' makes one)",
             spec->host);
-    FAIL_IF((spec->certificate == NULL) != (spec->key == NULL), ERR_ARGUMENT, "TLS needs both a certificate and its key");
+    FAIL_IF((spec->certificate == NULL) != (spec->key == NULL), ERR_ARGUMENT,
+            "TLS needs both a certificate and its key");
     FAIL_IF(spec->body_bytes < 1024 || spec->header_bytes < 4096, ERR_ARGUMENT, "limits too small for any request");
     return OK;
 }
@@ -402,11 +408,19 @@ static Status listen_now(Server *s, Error *err) {
         status = file_read(s->spec.certificate, PEM_BYTES, &certificate, NULL, err);
     if (status == OK && s->spec.key != NULL)
         status = file_read(s->spec.key, PEM_BYTES, &key, NULL, err);
-    const HttpSpec http = {.host = s->spec.host, .port = s->spec.port, .certificate = certificate, .key = key,
-                           .body_bytes = s->spec.body_bytes, .header_bytes = s->spec.header_bytes,
-                           .connections = s->spec.connections, .connections_per_address = s->spec.connections_per_address,
-                           .idle_seconds = s->spec.idle_seconds, .admit = on_admit, .answer = on_answer,
-                           .finished = on_finished, .user = s};
+    const HttpSpec http = {.host = s->spec.host,
+                           .port = s->spec.port,
+                           .certificate = certificate,
+                           .key = key,
+                           .body_bytes = s->spec.body_bytes,
+                           .header_bytes = s->spec.header_bytes,
+                           .connections = s->spec.connections,
+                           .connections_per_address = s->spec.connections_per_address,
+                           .idle_seconds = s->spec.idle_seconds,
+                           .admit = on_admit,
+                           .answer = on_answer,
+                           .finished = on_finished,
+                           .user = s};
     if (status == OK)
         status = http_open(&http, &s->http, err);
     mem_free(certificate);
@@ -433,8 +447,8 @@ Status server_open(const ServerSpec *spec, Server **out, Error *err) {
     if (status == OK) {
         Text url = {0};
         const bool v6 = strchr(spec->host, ':') != NULL;
-        text_append_format(&url, "%s://%s%s%s:%d", spec->certificate != NULL ? "https" : "http", v6 ? "[" : "", spec->host, v6 ? "]" : "",
-                           http_port(s->http));
+        text_append_format(&url, "%s://%s%s%s:%d", spec->certificate != NULL ? "https" : "http", v6 ? "[" : "",
+                           spec->host, v6 ? "]" : "", http_port(s->http));
         s->url = text_take(&url);
         if (s->url == NULL)
             status = error_set(err, ERR_MEMORY, "no memory for the server");
@@ -474,7 +488,8 @@ void server_close(Server *s) {
     atomic_store(&s->cancelling, true);
     if (s->http != NULL) {
         http_quiesce(s->http);
-        for (int i = 0; i < 250 && http_active(s->http) > 0; i++) /* those that wait for tokens look up within half a second */
+        for (int i = 0; i < 250 && http_active(s->http) > 0;
+             i++) /* those that wait for tokens look up within half a second */
             nap();
     }
     http_close(s->http);

@@ -7,20 +7,20 @@
 typedef struct Server Server;
 
 typedef struct ServerSpec {
-    const char *host;         /* anything but this machine's loopback needs keys */
+    const char *host; /* anything but this machine's loopback needs keys */
     int port;
     const char *certificate, *key; /* files (PEM): TLS */
-    const char *keys;         /* file of API keys; NULL = none asked for */
-    const char *const *hosts; /* names by which clients may call this server, beside the address it listens on */
+    const char *keys;              /* file of API keys; NULL = none asked for */
+    const char *const *hosts;      /* names by which clients may call this server, beside the address it listens on */
     int n_host;
     const char *const *origins; /* web pages that may use it: "https://chat.example"; "*" = all */
     int n_origin;
     size_t body_bytes, header_bytes;
     int connections, connections_per_address, idle_seconds;
-    int request_seconds;      /* a request's deadline; 0 = none */
-    int queue_seconds;        /* how long a request may wait for its model's memory */
+    int request_seconds; /* a request's deadline; 0 = none */
+    int queue_seconds;   /* how long a request may wait for its model's memory */
     bool log_requests;
-    RegistrySpec registry;    /* its notice is the server's own */
+    RegistrySpec registry; /* its notice is the server's own */
     const char *version;
     /* One line of JSON (without newline) for the log; any thread. */
     void (*log)(void *user, const char *line);

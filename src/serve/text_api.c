@@ -46,9 +46,12 @@ static Status tokenize(ApiCall *call, Ask *ask, Error *err) {
                              (add ? ENCODE_ADD_SPECIAL : 0u) | (parse ? ENCODE_PARSE_SPECIAL : 0u), &ask->prompt, err));
     json_t *tokens = json_array();
     for (size_t i = 0; i < ask->prompt.count; i++)
-        json_array_append_new(tokens, pieces ? piece_value(ask->tokenizer, ask->prompt.ids[i]) : json_integer(ask->prompt.ids[i]));
-    return api_reply_json(call, 200, json_pack("{s:o, s:I, s:i}", "tokens", tokens, "count", (json_int_t)ask->prompt.count,
-                                               "max_model_len", served_context(ask->served)), err);
+        json_array_append_new(tokens, pieces ? piece_value(ask->tokenizer, ask->prompt.ids[i])
+                                             : json_integer(ask->prompt.ids[i]));
+    return api_reply_json(call, 200,
+                          json_pack("{s:o, s:I, s:i}", "tokens", tokens, "count", (json_int_t)ask->prompt.count,
+                                    "max_model_len", served_context(ask->served)),
+                          err);
 }
 
 static Status detokenize(ApiCall *call, Ask *ask, Error *err) {
@@ -60,14 +63,16 @@ static Status detokenize(ApiCall *call, Ask *ask, Error *err) {
     TRY(fields_end(&f, err));
     if (tokens == NULL)
         return field_wrong(call, "tokens", err, "an array of token ids is expected");
-    json_array_foreach((json_t *)(uintptr_t)tokens, i, token) {
+    json_array_foreach ((json_t *)(uintptr_t)tokens, i, token) {
         if (!json_is_integer(token) || json_integer_value(token) < 0 || json_integer_value(token) > INT32_MAX)
             return field_wrong(call, "tokens", err, "tokens[%zu] is no token id", i);
-        FAIL_IF(!token_ids_append(&ask->prompt, (int32_t)json_integer_value(token)), ERR_MEMORY, "no memory for the tokens");
+        FAIL_IF(!token_ids_append(&ask->prompt, (int32_t)json_integer_value(token)), ERR_MEMORY,
+                "no memory for the tokens");
     }
     TRY(tokenizer_decode(ask->tokenizer, ask->prompt.ids, ask->prompt.count, 0, &ask->text, err));
     const char *text = ask->text.bytes != NULL ? ask->text.bytes : "";
-    return api_reply_json(call, 200, json_pack("{s:s%, s:s%}", "content", text, ask->text.count, "prompt", text, ask->text.count), err);
+    return api_reply_json(
+        call, 200, json_pack("{s:s%, s:s%}", "content", text, ask->text.count, "prompt", text, ask->text.count), err);
 }
 
 static Status apply_template(ApiCall *call, Ask *ask, Error *err) {
@@ -85,7 +90,8 @@ static Status apply_template(ApiCall *call, Ask *ask, Error *err) {
     ask->tools = json_incref((json_t *)(uintptr_t)tools);
     ask->variables = json_incref((json_t *)(uintptr_t)variables);
     TRY(ask_render(ask, messages, generation, false, err));
-    return api_reply_json(call, 200, json_pack("{s:s%}", "prompt", ask->text.bytes != NULL ? ask->text.bytes : "", ask->text.count), err);
+    return api_reply_json(
+        call, 200, json_pack("{s:s%}", "prompt", ask->text.bytes != NULL ? ask->text.bytes : "", ask->text.count), err);
 }
 
 static Status with_ask(ApiCall *call, Status (*work)(ApiCall *, Ask *, Error *), Error *err) {

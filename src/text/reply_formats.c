@@ -90,6 +90,7 @@ static const ReplyFormat formats[] = {
     {.name = "qwq", THINK_TAGS, TAGGED_OBJECTS},
     {.name = "seed_oss", .think_open = "<seed:think>", .think_close = "</seed:think>", NAMED_TAGS("seed:tool_call")},
     {.name = "smollm3", THINK_TAGS, TAGGED_OBJECTS},
+    {.name = "tagged_objects", THINK_TAGS, TAGGED_OBJECTS}, /* of no family: what a grammar makes a model write */
 };
 
 const ReplyFormat *reply_format_find(const char *name) {
