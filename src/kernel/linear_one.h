@@ -149,7 +149,7 @@ static void one_bf16(const Matrix *m, int row0, const void *acts, const uint8_t 
                 UNROLL
                 for (int i = 0; i < 8; i++) {
                     const NI two = four_of((const int8_t *)(const void *)(a + k + 16 * part + 2 * i));
-                    acc[h] = _mm512_dpbf16_ps(acc[h], (__m512bh)x[i], (__m512bh)two);
+                    acc[h] = dot_pairs(acc[h], x[i], two);
                     PREFETCH(ahead + 64 * (size_t)(k + 16 * h + 8 * part + i));
                 }
             }
