@@ -522,13 +522,17 @@ Status registry_open(const RegistrySpec *spec, Registry **out, Error *err) {
     return OK;
 }
 
-void registry_close(Registry *r) {
-    if (r == NULL)
-        return;
+void registry_stop(Registry *r) {
     pthread_mutex_lock(&r->lock);
     r->closing = true;
     pthread_cond_broadcast(&r->changed);
     pthread_mutex_unlock(&r->lock);
+}
+
+void registry_close(Registry *r) {
+    if (r == NULL)
+        return;
+    registry_stop(r);
     if (r->has_keeper)
         pthread_join(r->keeper, NULL);
     pthread_mutex_lock(&r->lock);

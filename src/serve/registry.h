@@ -46,6 +46,8 @@ typedef struct RegistrySpec {
 } RegistrySpec;
 
 Status registry_open(const RegistrySpec *spec, Registry **registry, Error *err);
+/* Nothing is loaded any more: who waits for a model is sent away. */
+void registry_stop(Registry *registry);
 /* All models must have been released. */
 void registry_close(Registry *registry);
 

@@ -222,7 +222,7 @@ static void log_call(const ApiCall *call) {
         json_object_set_new(line, "code", json_string(call->code));
     if (call->status >= 500 && call->error[0] != '\0')
         json_object_set_new(line, "error", json_string(call->error));
-    char *text = json_dumps(line, JSON_COMPACT);
+    char *text = json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(6));
     json_decref(line);
     if (text != NULL)
         s->spec.log(s->spec.user, text);
@@ -355,7 +355,7 @@ static void on_notice(void *user, const char *event, const char *model, uint64_t
                              (double)us / 1000, "memory_bytes", (json_int_t)bytes);
     if (text[0] != '\0' && utf8_valid(text, strlen(text)))
         json_object_set_new(line, "text", json_string(text));
-    char *dump = json_dumps(line, JSON_COMPACT);
+    char *dump = json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(6));
     json_decref(line);
     if (dump != NULL)
         s->spec.log(s->spec.user, dump);
@@ -486,6 +486,8 @@ void server_close(Server *s) {
         return;
     atomic_store(&s->stopping, true);
     atomic_store(&s->cancelling, true);
+    if (s->registry != NULL)
+        registry_stop(s->registry);
     if (s->http != NULL) {
         http_quiesce(s->http);
         for (int i = 0; i < 250 && http_active(s->http) > 0;
