@@ -676,6 +676,31 @@ Status registry_name(Registry *r, const char *name, char **known, char **path, E
     return status;
 }
 
+Status registry_borrow(Registry *r, uint64_t bytes, Error *err) {
+    Served *victim;
+    Status status = OK;
+    pthread_mutex_lock(&r->lock);
+    while (r->stats.used_bytes + bytes > r->stats.budget_bytes && (victim = pick_victim(r, true)) != NULL) {
+        r->stats.evictions++;
+        unload(r, victim, "evicted");
+    }
+    if (r->stats.used_bytes + bytes > r->stats.budget_bytes)
+        status = error_set(err, ERR_BUSY, "the work needs more memory than the models leave now; try again later");
+    else
+        r->stats.used_bytes += bytes;
+    pthread_mutex_unlock(&r->lock);
+    return status;
+}
+
+void registry_give_back(Registry *r, uint64_t bytes) {
+    if (bytes == 0)
+        return;
+    pthread_mutex_lock(&r->lock);
+    r->stats.used_bytes -= bytes;
+    pthread_cond_broadcast(&r->changed);
+    pthread_mutex_unlock(&r->lock);
+}
+
 Status registry_unload(Registry *r, const char *name, Error *err) {
     Served *e;
     pthread_mutex_lock(&r->lock);

@@ -336,8 +336,13 @@ Status registry_scan(Registry *r, Error *err) {
         if (e->found && !e->seen && e->users == 0 && (e->state == SERVED_ABSENT || e->state == SERVED_BROKEN)) {
             *at = e->next;
             registry_free_entry(e);
-        } else
+        } else {
+            if (e->found && !e->seen && e->state == SERVED_READY) {
+                e->leaving = true;
+                pthread_cond_broadcast(&r->changed);
+            }
             at = &e->next;
+        }
     }
     return OK;
 }

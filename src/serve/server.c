@@ -73,6 +73,7 @@ static const struct Route {
     {"GET", "/v1/models/*", API_OPENAI, openai_models, 0},
     {"POST", "/v1/chat/completions", API_OPENAI, openai_chat, 0},
     {"POST", "/v1/completions", API_OPENAI, openai_completions, 0},
+    {"POST", "/v1/embeddings", API_OPENAI, openai_embeddings, 0},
     {"POST", "/v1/messages", API_ANTHROPIC, anthropic_messages, 0},
     {"POST", "/v1/messages/count_tokens", API_ANTHROPIC, anthropic_count, 0},
     {"POST", "/api/chat", API_OLLAMA, ollama_chat, 0},
