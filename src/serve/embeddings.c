@@ -40,7 +40,11 @@ static Pooling pooling_of_gguf(const ModelFiles *files) {
     text_append_str(&key, ".pooling_type");
     const bool found = !key.failed && meta_int(model_files_meta_find(files, key.bytes), &kind);
     text_free(&key);
-    return !found ? POOLING_NONE : kind == 1 ? POOLING_MEAN : kind == 2 ? POOLING_FIRST : kind == 3 ? POOLING_LAST : POOLING_NONE;
+    return !found      ? POOLING_NONE
+           : kind == 1 ? POOLING_MEAN
+           : kind == 2 ? POOLING_FIRST
+           : kind == 3 ? POOLING_LAST
+                       : POOLING_NONE;
 }
 
 /* The file that sentence-transformers writes beside such models. */
@@ -174,7 +178,7 @@ static Status tokens_of(Embedding *e, const json_t *input, Error *err) {
     if (json_is_string(input))
         TRY(tokenizer_encode(ask->tokenizer, json_string_value(input), json_string_length(input), ENCODE_ADD_SPECIAL,
                              &ask->prompt, err));
-    json_array_foreach((json_t *)(uintptr_t)input, i, id) {
+    json_array_foreach ((json_t *)(uintptr_t)input, i, id) {
         const int64_t number = json_is_integer(id) ? json_integer_value(id) : -1;
         if (number < 0 || number >= model_vocab(ask->model))
             return field_wrong(ask->call, "input", err, "token %zu is not of this model's vocabulary", i);
@@ -207,7 +211,8 @@ static Status read_fields(Embedding *e, const json_t **inputs, Error *err) {
     e->dimensions = (int)dimensions;
     const bool several = json_is_array(input) && !json_is_integer(json_array_get(input, 0));
     if (!json_is_string(input) && (json_array_size(input) == 0 || json_array_size(input) > INPUTS_MOST))
-        return field_wrong(call, "input", err, "a text, token ids, or an array of up to %d of these is expected", INPUTS_MOST);
+        return field_wrong(call, "input", err, "a text, token ids, or an array of up to %d of these is expected",
+                           INPUTS_MOST);
     for (size_t i = 0; several && i < json_array_size(input); i++)
         if (!json_is_string(json_array_get(input, i)) && !json_is_array(json_array_get(input, i)))
             return field_wrong(call, "input", err, "input %zu is neither a text nor token ids", i);
@@ -232,8 +237,8 @@ static Status embed_all(Embedding *e, Error *err) {
             break;
         e->tokens += (int)e->ask.prompt.count;
         const int width = finish_vector(e);
-        json_array_append_new(data, json_pack("{s:s, s:I, s:o}", "object", "embedding", "index", (json_int_t)i, "embedding",
-                                              vector_value(e, width)));
+        json_array_append_new(data, json_pack("{s:s, s:I, s:o}", "object", "embedding", "index", (json_int_t)i,
+                                              "embedding", vector_value(e, width)));
     }
     if (status == OK && json_array_size(data) != n)
         status = error_set(err, ERR_MEMORY, "no memory for the vectors");
@@ -242,8 +247,8 @@ static Status embed_all(Embedding *e, Error *err) {
         return status;
     }
     return api_reply_json(call, 200,
-                          json_pack("{s:s, s:o, s:s, s:{s:i, s:i}}", "object", "list", "data", data, "model", call->model,
-                                    "usage", "prompt_tokens", e->tokens, "total_tokens", e->tokens),
+                          json_pack("{s:s, s:o, s:s, s:{s:i, s:i}}", "object", "list", "data", data, "model",
+                                    call->model, "usage", "prompt_tokens", e->tokens, "total_tokens", e->tokens),
                           err);
 }
 

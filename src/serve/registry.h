@@ -101,8 +101,8 @@ void served_list_free(ServedList *list);
 Status registry_name(Registry *registry, const char *name, char **known, char **path, Error *err);
 /* Unloads a model as soon as nobody uses it. */
 Status registry_unload(Registry *registry, const char *name, Error *err);
-/* Takes bytes from the budget for work beside the models, giving up models that nobody uses: ERR_BUSY when that does not
- * suffice. */
+/* Takes bytes from the budget for work beside the models, giving up models that nobody uses: ERR_BUSY when that does
+ * not suffice. */
 Status registry_borrow(Registry *registry, uint64_t bytes, Error *err);
 void registry_give_back(Registry *registry, uint64_t bytes);
 /* Another name for a model. */
