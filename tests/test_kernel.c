@@ -179,6 +179,11 @@ static const Form all_forms[] = {
 };
 _Static_assert(sizeof all_forms / sizeof *all_forms == FORM_COUNT, "a form is not tested");
 
+/* Builds that run slowly do less of the same. */
+static bool few(void) {
+    return getenv("HOULE_TEST_FEW") != NULL;
+}
+
 /* Calls a check for every present level and precision. */
 typedef void (*Check)(const Kernels *k, Precision precision, Form form, int bits);
 
@@ -210,7 +215,7 @@ static void check_shapes(const Kernels *k, Precision precision, Form form, int b
     static const int shapes[][2] = {{48, 512}, {16, 256}, {100, 768}, {33, 1280}, {7, 256}, {1, 256},
                                     {72, 32}, {40, 96},  {24, 576},  {129, 288}, {19, 64}, {17, 333}, {64, 1},  {32, 127}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
-        for (int kind = 0; kind < 3; kind++) {
+        for (int kind = 0; kind < (few() ? 1 : 3); kind++) {
             int rows = shapes[s][0];
             if (form == FORM_AWQ || form == FORM_GPTQ || form == FORM_GPTQ_ORDER)
                 rows = (rows + 7) & ~7; /* packed along the outputs */
@@ -244,14 +249,14 @@ static void check_same_bits(const Kernels *k, Precision precision, Form form, in
     float *one = malloc(bytes), *many = malloc(bytes);
     for (int r = 0; r < MOST; r++)
         multiply(k, precision, &c, 0, OUTS, r, 1, one + r * OUTS, OUTS);
-    for (int n = 2; n <= MOST; n += n < 20 ? 1 : 11) {
+    for (int n = 2; n <= MOST; n += few() ? 19 : n < 20 ? 1 : 11) {
         memset(many, 0x7F, bytes);
         for (int r = 0; r < MOST; r += n)
             multiply(k, precision, &c, 0, OUTS, r, r + n < MOST ? n : MOST - r, many + r * OUTS, OUTS);
         if (memcmp(one, many, bytes) != 0)
             fail_msg("%s: other bits with %d rows at once", what, n);
     }
-    for (int cut = 16; cut < OUTS; cut += 16) {
+    for (int cut = 16; cut < OUTS; cut += few() ? 64 : 16) {
         memset(many, 0x7F, bytes);
         multiply(k, precision, &c, 0, cut, 0, MOST, many, OUTS);
         multiply(k, precision, &c, cut, OUTS, 0, MOST, many, OUTS);
