@@ -220,8 +220,8 @@ static ALWAYS_INLINE void fetch_ahead(const LinearJob *job, const Group *g, int 
 
 /* Few rows: time goes by in waiting for weights, which machines deliver fastest when they are read in order. A group's
  * weights are one run of bytes; before it is used, the next one is read into the L2 cache by plain loads, which start the
- * hardware's prefetcher (Zen 5, Q4_K and Q8_0 from memory, one thread: 15 GB/s without, 16-19 GB/s by prefetch
- * instructions, most of which are dropped in such numbers, 30-36 GB/s so; the machine reads 37). */
+ * hardware's prefetcher (Zen 5, from memory, one thread: prefetch instructions are mostly dropped in such numbers, and
+ * plain loads about double the rate). */
 static void touch(const Matrix *m, int begin, int end) {
     if (begin >= end || !form_by_rows(m->form))
         return;
