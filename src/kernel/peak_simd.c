@@ -11,30 +11,33 @@ enum { CHAINS = 12 };
 
 uint64_t K(peak_f32)(long rounds) {
 #if defined(__AVX512F__)
-    __m512 sums[CHAINS], a = _mm512_set1_ps(0.999f), b = _mm512_set1_ps(0.001f);
-    for (int c = 0; c < CHAINS; c++)
-        sums[c] = _mm512_set1_ps((float)c);
-#define STEP(c) sums[c] = _mm512_fmadd_ps(sums[c], a, b); KEEP(sums[c]);
+    const __m512 a = _mm512_set1_ps(0.999f), b = _mm512_set1_ps(0.001f);
+#define BEGIN(c) __m512 s##c = _mm512_set1_ps((float)(c));
+    EACH(BEGIN)
+#undef BEGIN
+#define STEP(c) s##c = _mm512_fmadd_ps(s##c, a, b); KEEP(s##c);
     for (long r = 0; r < rounds; r++) {
         EACH(STEP)
     }
 #undef STEP
     return (uint64_t)rounds * CHAINS * 16 * 2;
 #elif defined(__FMA__)
-    __m256 sums[CHAINS], a = _mm256_set1_ps(0.999f), b = _mm256_set1_ps(0.001f);
-    for (int c = 0; c < CHAINS; c++)
-        sums[c] = _mm256_set1_ps((float)c);
-#define STEP(c) sums[c] = _mm256_fmadd_ps(sums[c], a, b); KEEP(sums[c]);
+    const __m256 a = _mm256_set1_ps(0.999f), b = _mm256_set1_ps(0.001f);
+#define BEGIN(c) __m256 s##c = _mm256_set1_ps((float)(c));
+    EACH(BEGIN)
+#undef BEGIN
+#define STEP(c) s##c = _mm256_fmadd_ps(s##c, a, b); KEEP(s##c);
     for (long r = 0; r < rounds; r++) {
         EACH(STEP)
     }
 #undef STEP
     return (uint64_t)rounds * CHAINS * 8 * 2;
 #elif defined(__x86_64__)
-    __m128 sums[CHAINS], a = _mm_set1_ps(0.999f), b = _mm_set1_ps(0.001f);
-    for (int c = 0; c < CHAINS; c++)
-        sums[c] = _mm_set1_ps((float)c);
-#define STEP(c) sums[c] = _mm_add_ps(_mm_mul_ps(sums[c], a), b); __asm__ volatile("" : "+x"(sums[c]));
+    const __m128 a = _mm_set1_ps(0.999f), b = _mm_set1_ps(0.001f);
+#define BEGIN(c) __m128 s##c = _mm_set1_ps((float)(c));
+    EACH(BEGIN)
+#undef BEGIN
+#define STEP(c) s##c = _mm_add_ps(_mm_mul_ps(s##c, a), b); __asm__ volatile("" : "+x"(s##c));
     for (long r = 0; r < rounds; r++) {
         EACH(STEP)
     }
@@ -58,12 +61,12 @@ uint64_t K(peak_f32)(long rounds) {
 
 uint64_t K(peak_bf16)(long rounds) {
 #if defined(__AVX512BF16__)
-    __m512 sums[CHAINS];
     const __m512i a = _mm512_set1_epi16(0x3F7F), b = _mm512_set1_epi16(0x3A83);
-    for (int c = 0; c < CHAINS; c++)
-        sums[c] = _mm512_set1_ps((float)c);
+#define BEGIN(c) __m512 s##c = _mm512_set1_ps((float)(c));
+    EACH(BEGIN)
+#undef BEGIN
 /* By hand: clang 16 fails over vectors of __bf16. */
-#define STEP(c) __asm__ volatile("vdpbf16ps %2, %1, %0" : "+v"(sums[c]) : "v"(a), "v"(b));
+#define STEP(c) __asm__ volatile("vdpbf16ps %2, %1, %0" : "+v"(s##c) : "v"(a), "v"(b));
     for (long r = 0; r < rounds; r++) {
         EACH(STEP)
     }
@@ -77,30 +80,33 @@ uint64_t K(peak_bf16)(long rounds) {
 
 uint64_t K(peak_int8)(long rounds) {
 #if defined(__AVX512VNNI__)
-    __m512i sums[CHAINS], a = _mm512_set1_epi8(3), b = _mm512_set1_epi8(-5);
-    for (int c = 0; c < CHAINS; c++)
-        sums[c] = _mm512_set1_epi32(c);
-#define STEP(c) sums[c] = _mm512_dpbusd_epi32(sums[c], a, b); KEEP(sums[c]);
+    const __m512i a = _mm512_set1_epi8(3), b = _mm512_set1_epi8(-5);
+#define BEGIN(c) __m512i s##c = _mm512_set1_epi32(c);
+    EACH(BEGIN)
+#undef BEGIN
+#define STEP(c) s##c = _mm512_dpbusd_epi32(s##c, a, b); KEEP(s##c);
     for (long r = 0; r < rounds; r++) {
         EACH(STEP)
     }
 #undef STEP
     return (uint64_t)rounds * CHAINS * 64 * 2;
 #elif defined(__AVX512BW__)
-    __m512i sums[CHAINS], a = _mm512_set1_epi8(3), b = _mm512_set1_epi8(-5), one = _mm512_set1_epi16(1);
-    for (int c = 0; c < CHAINS; c++)
-        sums[c] = _mm512_set1_epi32(c);
-#define STEP(c) sums[c] = _mm512_add_epi32(sums[c], _mm512_madd_epi16(_mm512_maddubs_epi16(a, b), one)); KEEP(sums[c]); KEEP(a);
+    __m512i a = _mm512_set1_epi8(3), b = _mm512_set1_epi8(-5), one = _mm512_set1_epi16(1);
+#define BEGIN(c) __m512i s##c = _mm512_set1_epi32(c);
+    EACH(BEGIN)
+#undef BEGIN
+#define STEP(c) s##c = _mm512_add_epi32(s##c, _mm512_madd_epi16(_mm512_maddubs_epi16(a, b), one)); KEEP(s##c); KEEP(a);
     for (long r = 0; r < rounds; r++) {
         EACH(STEP)
     }
 #undef STEP
     return (uint64_t)rounds * CHAINS * 64 * 2;
 #elif defined(__AVX2__)
-    __m256i sums[CHAINS], a = _mm256_set1_epi8(3), b = _mm256_set1_epi8(-5), one = _mm256_set1_epi16(1);
-    for (int c = 0; c < CHAINS; c++)
-        sums[c] = _mm256_set1_epi32(c);
-#define STEP(c) sums[c] = _mm256_add_epi32(sums[c], _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), one)); KEEP(sums[c]); KEEP(a);
+    __m256i a = _mm256_set1_epi8(3), b = _mm256_set1_epi8(-5), one = _mm256_set1_epi16(1);
+#define BEGIN(c) __m256i s##c = _mm256_set1_epi32(c);
+    EACH(BEGIN)
+#undef BEGIN
+#define STEP(c) s##c = _mm256_add_epi32(s##c, _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), one)); KEEP(s##c); KEEP(a);
     for (long r = 0; r < rounds; r++) {
         EACH(STEP)
     }
