@@ -99,6 +99,10 @@ Status json_pull_key(JsonPull *pull, bool *more, const char **key, size_t *bytes
     return OK;
 }
 
+bool json_key_is(const char *key, size_t bytes, const char *name) {
+    return strlen(name) == bytes && memcmp(key, name, bytes) == 0;
+}
+
 /* ---- strings --------------------------------------------------------------------------------------------------- */
 
 /* The four digits of \uXXXX at pull->at; -1 when they are not. */

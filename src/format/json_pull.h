@@ -51,6 +51,8 @@ Status json_pull_peek(JsonPull *pull, JsonKind *kind, Error *err);
  * until the next string is read. */
 Status json_pull_object(JsonPull *pull, Error *err);
 Status json_pull_key(JsonPull *pull, bool *more, const char **key, size_t *bytes, Error *err);
+/* Whether a key (or a string) that was read is this one. */
+bool json_key_is(const char *key, size_t bytes, const char *name);
 /* Enters an array; then json_pull_element before each value, until *more is false: the array is left. */
 Status json_pull_array(JsonPull *pull, Error *err);
 Status json_pull_element(JsonPull *pull, bool *more, Error *err);

@@ -241,6 +241,32 @@ void reply_not_a_call(Reply *r) {
     reply_emit_text(r, false, r->input.bytes + r->call_at, r->at - r->call_at);
 }
 
+bool reply_step_section(Reply *r, ReplyMode call) {
+    const ReplyFormat *f = r->format;
+    const size_t from = r->at;
+    if (!reply_skip_spaces(r)) {
+        r->at = from;
+        return false;
+    }
+    const Match open = reply_match(r, r->at, f->call_open), close = reply_match(r, r->at, f->section_close);
+    if (open == MATCH_PARTLY || close == MATCH_PARTLY) {
+        r->at = from;
+        return false;
+    }
+    if (open == MATCH_YES) {
+        if (r->section_used)
+            reply_begin_call(r, r->at);
+        r->at += strlen(f->call_open);
+        r->mode = call;
+    } else if (r->section_used) {
+        r->at = close == MATCH_YES ? r->at + strlen(f->section_close) : from;
+        reply_end_call(r);
+    } else {
+        reply_not_a_call(r);
+    }
+    return true;
+}
+
 void reply_end_call(Reply *r) {
     r->in_call = false;
     r->mode = MODE_TEXT;

@@ -43,32 +43,6 @@ static void split_marked_id(Reply *r) {
     *found = '\0';
 }
 
-static bool step_section(Reply *r) {
-    const ReplyFormat *f = r->format;
-    const size_t from = r->at;
-    if (!reply_skip_spaces(r)) {
-        r->at = from;
-        return false;
-    }
-    const Match open = reply_match(r, r->at, f->call_open), close = reply_match(r, r->at, f->section_close);
-    if (open == MATCH_PARTLY || close == MATCH_PARTLY) {
-        r->at = from;
-        return false;
-    }
-    if (open == MATCH_YES) {
-        if (r->section_used)
-            reply_begin_call(r, r->at);
-        r->at += strlen(f->call_open);
-        r->mode = MODE_HEADER;
-    } else if (r->section_used) {
-        r->at = close == MATCH_YES ? r->at + strlen(f->section_close) : from;
-        reply_end_call(r);
-    } else {
-        reply_not_a_call(r);
-    }
-    return true;
-}
-
 static bool step_header(Reply *r) {
     const ReplyFormat *f = r->format;
     const char *const marks[] = {f->header_end, f->call_close, f->call_open};
@@ -229,7 +203,7 @@ static bool step_verbatim(Reply *r) {
 bool reply_step_header(Reply *r) {
     switch (r->mode) {
     case MODE_SECTION:
-        return step_section(r);
+        return reply_step_section(r, MODE_HEADER);
     case MODE_HEADER:
         return step_header(r);
     case MODE_FENCE:

@@ -178,6 +178,8 @@ enum { REPLY_MAX_NAME = 256 }; /* bytes of a tool's or a parameter's name; whate
 void reply_begin_call(Reply *r, size_t from);
 /* It was no call: all of it up to r->at is content. */
 void reply_not_a_call(Reply *r);
+/* Between the calls of a section: at a call's mark the mode becomes `call`. Whether it got further. */
+bool reply_step_section(Reply *r, ReplyMode call);
 /* The call, or the section, is over; text follows. */
 void reply_end_call(Reply *r);
 /* What could be the name of a tool (letters, digits, "_-./:"), and what is the name of one that is offered. */

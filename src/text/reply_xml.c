@@ -98,32 +98,6 @@ static void emit_value(Reply *r, const char *text, size_t bytes) {
 
 /* ---- steps ------------------------------------------------------------------------------------------------------- */
 
-static bool step_section(Reply *r) {
-    const ReplyFormat *f = r->format;
-    const size_t from = r->at;
-    if (!reply_skip_spaces(r)) {
-        r->at = from;
-        return false;
-    }
-    const Match open = reply_match(r, r->at, f->call_open), close = reply_match(r, r->at, f->section_close);
-    if (open == MATCH_PARTLY || close == MATCH_PARTLY) {
-        r->at = from;
-        return false;
-    }
-    if (open == MATCH_YES) {
-        if (r->section_used)
-            reply_begin_call(r, r->at);
-        r->at += strlen(f->call_open);
-        r->mode = MODE_XML_NAME;
-    } else if (r->section_used) {
-        r->at = close == MATCH_YES ? r->at + strlen(f->section_close) : from;
-        reply_end_call(r);
-    } else {
-        reply_not_a_call(r);
-    }
-    return true;
-}
-
 static void announce(Reply *r, size_t start, size_t end) {
     text_clear(&r->name);
     if (!text_append(&r->name, r->input.bytes + start, end - start)) {
@@ -307,7 +281,7 @@ static bool step_value(Reply *r) {
 bool reply_step_xml(Reply *r) {
     switch (r->mode) {
     case MODE_XML_SECTION:
-        return step_section(r);
+        return reply_step_section(r, MODE_XML_NAME);
     case MODE_XML_NAME:
         return step_name(r);
     case MODE_XML_PARAMS:

@@ -129,10 +129,6 @@ typedef struct Tekken {
     bool has_config, has_specials;
 } Tekken;
 
-static bool key_is(const char *key, size_t bytes, const char *name) {
-    return strlen(name) == bytes && memcmp(key, name, bytes) == 0;
-}
-
 static Status read_config(Tekken *k, JsonPull *pull, Error *err) {
     TRY(json_pull_object(pull, err));
     for (;;) {
@@ -142,14 +138,14 @@ static Status read_config(Tekken *k, JsonPull *pull, Error *err) {
         TRY(json_pull_key(pull, &more, &key, &bytes, err));
         if (!more)
             break;
-        if (key_is(key, bytes, "pattern")) {
+        if (json_key_is(key, bytes, "pattern")) {
             TRY(json_pull_string(pull, &text, &bytes, err));
             text_clear(&k->pattern);
             text_append(&k->pattern, text, bytes);
             TRY(text_check(&k->pattern, err));
-        } else if (key_is(key, bytes, "default_vocab_size")) {
+        } else if (json_key_is(key, bytes, "default_vocab_size")) {
             TRY(json_pull_natural(pull, &k->vocab_size, err));
-        } else if (key_is(key, bytes, "default_num_special_tokens")) {
+        } else if (json_key_is(key, bytes, "default_num_special_tokens")) {
             TRY(json_pull_natural(pull, &k->special_count, err));
         } else {
             TRY(json_pull_skip(pull, err));
@@ -170,10 +166,10 @@ static Status read_entry(Tekken *k, JsonPull *pull, bool special, TekkenEntry *e
         TRY(json_pull_key(pull, &more, &key, &bytes, err));
         if (!more)
             break;
-        if (key_is(key, bytes, "rank")) {
+        if (json_key_is(key, bytes, "rank")) {
             TRY(json_pull_natural(pull, &entry->rank, err));
             has_rank = true;
-        } else if (key_is(key, bytes, special ? "token_str" : "token_bytes")) {
+        } else if (json_key_is(key, bytes, special ? "token_str" : "token_bytes")) {
             TRY(json_pull_string(pull, &text, &bytes, err));
             entry->start = k->bytes.count;
             text_append(&k->bytes, text, bytes);
@@ -270,10 +266,10 @@ static Status read_file(Tekken *k, JsonPull *pull, Error *err) {
         TRY(json_pull_key(pull, &more, &key, &bytes, err));
         if (!more)
             break;
-        if (key_is(key, bytes, "config"))
+        if (json_key_is(key, bytes, "config"))
             TRY(read_config(k, pull, err));
-        else if (key_is(key, bytes, "vocab") || key_is(key, bytes, "special_tokens"))
-            TRY(read_entries(k, pull, bytes != 5, err));
+        else if (json_key_is(key, bytes, "vocab") || json_key_is(key, bytes, "special_tokens"))
+            TRY(read_entries(k, pull, json_key_is(key, bytes, "special_tokens"), err));
         else
             TRY(json_pull_skip(pull, err));
     }

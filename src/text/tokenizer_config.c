@@ -46,10 +46,6 @@ static Status each_key(const char *folder, const char *name, ReadKey read, void 
     return status;
 }
 
-static bool key_is(const char *key, size_t bytes, const char *name) {
-    return strlen(name) == bytes && memcmp(key, name, bytes) == 0;
-}
-
 /* The next value as a tree. */
 static Status pull_tree(JsonPull *pull, json_t **tree, Error *err) {
     JsonKind kind;
@@ -71,7 +67,7 @@ static Status read_setting(void *user, JsonPull *pull, const char *key, size_t b
                                        "pad_token",     "cls_token",     "sep_token", "mask_token", "tokenizer_class"};
     Settings *settings = user;
     size_t i = 0;
-    while (i < COUNT(keys) && !key_is(key, bytes, keys[i]))
+    while (i < COUNT(keys) && !json_key_is(key, bytes, keys[i]))
         i++;
     if (i == COUNT(keys))
         return json_pull_skip(pull, err);
@@ -189,7 +185,7 @@ static Status add_described(Tokenizer *t, const char *id_text, const json_t *tok
 
 static Status read_decoder_key(void *user, JsonPull *pull, const char *key, size_t bytes, Error *err) {
     Tokenizer *t = user;
-    if (!key_is(key, bytes, "added_tokens_decoder"))
+    if (!json_key_is(key, bytes, "added_tokens_decoder"))
         return json_pull_skip(pull, err);
     json_t *tokens;
     TRY(pull_tree(pull, &tokens, err));

@@ -99,10 +99,6 @@ static Status pull_slice(JsonPull *pull, Slice *slice, Error *err) {
     return OK;
 }
 
-static bool key_is(const char *key, size_t bytes, const char *name) {
-    return strlen(name) == bytes && memcmp(key, name, bytes) == 0;
-}
-
 /* ---- pieces ----------------------------------------------------------------------------------------------------- */
 
 /* Text of the file as the vocabulary spells it: out of GPT-2's alphabet for byte-level models. *raw is set where it is
@@ -383,34 +379,34 @@ static Status read_model_key(Reader *r, JsonPull *pull, const char *key, size_t 
     Tokenizer *t = r->t;
     bool given;
     uint64_t number = 0;
-    if (key_is(key, bytes, "type"))
+    if (json_key_is(key, bytes, "type"))
         return pull_text(pull, &r->type, &r->has_type, err);
-    if (key_is(key, bytes, "unk_token"))
+    if (json_key_is(key, bytes, "unk_token"))
         return pull_text(pull, &r->unknown, &r->has_unknown, err);
-    if (key_is(key, bytes, "unk_id"))
+    if (json_key_is(key, bytes, "unk_id"))
         return pull_natural(pull, &r->unknown_id, &r->has_unknown_id, err);
-    if (key_is(key, bytes, "continuing_subword_prefix")) {
+    if (json_key_is(key, bytes, "continuing_subword_prefix")) {
         TRY(pull_text(pull, &r->scratch, &given, err));
         return given ? keep(t, &r->scratch, &t->bpe.prefix, &t->bpe.prefix_bytes, err) : OK;
     }
-    if (key_is(key, bytes, "end_of_word_suffix")) {
+    if (json_key_is(key, bytes, "end_of_word_suffix")) {
         TRY(pull_text(pull, &r->scratch, &given, err));
         return given ? keep(t, &r->scratch, &t->bpe.suffix, &t->bpe.suffix_bytes, err) : OK;
     }
-    if (key_is(key, bytes, "fuse_unk"))
+    if (json_key_is(key, bytes, "fuse_unk"))
         return pull_bool(pull, &t->bpe.fuse_unknown, err);
-    if (key_is(key, bytes, "byte_fallback"))
+    if (json_key_is(key, bytes, "byte_fallback"))
         return pull_bool(pull, &t->bpe.byte_fallback, err);
-    if (key_is(key, bytes, "ignore_merges"))
+    if (json_key_is(key, bytes, "ignore_merges"))
         return pull_bool(pull, &t->bpe.whole_first, err);
-    if (key_is(key, bytes, "max_input_chars_per_word")) {
+    if (json_key_is(key, bytes, "max_input_chars_per_word")) {
         TRY(pull_natural(pull, &number, &given, err));
         t->wordpiece.max_characters = given ? (size_t)number : 100;
         return OK;
     }
-    if (key_is(key, bytes, "vocab"))
+    if (json_key_is(key, bytes, "vocab"))
         return r->has_vocab ? pull_slice(pull, vocab, err) : read_vocab(r, pull, err);
-    if (key_is(key, bytes, "merges")) /* names pieces: after the vocabulary, and when a prefix is known */
+    if (json_key_is(key, bytes, "merges")) /* names pieces: after the vocabulary, and when a prefix is known */
         return r->has_vocab && !r->has_merges ? read_merges(r, pull, err) : pull_slice(pull, merges, err);
     return json_pull_skip(pull, err); /* dropout and what training left behind */
 }
@@ -528,25 +524,25 @@ static Status read_entry(Reader *r, JsonPull *pull, Error *err) {
         TRY(json_pull_key(pull, &more, &key, &bytes, err));
         if (!more)
             break;
-        if (key_is(key, bytes, "id")) {
+        if (json_key_is(key, bytes, "id")) {
             uint64_t id;
             TRY(json_pull_natural(pull, &id, err));
             entry.id = (int64_t)MIN(id, INT32_MAX);
-        } else if (key_is(key, bytes, "content")) {
+        } else if (json_key_is(key, bytes, "content")) {
             TRY(json_pull_string(pull, &content, &entry.bytes, err));
             entry.start = r->contents.count;
             text_append(&r->contents, content, entry.bytes);
             TRY(text_check(&r->contents, err));
             has_content = true;
-        } else if (key_is(key, bytes, "single_word")) {
+        } else if (json_key_is(key, bytes, "single_word")) {
             TRY(pull_bool(pull, &single, err));
-        } else if (key_is(key, bytes, "lstrip")) {
+        } else if (json_key_is(key, bytes, "lstrip")) {
             TRY(pull_bool(pull, &lstrip, err));
-        } else if (key_is(key, bytes, "rstrip")) {
+        } else if (json_key_is(key, bytes, "rstrip")) {
             TRY(pull_bool(pull, &rstrip, err));
-        } else if (key_is(key, bytes, "normalized")) {
+        } else if (json_key_is(key, bytes, "normalized")) {
             TRY(pull_bool(pull, &normalized, err));
-        } else if (key_is(key, bytes, "special")) {
+        } else if (json_key_is(key, bytes, "special")) {
             TRY(pull_bool(pull, &entry.special, err));
         } else {
             TRY(json_pull_skip(pull, err));
@@ -636,9 +632,9 @@ static Status read_file(Reader *r, JsonPull *pull, Slice *parts, Error *err) {
         if (!more)
             break;
         int part = 0;
-        while (part < PART_COUNT && !key_is(key, bytes, part_names[part]))
+        while (part < PART_COUNT && !json_key_is(key, bytes, part_names[part]))
             part++;
-        if (key_is(key, bytes, "added_tokens")) {
+        if (json_key_is(key, bytes, "added_tokens")) {
             TRY(read_entries(r, pull, err));
         } else if (part == PART_MODEL && parts[PART_NORMALIZER].bytes != NULL && parts[PART_PRE].bytes != NULL &&
                    parts[PART_DECODER].bytes != NULL && !model_done) {
