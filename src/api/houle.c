@@ -30,25 +30,25 @@ const char *houle_version(void) {
 
 /* ---- the pool of the process --------------------------------------------------------------------------------------- */
 
-static struct { pthread_mutex_t lock; Pool *pool; int users; } shared = {.lock = PTHREAD_MUTEX_INITIALIZER};
+static struct { pthread_mutex_t lock; Pool *pool; int users; } process = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static Status take_pool(int threads, Pool **pool, Error *err) {
-    pthread_mutex_lock(&shared.lock);
-    const Status status = shared.pool != NULL ? OK : pool_open(threads, &shared.pool, err);
+    pthread_mutex_lock(&process.lock);
+    const Status status = process.pool != NULL ? OK : pool_open(threads, &process.pool, err);
     if (status == OK)
-        shared.users++;
-    *pool = shared.pool;
-    pthread_mutex_unlock(&shared.lock);
+        process.users++;
+    *pool = process.pool;
+    pthread_mutex_unlock(&process.lock);
     return status;
 }
 
 static void give_pool_back(void) {
-    pthread_mutex_lock(&shared.lock);
-    if (--shared.users == 0) {
-        pool_close(shared.pool);
-        shared.pool = NULL;
+    pthread_mutex_lock(&process.lock);
+    if (--process.users == 0) {
+        pool_close(process.pool);
+        process.pool = NULL;
     }
-    pthread_mutex_unlock(&shared.lock);
+    pthread_mutex_unlock(&process.lock);
 }
 
 /* ---- models ---------------------------------------------------------------------------------------------------------- */
@@ -220,17 +220,16 @@ houle_status houle_session_set(houle_session *s, const int32_t *ids, size_t coun
 }
 
 houle_sampling houle_sampling_defaults(const houle_model *m) {
-    const SampleSpec base = sample_defaults();
-    const SamplingDefaults d = model_sampling(m->model);
+    const SampleSpec s = model_sampling(m->model);
     return (houle_sampling){
         .size = sizeof(houle_sampling),
-        .temperature = d.temperature >= 0 ? (float)d.temperature : base.temperature,
-        .top_k = d.top_k >= 0 ? d.top_k : base.top_k,
-        .top_p = d.top_p >= 0 ? (float)d.top_p : base.top_p,
-        .min_p = d.min_p >= 0 ? (float)d.min_p : base.min_p,
-        .repeat_penalty = d.repeat_penalty >= 0 ? (float)d.repeat_penalty : base.repeat_penalty,
-        .presence_penalty = base.presence_penalty,
-        .frequency_penalty = base.frequency_penalty,
+        .temperature = s.temperature,
+        .top_k = s.top_k,
+        .top_p = s.top_p,
+        .min_p = s.min_p,
+        .repeat_penalty = s.repeat_penalty,
+        .presence_penalty = s.presence_penalty,
+        .frequency_penalty = s.frequency_penalty,
         .max_tokens = -1,
     };
 }
@@ -244,10 +243,16 @@ static houle_sampling sampling_of(const houle_session *s, const houle_sampling *
     return sampling;
 }
 
+static bool samples_alike(const houle_sampling *a, const houle_sampling *b) {
+    const float of_a[] = {a->temperature, a->top_p, a->min_p, a->repeat_penalty, a->presence_penalty, a->frequency_penalty};
+    const float of_b[] = {b->temperature, b->top_p, b->min_p, b->repeat_penalty, b->presence_penalty, b->frequency_penalty};
+    return memcmp(of_a, of_b, sizeof of_a) == 0 && a->top_k == b->top_k && a->seed == b->seed;
+}
+
 /* The sampler goes on as long as the same is wanted of it; its draws depend on the seed and their number. */
 static Status take_sampler(houle_session *s, const houle_sampling *given, bool anew, Error *err) {
     const houle_sampling sampling = sampling_of(s, given);
-    if (s->sampler != NULL && !anew && memcmp(&sampling, &s->sampling, sizeof sampling) == 0)
+    if (s->sampler != NULL && !anew && samples_alike(&sampling, &s->sampling))
         return OK;
     SampleSpec spec = sample_defaults();
     spec.temperature = sampling.temperature;

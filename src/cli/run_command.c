@@ -23,22 +23,17 @@ static struct {
 
 /* What the user says, over what the model's files say, over our defaults. */
 static SampleSpec sampling_of(const Model *model) {
-    SampleSpec s = sample_defaults();
-    const SamplingDefaults m = model_sampling(model);
-    const double temp = want.temp >= 0 ? want.temp : m.temperature;
-    const double top_p = want.top_p >= 0 ? want.top_p : m.top_p, min_p = want.min_p >= 0 ? want.min_p : m.min_p;
-    const double repeat = want.repeat_penalty >= 0 ? want.repeat_penalty : m.repeat_penalty;
-    const int64_t top_k = want.top_k >= 0 ? want.top_k : m.top_k;
-    if (temp >= 0)
-        s.temperature = (float)temp;
-    if (top_p >= 0)
-        s.top_p = (float)top_p;
-    if (min_p >= 0)
-        s.min_p = (float)min_p;
-    if (repeat >= 0)
-        s.repeat_penalty = (float)repeat;
-    if (top_k >= 0)
-        s.top_k = (int)MIN(top_k, 1 << 20);
+    SampleSpec s = model_sampling(model);
+    if (want.temp >= 0)
+        s.temperature = (float)want.temp;
+    if (want.top_p >= 0)
+        s.top_p = (float)want.top_p;
+    if (want.min_p >= 0)
+        s.min_p = (float)want.min_p;
+    if (want.repeat_penalty >= 0)
+        s.repeat_penalty = (float)want.repeat_penalty;
+    if (want.top_k >= 0)
+        s.top_k = (int)MIN(want.top_k, 1 << 20);
     s.presence_penalty = (float)want.presence_penalty;
     s.frequency_penalty = (float)want.frequency_penalty;
     s.penalty_last = (int)MIN(want.repeat_last, INT32_MAX);

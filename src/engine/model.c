@@ -28,7 +28,7 @@ struct Model {
     Weights *weights;
     int end_tokens[MAX_END_TOKENS];
     int n_end;
-    SamplingDefaults sampling;
+    SampleSpec sampling;
     char *unread;
     ModelTexts *texts;
 };
@@ -48,13 +48,20 @@ static void add_ends(Model *m, const json_t *value) {
         add_ends(m, json_array_get(value, i));
 }
 
-static double number_or(const json_t *object, const char *key, double otherwise) {
+/* A recommended value, where there is one that can be meant. */
+static void recommend(float *value, double recommended) {
+    if (recommended >= 0 && recommended <= 1e6)
+        *value = (float)recommended;
+}
+
+static double number_of(const json_t *object, const char *key) {
     const json_t *value = json_object_get(object, key);
-    return json_is_number(value) ? json_number_value(value) : otherwise;
+    return json_is_number(value) ? json_number_value(value) : -1;
 }
 
 static void read_generation(Model *m) {
-    m->sampling = (SamplingDefaults){-1, -1, -1, -1, -1};
+    SampleSpec *s = &m->sampling;
+    *s = sample_defaults();
     if (model_files_kind(m->files) == CONTAINER_GGUF) {
         static const char *const keys[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
                                            "tokenizer.ggml.eom_token_id"};
@@ -63,19 +70,19 @@ static void read_generation(Model *m) {
             if (v != NULL && v->type != META_ARRAY && v->type != META_STRING)
                 add_end(m, v->as.integer);
         }
-        static const struct { const char *key; size_t at; } reals[] = {
-            {"general.sampling.temp", offsetof(SamplingDefaults, temperature)},
-            {"general.sampling.top_p", offsetof(SamplingDefaults, top_p)},
-            {"general.sampling.min_p", offsetof(SamplingDefaults, min_p)},
+        const struct { const char *key; float *value; } reals[] = {
+            {"general.sampling.temp", &s->temperature},
+            {"general.sampling.top_p", &s->top_p},
+            {"general.sampling.min_p", &s->min_p},
         };
         for (size_t i = 0; i < COUNT(reals); i++) {
             const MetaValue *v = model_files_meta_find(m->files, reals[i].key);
             if (v != NULL && (v->type == META_F32 || v->type == META_F64))
-                *(double *)(void *)((char *)&m->sampling + reals[i].at) = v->as.real;
+                recommend(reals[i].value, v->as.real);
         }
         const MetaValue *k = model_files_meta_find(m->files, "general.sampling.top_k");
         if (k != NULL && (k->type == META_I32 || k->type == META_U32))
-            m->sampling.top_k = (int)MIN(k->as.integer, 1 << 20);
+            s->top_k = (int)MAX(MIN(k->as.integer, 1 << 20), 0);
         return;
     }
     const json_t *generation = model_files_generation_config(m->files);
@@ -85,14 +92,15 @@ static void read_generation(Model *m) {
         add_ends(m, json_object_get(m->config, "eos_token_id"));
         add_ends(m, json_object_get(text, "eos_token_id"));
     }
-    if (json_is_true(json_object_get(generation, "do_sample")) || json_object_get(generation, "temperature") != NULL)
-        m->sampling.temperature = number_or(generation, "temperature", -1);
-    if (json_is_false(json_object_get(generation, "do_sample")))
-        m->sampling.temperature = -1;
-    m->sampling.top_p = number_or(generation, "top_p", -1);
-    m->sampling.min_p = number_or(generation, "min_p", -1);
-    m->sampling.repeat_penalty = number_or(generation, "repetition_penalty", -1);
-    m->sampling.top_k = (int)number_or(generation, "top_k", -1);
+    if (!json_is_false(json_object_get(generation, "do_sample")))
+        recommend(&s->temperature, number_of(generation, "temperature"));
+    recommend(&s->top_p, number_of(generation, "top_p"));
+    recommend(&s->min_p, number_of(generation, "min_p"));
+    if (number_of(generation, "repetition_penalty") > 0)
+        recommend(&s->repeat_penalty, number_of(generation, "repetition_penalty"));
+    const double top_k = number_of(generation, "top_k");
+    if (top_k >= 0)
+        s->top_k = (int)MIN(top_k, 1 << 20);
 }
 
 /* Says what is missing: the description, and perhaps an operation that no family has yet. */
@@ -195,7 +203,7 @@ const Family *model_family(const Model *m) { return m->family; }
 const Graph *model_graph(const Model *m) { return m->graph; }
 const Weights *model_weights(const Model *m) { return m->weights; }
 int model_vocab(const Model *m) { return m->graph->vocab; }
-SamplingDefaults model_sampling(const Model *m) { return m->sampling; }
+SampleSpec model_sampling(const Model *m) { return m->sampling; }
 const char *model_unread_keys(const Model *m) { return m->unread; }
 
 int model_context(const Model *m) {

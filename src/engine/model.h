@@ -3,6 +3,7 @@
 #ifndef HOULE_ENGINE_MODEL_H
 #define HOULE_ENGINE_MODEL_H
 
+#include "engine/sample.h"
 #include "family/family.h"
 #include "graph/weights.h"
 #include "text/chat_template.h"
@@ -28,12 +29,12 @@ const Weights *model_weights(const Model *model); /* NULL: only described */
 int model_vocab(const Model *model);
 /* The longest context that the configuration declares; 0 when it does not. */
 int model_context(const Model *model);
-/* Tokens at which generation ends (generation_config.json, config.json or GGUF's keys), and sampling defaults. */
+/* Tokens at which generation ends (generation_config.json, config.json or GGUF's keys). */
 const int *model_end_tokens(const Model *model, int *count);
 /* Whether generation ends with this token: one of those, or one that the tokenizer (if it was asked for) knows as such. */
 bool model_ends_at(const Model *model, int32_t token);
-typedef struct SamplingDefaults { double temperature, top_p, min_p, repeat_penalty; int top_k; } SamplingDefaults; /* < 0: none */
-SamplingDefaults model_sampling(const Model *model);
+/* What the model's files recommend, over our defaults. */
+SampleSpec model_sampling(const Model *model);
 /* The tokenizer and the chat templates that came with the model: loaded by the first call, kept with the model. Any
  * thread. ERR_NOT_FOUND when the model has none. */
 Status model_tokenizer(const Model *model, const Tokenizer **tokenizer, Error *err);

@@ -35,7 +35,7 @@ typedef struct SampleSpec {
     uint64_t seed;
 } SampleSpec;
 
-/* Everything off, temperature 0.8: then the model's defaults are laid over it, then what the user says. */
+/* Everything off, temperature 0.8: then the model's defaults are laid over it (model_sampling), then what the user says. */
 SampleSpec sample_defaults(void);
 
 typedef struct Sampler Sampler;

@@ -175,25 +175,9 @@ static Status read_breakers(Ask *ask, Fields *f, Error *err) {
     return OK;
 }
 
-static void lay_model_defaults(Ask *ask) {
-    SampleSpec *s = &ask->spec.sample;
-    const SamplingDefaults m = model_sampling(ask->model);
-    *s = sample_defaults();
-    if (m.temperature >= 0)
-        s->temperature = (float)m.temperature;
-    if (m.top_p >= 0)
-        s->top_p = (float)m.top_p;
-    if (m.min_p >= 0)
-        s->min_p = (float)m.min_p;
-    if (m.repeat_penalty >= 0)
-        s->repeat_penalty = (float)m.repeat_penalty;
-    if (m.top_k >= 0)
-        s->top_k = m.top_k;
-}
-
 Status ask_sampling(Ask *ask, Fields *f, Error *err) {
     SampleSpec *s = &ask->spec.sample;
-    lay_model_defaults(ask);
+    *s = model_sampling(ask->model);
     int64_t top_k = s->top_k, penalty_last = s->penalty_last, dry_allowed = s->dry_allowed, dry_last = s->dry_last,
             mirostat = 0;
     int64_t seed = (int64_t)(clock_ns() & INT64_MAX), max_tokens = -1;
