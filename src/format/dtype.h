@@ -6,6 +6,7 @@
 #define HOULE_FORMAT_DTYPE_H
 
 #include "base/status.h"
+#include "op/form.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -39,11 +40,14 @@ static inline const char *dtype_name(DType type) { return dtype_info(type)->name
 bool dtype_of_ggml(uint32_t ggml_id, DType *type);
 bool dtype_of_safetensors(const char *name, size_t length, DType *type);
 
+/* The form in which weights of this type are multiplied; false when there is none. */
+bool dtype_form(DType type, Form *form);
+
 /* Bytes of a row of `columns` numbers; 0 when columns is 0 or no multiple of the block length, or the product
  * overflows. */
 size_t dtype_row_bytes(DType type, size_t columns);
 
-/* The definition of every form: `columns` numbers (a multiple of the block length) as float32, bit for bit what ggml's
+/* `columns` numbers (a multiple of the block length) as float32, bit for bit what ggml's
  * reference gives. Integers and F64 are converted to the nearest float. `row` may have any alignment. Never fails: any
  * bits are a number (or a NaN). */
 void dequantise_row(DType type, const void *row, float *out, size_t columns);

@@ -98,24 +98,6 @@ static void mark(Weights *w, const Tensor *t) {
 
 /* ---- from tensors to matrices --------------------------------------------------------------------------------------------- */
 
-static bool form_of_dtype(DType type, Form *form) {
-    static const struct { DType type; Form form; } forms[] = {
-        {DT_F32, FORM_F32}, {DT_F16, FORM_F16}, {DT_BF16, FORM_BF16},
-        {DT_Q4_0, FORM_Q4_0}, {DT_Q4_1, FORM_Q4_1}, {DT_Q5_0, FORM_Q5_0}, {DT_Q5_1, FORM_Q5_1}, {DT_Q8_0, FORM_Q8_0},
-        {DT_Q2_K, FORM_Q2_K}, {DT_Q3_K, FORM_Q3_K}, {DT_Q4_K, FORM_Q4_K}, {DT_Q5_K, FORM_Q5_K}, {DT_Q6_K, FORM_Q6_K},
-        {DT_IQ1_S, FORM_IQ1_S}, {DT_IQ1_M, FORM_IQ1_M}, {DT_IQ2_XXS, FORM_IQ2_XXS}, {DT_IQ2_XS, FORM_IQ2_XS},
-        {DT_IQ2_S, FORM_IQ2_S}, {DT_IQ3_XXS, FORM_IQ3_XXS}, {DT_IQ3_S, FORM_IQ3_S}, {DT_IQ4_NL, FORM_IQ4_NL},
-        {DT_IQ4_XS, FORM_IQ4_XS}, {DT_TQ1_0, FORM_TQ1_0}, {DT_TQ2_0, FORM_TQ2_0}, {DT_MXFP4, FORM_MXFP4},
-        {DT_NVFP4, FORM_NVFP4}, {DT_Q1_0, FORM_Q1_0}, {DT_Q2_0, FORM_Q2_0},
-    };
-    for (size_t i = 0; i < COUNT(forms); i++)
-        if (forms[i].type == type) {
-            *form = forms[i].form;
-            return true;
-        }
-    return false;
-}
-
 static bool scale_type_of(DType type, uint8_t *out) {
     switch (type) {
     case DT_F32: *out = SCALE_F32; return true;
@@ -151,7 +133,7 @@ static Status wrong_shape(const char *name, const Tensor *t, size_t rows, size_t
 static Status plain_matrix(Weights *w, const char *name, const Tensor *t, size_t rows, size_t cols, Matrix *m,
                            Error *err) {
     Form form;
-    FAIL_IF(!form_of_dtype(t->type, &form), ERR_UNSUPPORTED, "%s: numbers of type %s cannot be multiplied", name,
+    FAIL_IF(!dtype_form(t->type, &form), ERR_UNSUPPORTED, "%s: numbers of type %s cannot be multiplied", name,
             dtype_name(t->type));
     const size_t have_rows = flat_rows(t), have_cols = flat_cols(t);
     if (have_rows != rows || have_cols != cols)

@@ -2,7 +2,7 @@
  *
  * Published format data: a quantised block stores indices into these. An entry of a grid is one machine word whose byte
  * i (lowest first) is the i-th value, so that a kernel loads an entry at once; on a big-endian machine read it by
- * shifts. Used by the definition of the forms (format/dequantise_iq.c) and by their kernels. */
+ * shifts. Used by the definition of the forms (form_iq.c, form_ggml.c) and by their kernels. */
 #ifndef HOULE_OP_IQ_GRIDS_H
 #define HOULE_OP_IQ_GRIDS_H
 
