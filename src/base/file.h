@@ -31,6 +31,9 @@ Status file_read(const char *path, size_t limit, char **content, size_t *bytes, 
 /* Writes to a temporary file beside `path`, syncs it and renames it: readers see the old content or the new. */
 Status file_write_atomic(const char *path, const void *content, size_t bytes, Error *err);
 
+/* All of the bytes, to a descriptor; `name` is for the message. */
+Status file_write_all(int fd, const void *bytes, size_t count, const char *name, Error *err);
+
 bool file_exists(const char *path);
 bool file_is_directory(const char *path);
 /* Makes a folder and those above it. */

@@ -63,17 +63,21 @@ Status file_writer_open(const char *path, FileWriter **out, Error *err) {
     return OK;
 }
 
-Status file_writer_write(FileWriter *writer, const void *bytes, size_t count, Error *err) {
+Status file_write_all(int fd, const void *bytes, size_t count, const char *name, Error *err) {
     const char *at = bytes;
     while (count > 0) {
-        const ssize_t put = write(writer->descriptor, at, count);
+        const ssize_t put = write(fd, at, count);
         if (put < 0 && errno == EINTR)
             continue;
-        FAIL_IF(put <= 0, ERR_IO, "%s: cannot be written: %s", writer->path, strerror(put < 0 ? errno : EIO));
+        FAIL_IF(put <= 0, ERR_IO, "%s: cannot be written: %s", name, strerror(put < 0 ? errno : ENOSPC));
         at += put;
         count -= (size_t)put;
     }
     return OK;
+}
+
+Status file_writer_write(FileWriter *writer, const void *bytes, size_t count, Error *err) {
+    return file_write_all(writer->descriptor, bytes, count, writer->path, err);
 }
 
 Status file_writer_commit(FileWriter *writer, Error *err) {

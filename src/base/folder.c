@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -98,6 +99,28 @@ Status folder_open_file(int folder, const char *name, int flags, int *fd, Error 
 
 bool folder_stat(int folder, const char *name, struct stat *st) {
     return fstatat(folder, name, st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+Status folder_write_atomic(int top, const char *relative, FolderFill *fill, void *user, Error *err) {
+    int folder, fd;
+    const char *name;
+    TRY(folder_open_parent(top, relative, true, &folder, &name, err));
+    char temporary[300];
+    snprintf(temporary, sizeof temporary, ".%.255s.new", name);
+    unlinkat(folder, temporary, 0); /* left by somebody who was stopped */
+    Status status = folder_open_file(folder, temporary, O_WRONLY | O_CREAT | O_EXCL, &fd, err);
+    if (status == OK) {
+        status = fill(user, fd, err);
+        close(fd);
+        if (status == OK && renameat(folder, temporary, folder, name) != 0)
+            status = error_set(err, ERR_IO, "%s: cannot be written: %s", name, strerror(errno));
+        if (status == OK)
+            status = folder_sync(folder, err);
+        else
+            unlinkat(folder, temporary, 0);
+    }
+    close(folder);
+    return status;
 }
 
 Status folder_sync(int folder, Error *err) {

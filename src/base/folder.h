@@ -20,6 +20,10 @@ Status folder_open_below(int top, const char *relative, bool create, int *fd, Er
 Status folder_open_parent(int top, const char *relative, bool create, int *fd, const char **name, Error *err);
 /* A regular file in a folder; `flags` as for open(). ERR_NOT_FOUND, ERR_DENIED (a link, no file), ERR_IO. */
 Status folder_open_file(int folder, const char *name, int flags, int *fd, Error *err);
+/* Writes a file below `top` (folders on the way are made): `fill` writes the content and makes it durable, then it
+ * takes its name. Readers see the old file or the new one; after a failure the old one is there. */
+typedef Status FolderFill(void *user, int fd, Error *err);
+Status folder_write_atomic(int top, const char *relative, FolderFill *fill, void *user, Error *err);
 /* What lies under a name, without following: false when there is nothing (or it cannot be asked). */
 bool folder_stat(int folder, const char *name, struct stat *st);
 /* Makes the folder's entries durable: after creating, renaming or deleting in it. */

@@ -112,19 +112,6 @@ static void keep_budget(Spill *s) {
 
 /* ---- the writer ------------------------------------------------------------------------------------------------------------ */
 
-static bool put_all(int fd, const uint8_t *bytes, size_t count) {
-    while (count > 0) {
-        const ssize_t n = write(fd, bytes, count);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        bytes += n;
-        count -= (size_t)n;
-    }
-    return true;
-}
-
 static bool checksum(const uint8_t *bytes, size_t count, uint8_t sum[DIGEST_BYTES]) {
     Digest digest = {0};
     if (digest_begin(&digest, DIGEST_SHA256, NULL) != OK)
@@ -142,7 +129,8 @@ static bool write_piece(const Spill *s, const Job *job) {
     if (path != NULL && temporary != NULL && checksum(job->bytes, job->count, head + 16)) {
         const int fd = mkostemp(temporary, O_CLOEXEC);
         if (fd >= 0) {
-            done = put_all(fd, head, sizeof head) && put_all(fd, job->bytes, job->count);
+            done = file_write_all(fd, head, sizeof head, temporary, NULL) == OK &&
+                   file_write_all(fd, job->bytes, job->count, temporary, NULL) == OK;
             done = close(fd) == 0 && done && rename(temporary, path) == 0;
             if (!done)
                 unlink(temporary); /* a full disk costs the piece, nothing else */

@@ -62,7 +62,4 @@ const float *program_last_hidden(const Program *program, int row, int *width);
  * step with its share and, for matrices, the bytes of weights per second. */
 Status program_print_profile(const Program *program, Text *text, Error *err);
 
-/* The program in words, one line per step: for inspection. */
-Status program_print(const Program *program, Text *text, Error *err);
-
 #endif

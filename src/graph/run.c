@@ -287,23 +287,3 @@ Status program_print_profile(const Program *p, Text *text, Error *err) {
     }
     return text_check(text, err);
 }
-
-Status program_print(const Program *p, Text *text, Error *err) {
-    for (int i = 0; i < p->n_step; i++) {
-        const Step *s = &p->steps[i];
-        text_append_format(text, "%5d  %-13s", i, kinds[s->kind]);
-        if (s->layer >= 0)
-            text_append_format(text, " layer %-4d", s->layer);
-        else
-            text_append_format(text, " %-10s", "");
-        if (s->kind == STEP_ROWS || s->kind == STEP_STORE)
-            text_append_format(text, " %d operations", s->n_row_op);
-        for (int j = 0; s->kind == STEP_LINEAR && j < s->n_part; j++) {
-            const WeightDecl *d = &p->graph->weights[s->parts[j].weight];
-            const char *form = p->weights != NULL ? form_info(weight_acquire(p->weights, s->parts[j].weight, 0)->form)->name : "";
-            text_append_format(text, "%s %s [%d x %d] %s", j > 0 ? "," : "", d->name, d->count * d->rows, d->cols, form);
-        }
-        text_append_char(text, '\n');
-    }
-    return text_check(text, err);
-}

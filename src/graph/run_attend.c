@@ -1,6 +1,6 @@
 /* run_attend.c - attention: some query rows of one key/value head, over all they can see.
  *
- * Rows are (token, query head) pairs that share a key/value head, up to 64 of them: a unit. What a unit sees is one or two
+ * Rows are (token, query head) pairs that share a key/value head, up to ATTEND_MAX_ROWS of them: a unit. What a unit sees is one or two
  * caches, of each a range of entries or a list of chosen ones, cut into chunks: entries 1024 c .. 1024 c + 1023 of a range, the
  * same of a list. A chunk gives a partial result; partial results are merged in ascending order, so that the bits depend
  * on nothing else. When there are few rows, the chunks are shared out among the threads and merged in a second phase. */
@@ -44,8 +44,8 @@ static int longest_list(const Program *p, const Op *op) {
 
 /* Scratch of a unit. */
 typedef struct Pieces {
-    float *query, *part, *total;            /* [64][key_width], [64][value_width] twice */
-    float *part_top, *part_sum, *top, *sum; /* [64] */
+    float *query, *part, *total;            /* [ATTEND_MAX_ROWS][key_width], [ATTEND_MAX_ROWS][value_width] twice */
+    float *part_top, *part_sum, *top, *sum; /* [ATTEND_MAX_ROWS] */
     const uint8_t **keys, **values;         /* blocks */
     int32_t *entries;                       /* [tokens][longest_list] */
     void *kernel;

@@ -163,14 +163,16 @@ static const char *list_sets(const GgufSets *sets, const GgufSet *but, bool path
     return copy != NULL ? copy : "";
 }
 
+static bool is_part_of(const GgufSet *set, const char *path) {
+    int parts;
+    return is_gguf(path) && stem_of(path, &parts) == set->stem_bytes && parts == set->parts &&
+           memcmp(path, set->path, set->stem_bytes) == 0;
+}
+
 static bool set_has_path(const HubModel *model, const GgufSet *set, const char *wish) {
     for (size_t i = 0; i < model->n_file; i++) {
         const char *path = model->files[i].path;
-        int parts;
-        if (!is_gguf(path) || stem_of(path, &parts) != set->stem_bytes || parts != set->parts ||
-            memcmp(path, set->path, set->stem_bytes) != 0)
-            continue;
-        if (strcmp(path, wish) == 0 || strcmp(path_name(path), wish) == 0)
+        if (is_part_of(set, path) && (strcmp(path, wish) == 0 || strcmp(path_name(path), wish) == 0))
             return true;
     }
     return false;
@@ -255,9 +257,7 @@ static Status add_set(const HubModel *model, const GgufSet *set, Pick *pick, con
     *first = NULL;
     for (size_t i = 0; i < model->n_file; i++) {
         const char *path = model->files[i].path;
-        int parts;
-        if (!is_gguf(path) || stem_of(path, &parts) != set->stem_bytes || parts != set->parts ||
-            memcmp(path, set->path, set->stem_bytes) != 0)
+        if (!is_part_of(set, path))
             continue;
         add_file(pick, &model->files[i]);
         if (*first == NULL || strcmp(path, *first) < 0)

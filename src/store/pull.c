@@ -77,15 +77,7 @@ static void set_up(Pull *pull, const PullRequest *request, PullResult *result, c
     pull->settings.notice = request->notice;
     pull->settings.notice_user = request->notice_user;
     pull->work.models_fd = pull->work.partial_fd = -1;
-    pull->model = (StoreModel){.name = "",
-                               .origin = "",
-                               .publisher = "",
-                               .licence = "",
-                               .licence_link = "",
-                               .revision = "",
-                               .label = "",
-                               .root = "",
-                               .entry = ""};
+    pull->model = store_model_empty();
     pull->needs.context = 0;
     arena_init(&pull->arena, MEM_NETWORK);
     store_list_init(&pull->here);

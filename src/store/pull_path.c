@@ -291,33 +291,25 @@ static const char *copy_root(Pull *pull) {
     return pull_format(pull, "local/%.200s-%.12s", name, digits);
 }
 
-static Status write_all(int fd, const char *bytes, size_t count, const char *name, Error *err) {
-    while (count > 0) {
-        const ssize_t put = write(fd, bytes, count);
-        if (put < 0 && errno == EINTR)
-            continue;
-        FAIL_IF(put <= 0, ERR_IO, "%s: cannot be written: %s", name, strerror(put < 0 ? errno : ENOSPC));
-        bytes += put;
-        count -= (size_t)put;
-    }
-    return OK;
-}
-
 typedef struct Copying {
     Pull *pull;
     uint64_t done, total;
     char *buffer;
+    const ModelFile *file; /* that is copied now, */
+    int from;              /* from here */
 } Copying;
 
 enum { COPY_BYTES = 1 << 20 };
 
 /* Copies and hashes what is written, so that a file that changes meanwhile is noticed. */
-static Status copy_bytes(Copying *c, int from, int to, const ModelFile *f, Error *err) {
+static Status copy_bytes(void *user, int to, Error *err) {
+    Copying *c = user;
+    const ModelFile *f = c->file;
     Digest digest;
     TRY(digest_begin(&digest, DIGEST_SHA256, err));
     Status status = OK;
     while (status == OK) {
-        const ssize_t got = read(from, c->buffer, COPY_BYTES);
+        const ssize_t got = read(c->from, c->buffer, COPY_BYTES);
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
@@ -325,7 +317,7 @@ static Status copy_bytes(Copying *c, int from, int to, const ModelFile *f, Error
         if (got <= 0)
             break;
         digest_add(&digest, c->buffer, (size_t)got);
-        status = write_all(to, c->buffer, (size_t)got, f->path, err);
+        status = file_write_all(to, c->buffer, (size_t)got, f->path, err);
         c->done += (uint64_t)got;
         if (status == OK && !progress_report(c->pull->request->progress, "copying", MIN(c->done, c->total), c->total))
             status = error_set(err, ERR_CANCELLED, "stopped; run it again to go on with the next file");
@@ -341,28 +333,6 @@ static Status copy_bytes(Copying *c, int from, int to, const ModelFile *f, Error
     return OK;
 }
 
-static Status copy_file(Copying *c, int from, const char *relative, const ModelFile *f, Error *err) {
-    int folder, to;
-    const char *name;
-    TRY(folder_open_parent(c->pull->work.models_fd, relative, true, &folder, &name, err));
-    char temporary[300];
-    snprintf(temporary, sizeof temporary, ".%.255s.copy", name);
-    unlinkat(folder, temporary, 0);
-    Status status = folder_open_file(folder, temporary, O_WRONLY | O_CREAT | O_EXCL, &to, err);
-    if (status == OK) {
-        status = copy_bytes(c, from, to, f, err);
-        close(to);
-        if (status == OK && renameat(folder, temporary, folder, name) != 0)
-            status = error_set(err, ERR_IO, "%s: cannot be written: %s", name, strerror(errno));
-        if (status == OK)
-            status = folder_sync(folder, err);
-        else
-            unlinkat(folder, temporary, 0);
-    }
-    close(folder);
-    return status;
-}
-
 static Status copy_files(Pull *pull, const char *source_root, int64_t id, Error *err) {
     StoreModel *m = &pull->model;
     Copying c = {.pull = pull, .total = pull_missing_bytes(pull)};
@@ -375,13 +345,14 @@ static Status copy_files(Pull *pull, const char *source_root, int64_t id, Error 
             continue;
         const char *from_path = pull_format(pull, "%s/%s", source_root, f->path);
         const char *relative = pull_format(pull, "%s/%s", m->root, f->path);
-        const int from = from_path != NULL && relative != NULL ? open(from_path, O_RDONLY | O_CLOEXEC) : -1;
-        if (from < 0) {
+        c.file = f;
+        c.from = from_path != NULL && relative != NULL ? open(from_path, O_RDONLY | O_CLOEXEC) : -1;
+        if (c.from < 0) {
             status = error_set(err, ERR_IO, "%s: cannot be read: %s", f->path, strerror(errno));
             break;
         }
-        status = copy_file(&c, from, relative, f, err);
-        close(from);
+        status = folder_write_atomic(pull->work.models_fd, relative, copy_bytes, &c, err);
+        close(c.from);
         f->present = status == OK;
         if (status == OK)
             status = store_index_set_present(pull->work.index, id, f->path, f->sha256, err);

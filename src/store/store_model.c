@@ -17,19 +17,16 @@ void store_list_free(StoreList *list) {
     *list = (StoreList){0};
 }
 
+StoreModel store_model_empty(void) {
+    return (StoreModel){.name = "", .origin = "", .publisher = "", .licence = "", .licence_link = "", .revision = "", .label = "",
+                        .root = "", .entry = ""};
+}
+
 StoreModel *store_list_add(StoreList *list) {
     if (!mem_grow((void **)&list->items, &list->capacity, list->count + 1, sizeof *list->items, MEM_MISC))
         return NULL;
     StoreModel *m = &list->items[list->count++];
-    *m = (StoreModel){.name = "",
-                      .origin = "",
-                      .publisher = "",
-                      .licence = "",
-                      .licence_link = "",
-                      .revision = "",
-                      .label = "",
-                      .root = "",
-                      .entry = ""};
+    *m = store_model_empty();
     return m;
 }
 

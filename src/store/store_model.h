@@ -62,7 +62,9 @@ typedef struct StoreList {
 
 void store_list_init(StoreList *list);
 void store_list_free(StoreList *list);
-/* Room for one more, zeroed, with empty strings; NULL without memory. Valid until the next is added. */
+/* A model of which nothing is known. */
+StoreModel store_model_empty(void);
+/* Room for one more, empty; NULL without memory. Valid until the next is added. */
 StoreModel *store_list_add(StoreList *list);
 
 /* "hub", "url", "path", "copy", "huggingface", "lm-studio", "ollama". */

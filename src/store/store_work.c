@@ -266,37 +266,16 @@ Status store_work_list(StoreWork *work, StoreList *list, Error *err) {
 
 /* ---- small files ------------------------------------------------------------------------------------------------- */
 
-static Status write_all(int fd, const char *name, const char *content, size_t bytes, Error *err) {
-    while (bytes > 0) {
-        const ssize_t put = write(fd, content, bytes);
-        if (put < 0 && errno == EINTR)
-            continue;
-        FAIL_IF(put <= 0, ERR_IO, "%s: cannot be written: %s", name, strerror(put < 0 ? errno : ENOSPC));
-        content += put;
-        bytes -= (size_t)put;
-    }
-    FAIL_IF(fsync(fd) != 0, ERR_IO, "%s: cannot be written: %s", name, strerror(errno));
+typedef struct SmallFile { const char *name, *content; size_t bytes; } SmallFile;
+
+static Status fill_small(void *user, int fd, Error *err) {
+    const SmallFile *f = user;
+    TRY(file_write_all(fd, f->content, f->bytes, f->name, err));
+    FAIL_IF(fsync(fd) != 0, ERR_IO, "%s: cannot be written: %s", f->name, strerror(errno));
     return OK;
 }
 
 Status store_work_write(StoreWork *work, const char *relative, const char *content, size_t bytes, Error *err) {
-    int folder, fd;
-    const char *name;
-    TRY(folder_open_parent(work->models_fd, relative, true, &folder, &name, err));
-    char temporary[280];
-    snprintf(temporary, sizeof temporary, ".%.255s.new", name);
-    unlinkat(folder, temporary, 0);
-    Status status = folder_open_file(folder, temporary, O_WRONLY | O_CREAT | O_EXCL, &fd, err);
-    if (status == OK) {
-        status = write_all(fd, name, content, bytes, err);
-        close(fd);
-        if (status == OK && renameat(folder, temporary, folder, name) != 0)
-            status = error_set(err, ERR_IO, "%s: cannot be written: %s", name, strerror(errno));
-        if (status == OK)
-            status = folder_sync(folder, err);
-        else
-            unlinkat(folder, temporary, 0);
-    }
-    close(folder);
-    return status;
+    SmallFile file = {.name = path_name(relative), .content = content, .bytes = bytes};
+    return folder_write_atomic(work->models_fd, relative, fill_small, &file, err);
 }
