@@ -29,6 +29,24 @@ typedef struct Schema {
 
 /* An array (of the caller) of flat schemas; empty = nothing is valid. NULL = the net has failed. */
 json_t *schema_flatten(Schema *s, const json_t *schema);
+/* What each keyword is: its value's form is checked before anything is built on it. */
+typedef enum Role {
+    ROLE_NOTE,    /* says nothing about validity */
+    ROLE_PART,    /* a place for schemas that are referred to */
+    ROLE_COMBINE, /* taken apart by flattening */
+    ROLE_NUMBER,
+    ROLE_COUNT,
+    ROLE_STRING,
+    ROLE_SCHEMA,
+    ROLE_SCHEMAS, /* an object of schemas */
+    ROLE_LIST,    /* an array of schemas */
+    ROLE_OTHER,
+    ROLE_REFUSED,
+} Role;
+Role schema_role(const char *keyword);
+
+/* Copies the assertions of one published schema object into a flat one: keywords that are not taken apart, checked. */
+bool schema_copy_assertions(Schema *s, const json_t *schema, json_t *flat);
 /* The schema that a $ref means; NULL = the net has failed. */
 const json_t *schema_resolve(Schema *s, const json_t *schema);
 /* {"allOf": [a, b]}, kept; either may be NULL. */

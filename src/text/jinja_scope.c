@@ -12,38 +12,11 @@
  *   - Scopes of one function that lie at the same depth share a variable of the same name (a slot). */
 #include "text/jinja_scope.h"
 
+#include "text/jinja_symbols.h"
+
 #include <string.h>
 
-/* Names are found by looking through all of them. Published templates have a few dozen. */
-enum { MAX_SYMBOLS = 1000, MAX_SLOTS = 4000, MAX_BLOCKS = 250 };
-
-typedef struct SlotTable {
-    Function *function;
-    struct {
-        int level;
-        Value name;
-    } *items;
-    size_t capacity;
-} SlotTable;
-
-typedef struct Symbol {
-    Value name;
-    uint32_t slot;
-    bool stored;
-    bool newly_stored; /* while branches are merged */
-    LoadKind load;
-    const Function *from_function; /* LOAD_COPY */
-    uint32_t from_slot;
-} Symbol;
-
-typedef struct Symbols Symbols;
-struct Symbols {
-    Symbols *parent;
-    SlotTable *slots;
-    int level;
-    Symbol *items;
-    size_t count, capacity;
-};
+enum { MAX_BLOCKS = 250 };
 
 /* What is known where code is generated. */
 typedef struct Frame {
@@ -60,169 +33,9 @@ typedef struct Scoper {
     size_t block_capacity;
 } Scoper;
 
-static bool same_name(Value a, Value b) {
-    return a.count == b.count && memcmp(a.as.text, b.as.text, a.count) == 0;
-}
-
 static Status scope_fail(Scoper *s, int line, const char *message) {
     s->j->line = line;
     return jinja_fail(s->j, ERR_FORMAT, "%s", message);
-}
-
-/* Doubles an array in the arena when it is full. */
-static Status grow(Scoper *s, void *array_pointer, size_t *capacity, size_t count, size_t element_bytes) {
-    if (count < *capacity)
-        return OK;
-    const size_t wanted = *capacity == 0 ? 8 : *capacity * 2;
-    void *grown, *old;
-    TRY(jinja_alloc_array(s->j, wanted, element_bytes, &grown));
-    memcpy(&old, array_pointer, sizeof old);
-    if (count > 0)
-        memcpy(grown, old, count * element_bytes);
-    memcpy(array_pointer, &grown, sizeof grown);
-    *capacity = wanted;
-    return OK;
-}
-
-/* ---- symbols ----------------------------------------------------------------------------------------------------- */
-
-static Status symbols_open(Scoper *s, Symbols *parent, Function *function, Symbols **out) {
-    TRY(jinja_alloc(s->j, sizeof **out, out));
-    (*out)->parent = parent;
-    (*out)->level = parent != NULL ? parent->level + 1 : 0;
-    if (parent != NULL && parent->slots->function == function) {
-        (*out)->slots = parent->slots;
-        return OK;
-    }
-    TRY(jinja_alloc(s->j, sizeof(SlotTable), &(*out)->slots));
-    (*out)->slots->function = function;
-    return OK;
-}
-
-static Symbol *own_symbol(Symbols *symbols, Value name) {
-    for (size_t i = 0; i < symbols->count; i++)
-        if (same_name(symbols->items[i].name, name))
-            return &symbols->items[i];
-    return NULL;
-}
-
-static Symbol *find_symbol(Symbols *symbols, Value name, Symbols **owner) {
-    for (; symbols != NULL; symbols = symbols->parent) {
-        Symbol *symbol = own_symbol(symbols, name);
-        if (symbol != NULL) {
-            *owner = symbols;
-            return symbol;
-        }
-    }
-    return NULL;
-}
-
-static Status slot_of(Scoper *s, const Symbols *symbols, Value name, uint32_t *slot) {
-    SlotTable *table = symbols->slots;
-    const uint32_t count = table->function->slots;
-    for (uint32_t i = 0; i < count; i++)
-        if (table->items[i].level == symbols->level && same_name(table->items[i].name, name)) {
-            *slot = i;
-            return OK;
-        }
-    if (count == MAX_SLOTS)
-        return jinja_fail(s->j, ERR_LIMIT, "more than %d variables", MAX_SLOTS);
-    TRY(grow(s, &table->items, &table->capacity, count, sizeof *table->items));
-    table->items[count].level = symbols->level;
-    table->items[count].name = name;
-    *slot = count;
-    table->function->slots++;
-    return OK;
-}
-
-static Status define(Scoper *s, Symbols *symbols, Value name, LoadKind load, Symbol **out) {
-    Symbol *symbol = own_symbol(symbols, name);
-    if (symbol == NULL) {
-        if (symbols->count == MAX_SYMBOLS)
-            return jinja_fail(s->j, ERR_LIMIT, "more than %d variables in one scope", MAX_SYMBOLS);
-        TRY(grow(s, &symbols->items, &symbols->capacity, symbols->count, sizeof *symbols->items));
-        symbol = &symbols->items[symbols->count++];
-        *symbol = (Symbol){.name = name};
-        TRY(slot_of(s, symbols, name, &symbol->slot));
-    }
-    symbol->load = load;
-    *out = symbol;
-    return OK;
-}
-
-static void load_copy(Symbol *symbol, const Symbol *outer, const Symbols *owner) {
-    symbol->load = LOAD_COPY;
-    symbol->from_function = owner->slots->function;
-    symbol->from_slot = outer->slot;
-}
-
-static Status note_load(Scoper *s, Symbols *symbols, Value name) {
-    Symbols *owner;
-    Symbol *symbol = find_symbol(symbols, name, &owner);
-    return symbol != NULL ? OK : define(s, symbols, name, LOAD_CONTEXT, &symbol);
-}
-
-static Status note_parameter(Scoper *s, Symbols *symbols, Value name) {
-    Symbol *symbol;
-    TRY(define(s, symbols, name, LOAD_NONE, &symbol));
-    symbol->stored = true;
-    return OK;
-}
-
-static Status note_store(Scoper *s, Symbols *symbols, Value name) {
-    Symbol *symbol = own_symbol(symbols, name);
-    if (symbol == NULL) {
-        Symbols *owner = NULL;
-        const Symbol *outer = symbols->parent != NULL ? find_symbol(symbols->parent, name, &owner) : NULL;
-        TRY(define(s, symbols, name, LOAD_UNASSIGNED, &symbol));
-        if (outer != NULL)
-            load_copy(symbol, outer, owner);
-    }
-    symbol->stored = true;
-    return OK;
-}
-
-/* A branch of an if works on a copy; afterwards what the branches found is put together. */
-static Status symbols_copy(Scoper *s, const Symbols *from, Symbols **out) {
-    TRY(jinja_alloc(s->j, sizeof **out, out));
-    **out = *from;
-    (*out)->items = NULL;
-    (*out)->capacity = 0;
-    if (from->count > 0) {
-        TRY(jinja_alloc_array(s->j, from->count, sizeof *from->items, &(*out)->items));
-        memcpy((*out)->items, from->items, from->count * sizeof *from->items);
-        (*out)->capacity = from->count;
-    }
-    return OK;
-}
-
-static Status symbols_merge(Scoper *s, Symbols *symbols, const Symbols *const *branches, size_t count) {
-    for (size_t b = 0; b < count; b++) {
-        for (size_t i = 0; i < branches[b]->count; i++) {
-            const Symbol *found = &branches[b]->items[i];
-            Symbol *symbol = own_symbol(symbols, found->name);
-            if (symbol == NULL)
-                TRY(define(s, symbols, found->name, found->load, &symbol));
-            symbol->load = found->load;
-            symbol->from_function = found->from_function;
-            symbol->from_slot = found->from_slot;
-            symbol->newly_stored = symbol->newly_stored || (found->stored && !symbol->stored);
-        }
-    }
-    for (size_t i = 0; i < symbols->count; i++) {
-        Symbol *symbol = &symbols->items[i];
-        if (!symbol->newly_stored)
-            continue;
-        symbol->newly_stored = false;
-        symbol->stored = true;
-        /* Perhaps not all branches assign it: it must have a value where none did. */
-        Symbols *owner = NULL;
-        const Symbol *outer = symbols->parent != NULL ? find_symbol(symbols->parent, symbol->name, &owner) : NULL;
-        symbol->load = LOAD_CONTEXT;
-        if (outer != NULL)
-            load_copy(symbol, outer, owner);
-    }
-    return OK;
 }
 
 /* ---- walking through expressions --------------------------------------------------------------------------------- */
@@ -293,16 +106,16 @@ static Status each_child(Scoper *s, const Expr *e, ExprVisit visit, void *user) 
 
 static Status note_expr(Scoper *s, void *symbols, Expr *e) {
     if (e->kind == E_NAME || e->kind == E_NAMESPACE_NAME)
-        return note_load(s, symbols, e->as.name.name);
+        return symbols_note_load(s->j, symbols, e->as.name.name);
     return each_child(s, e, note_expr, symbols);
 }
 
 static Status note_target(Scoper *s, Symbols *symbols, const Expr *target, bool parameter) {
     if (target->kind == E_NAME)
-        return parameter ? note_parameter(s, symbols, target->as.name.name)
-                         : note_store(s, symbols, target->as.name.name);
+        return parameter ? symbols_note_parameter(s->j, symbols, target->as.name.name)
+                         : symbols_note_store(s->j, symbols, target->as.name.name);
     if (target->kind == E_NAMESPACE_NAME)
-        return note_load(s, symbols, target->as.name.name);
+        return symbols_note_load(s->j, symbols, target->as.name.name);
     for (size_t i = 0; i < target->as.list.count; i++)
         TRY(note_target(s, symbols, target->as.list.items[i], parameter));
     return OK;
@@ -314,7 +127,7 @@ static Status note_branch(Scoper *s, Symbols *symbols, const IfBranch *branch, c
     TRY(note_expr(s, symbols, branch->test));
     Symbols *parts[3];
     for (size_t i = 0; i < 3; i++)
-        TRY(symbols_copy(s, symbols, &parts[i]));
+        TRY(symbols_copy(s->j, symbols, &parts[i]));
     TRY(note_body(s, parts[0], &branch->body));
     for (size_t i = 0; i < count; i++) {
         if (others[i].test != NULL)
@@ -323,7 +136,7 @@ static Status note_branch(Scoper *s, Symbols *symbols, const IfBranch *branch, c
             TRY(note_body(s, parts[2], &others[i].body));
     }
     const Symbols *const all[] = {parts[0], parts[1], parts[2]};
-    return symbols_merge(s, symbols, all, 3);
+    return symbols_merge(s->j, symbols, all, 3);
 }
 
 /* What a statement uses of the scope that it stands in; inner scopes are looked at when their turn comes. */
@@ -339,7 +152,7 @@ static Status note_stmt(Scoper *s, Symbols *symbols, const Stmt *st) {
         return note_branch(s, symbols, &st->as.branch.branches[0], st->as.branch.branches + 1,
                            st->as.branch.count - 1);
     case S_MACRO:
-        return note_store(s, symbols, st->as.macro.target->as.name.name);
+        return symbols_note_store(s->j, symbols, st->as.macro.target->as.name.name);
     case S_CALL_BLOCK:
         return st->as.call_block.call != NULL ? note_expr(s, symbols, st->as.call_block.call) : OK;
     case S_FILTER_BLOCK:
@@ -546,7 +359,7 @@ static Place place_of(const Symbols *from, const Symbols *owner, const Symbol *s
 /* Every name of the scope's code was noted before, so that it is found. */
 static Place find_place(Symbols *symbols, Value name) {
     Symbols *owner;
-    const Symbol *symbol = find_symbol(symbols, name, &owner);
+    const Symbol *symbol = symbols_find(symbols, name, &owner);
     return symbol != NULL ? place_of(symbols, owner, symbol) : (Place){0};
 }
 
@@ -600,7 +413,7 @@ static Status inner_frame(Scoper *s, const Frame *frame, Function *function, Fra
         function = frame->symbols->slots->function;
         inner->in_loop = frame->in_loop;
     }
-    return symbols_open(s, frame->symbols, function, &inner->symbols);
+    return symbols_open(s->j, frame->symbols, function, &inner->symbols);
 }
 
 static Status new_inner_function(Scoper *s, const Frame *frame, Function **function) {
@@ -639,7 +452,7 @@ static Status place_loop(Scoper *s, const Frame *frame, Stmt *st) {
     body.in_loop = true;
     const Value loop_name = value_str("loop");
     if (st->as.loop.extended)
-        TRY(note_parameter(s, body.symbols, loop_name));
+        TRY(symbols_note_parameter(s->j, body.symbols, loop_name));
     TRY(note_target(s, body.symbols, st->as.loop.target, true));
     TRY(note_body(s, body.symbols, &st->as.loop.body));
     if (st->as.loop.extended)
@@ -668,7 +481,7 @@ static Status place_function(Scoper *s, const Frame *frame, Function *f, int lin
     bool own_caller = false, own_keywords = false, own_items = false, caller_default = false;
     for (size_t i = 0; i < f->parameter_count; i++) {
         const Value name = f->parameters[i]->as.name.name;
-        TRY(note_parameter(s, inner.symbols, name));
+        TRY(symbols_note_parameter(s->j, inner.symbols, name));
         if (string_is(name, "caller")) {
             own_caller = true;
             caller_default = f->defaults[i] != NULL;
@@ -685,11 +498,11 @@ static Status place_function(Scoper *s, const Frame *frame, Function *f, int lin
     f->takes_keywords = watch.read[1] && !own_keywords;
     f->takes_items = watch.read[2] && !own_items;
     if (f->takes_caller && !own_caller)
-        TRY(note_parameter(s, inner.symbols, value_str("caller")));
+        TRY(symbols_note_parameter(s->j, inner.symbols, value_str("caller")));
     if (f->takes_keywords)
-        TRY(note_parameter(s, inner.symbols, value_str("kwargs")));
+        TRY(symbols_note_parameter(s->j, inner.symbols, value_str("kwargs")));
     if (f->takes_items)
-        TRY(note_parameter(s, inner.symbols, value_str("varargs")));
+        TRY(symbols_note_parameter(s->j, inner.symbols, value_str("varargs")));
     for (size_t i = 0; i < f->parameter_count; i++)
         if (f->defaults[i] != NULL)
             TRY(note_expr(s, inner.symbols, f->defaults[i]));
@@ -763,11 +576,11 @@ static Status place_block(Scoper *s, const Frame *frame, Stmt *st) {
     Program *program = s->program;
     Block *block = st->as.block.block;
     for (size_t i = 0; i < program->block_count; i++)
-        if (same_name(program->blocks[i]->name, block->name))
+        if (symbols_same_name(program->blocks[i]->name, block->name))
             return scope_fail(s, st->line, "a block of this name is defined twice");
     if (program->block_count == MAX_BLOCKS)
         return jinja_fail(s->j, ERR_LIMIT, "more than %d blocks", MAX_BLOCKS);
-    TRY(grow(s, &program->blocks, &s->block_capacity, program->block_count, sizeof *program->blocks));
+    TRY(symbols_grow(s->j, &program->blocks, &s->block_capacity, program->block_count, sizeof *program->blocks));
     program->blocks[program->block_count++] = block;
     if (!st->as.block.scoped)
         return OK;
@@ -778,10 +591,10 @@ static Status place_block(Scoper *s, const Frame *frame, Stmt *st) {
                 continue;
             bool known = false;
             for (size_t k = 0; k < st->as.block.visible_count; k++)
-                known = known || same_name(st->as.block.visible[k].name, symbols->items[i].name);
+                known = known || symbols_same_name(st->as.block.visible[k].name, symbols->items[i].name);
             if (known)
                 continue;
-            TRY(grow(s, &st->as.block.visible, &capacity, st->as.block.visible_count, sizeof(StoredName)));
+            TRY(symbols_grow(s->j, &st->as.block.visible, &capacity, st->as.block.visible_count, sizeof(StoredName)));
             st->as.block.visible[st->as.block.visible_count++] = (StoredName){
                 .name = symbols->items[i].name, .place = place_of(frame->symbols, symbols, &symbols->items[i])};
         }
@@ -793,13 +606,13 @@ static Status place_block_body(Scoper *s, Block *block) {
     Watch watch = {.names = {"self", "super"}};
     TRY(watch_body(s, &watch, &block->function->body));
     Frame frame = {0};
-    TRY(symbols_open(s, NULL, block->function, &frame.symbols));
+    TRY(symbols_open(s->j, NULL, block->function, &frame.symbols));
     block->uses_self = watch.read[0];
     block->uses_super = watch.read[1];
     if (block->uses_self)
-        TRY(note_parameter(s, frame.symbols, value_str("self")));
+        TRY(symbols_note_parameter(s->j, frame.symbols, value_str("self")));
     if (block->uses_super)
-        TRY(note_parameter(s, frame.symbols, value_str("super")));
+        TRY(symbols_note_parameter(s->j, frame.symbols, value_str("super")));
     TRY(note_body(s, frame.symbols, &block->function->body));
     block->self = find_place(frame.symbols, value_str("self"));
     block->super = find_place(frame.symbols, value_str("super"));
@@ -878,9 +691,9 @@ Status scope_resolve(Jinja *j, Program *program, const Body *body) {
     TRY(watch_body(&s, &watch, body));
     program->uses_self = watch.read[0];
     Frame frame = {.top_level = true};
-    TRY(symbols_open(&s, NULL, program->root, &frame.symbols));
+    TRY(symbols_open(j, NULL, program->root, &frame.symbols));
     if (program->uses_self)
-        TRY(note_parameter(&s, frame.symbols, value_str("self")));
+        TRY(symbols_note_parameter(j, frame.symbols, value_str("self")));
     TRY(note_body(&s, frame.symbols, body));
     program->self = find_place(frame.symbols, value_str("self"));
     TRY(place_body(&s, &frame, body));
