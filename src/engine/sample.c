@@ -1,10 +1,12 @@
 /* sample.c - see sample.h.
  *
- * A vocabulary has up to 260,000 entries and a step has microseconds: candidates are the best few, kept in a heap whose
- * smallest member most logits fail to beat. Only nuclei wider than that cost a sort. */
+ * A vocabulary has up to 260,000 entries and a step has microseconds. Where nothing but min-p cuts, one is drawn from all
+ * of them without an order (share.h). Else candidates are the best few, kept in a heap whose smallest member most logits
+ * fail to beat; for wide nuclei more are tried. */
 #include "engine/sample.h"
 
 #include "base/mem.h"
+#include "engine/share.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -24,6 +26,7 @@ struct Sampler {
     float *logits;          /* the copy, or the caller's own when nothing changes them */
     Candidate *candidates;  /* [vocab] */
     uint16_t *counts;       /* [vocab], zero between picks */
+    float *blocks;          /* sums of shares */
 };
 
 enum { FIRST_TRY = 512 }; /* candidates before a nucleus is known to be wider */
@@ -54,7 +57,8 @@ Status sampler_open(SampleSpec spec, int vocab, Sampler **out, Error *err) {
     s->copy = mem_array((size_t)vocab, sizeof *s->copy, MEM_MISC);
     s->candidates = mem_array((size_t)vocab, sizeof *s->candidates, MEM_MISC);
     s->counts = mem_array((size_t)vocab, sizeof *s->counts, MEM_MISC);
-    if (s->copy == NULL || s->candidates == NULL || s->counts == NULL) {
+    s->blocks = mem_array((size_t)(vocab + SHARE_BLOCK - 1) / SHARE_BLOCK, sizeof *s->blocks, MEM_MISC);
+    if (s->copy == NULL || s->candidates == NULL || s->counts == NULL || s->blocks == NULL) {
         sampler_close(s);
         return error_set(err, ERR_MEMORY, "no memory for a sampler");
     }
@@ -68,6 +72,7 @@ void sampler_close(Sampler *s) {
     mem_free(s->copy);
     mem_free(s->candidates);
     mem_free(s->counts);
+    mem_free(s->blocks);
     mem_free(s);
 }
 
@@ -197,11 +202,8 @@ static int32_t best_of(const float *logits, int vocab) {
 
 /* Sum of e^(logit - top) over the vocabulary. */
 static double mass(const float *logits, int vocab, float top) {
-    double sum = 0;
-    for (int i = 0; i < vocab; i++)
-        if (logits[i] > top - 40)
-            sum += (double)expf(logits[i] - top);
-    return sum;
+    const Shares all = {.logits = logits, .vocab = vocab, .top = top, .least = -INFINITY, .scale = 1};
+    return shares_sum(&all, NULL);
 }
 
 static void give_probabilities(Candidate *c, int n) {
@@ -266,28 +268,33 @@ static int exclude_top(Sampler *s, Candidate *c, int n) {
     return n - over + 1;
 }
 
+/* How many of the n best, of more, top-p and min-p leave; 0: perhaps more than these. */
+static int kept_of(Sampler *s, int n, double all) {
+    const SampleSpec *spec = &s->spec;
+    Candidate *c = s->candidates;
+    for (int i = 0; i < n; i++)
+        c[i].p = (float)((double)expf(c[i].logit - c[0].logit) / all);
+    const int kept = spec->top_p < 1 ? nucleus(c, n, spec->top_p) : n;
+    const bool all_of_min = spec->min_p > 0 && c[n - 1].p < spec->min_p * c[0].p;
+    return kept < n || all_of_min ? kept : 0;
+}
+
 static int candidates_of(Sampler *s) {
     const SampleSpec *spec = &s->spec;
     const int limit = spec->top_k > 0 && spec->top_k < s->vocab ? spec->top_k : s->vocab;
-    int n = take_best(s->logits, s->vocab, MIN(limit, FIRST_TRY), s->candidates);
-    if (n == FIRST_TRY && limit > n) {
-        /* Enough when the nucleus or min-p cuts within them: compare with the mass of all. */
-        const double all = mass(s->logits, s->vocab, s->candidates[0].logit);
-        double sum = 0;
-        for (int i = 0; i < n; i++)
-            sum += (double)expf(s->candidates[i].logit - s->candidates[0].logit);
-        const bool by_nucleus = spec->top_k == 0 && spec->top_p < 1 && sum >= (double)spec->top_p * all;
-        const bool by_min = spec->min_p > 0 && expf(s->candidates[n - 1].logit - s->candidates[0].logit) < spec->min_p;
-        if (!by_nucleus && !by_min)
-            n = take_best(s->logits, s->vocab, limit, s->candidates);
-        else if (by_nucleus) { /* probabilities must be shares of the whole, not of these */
-            for (int i = 0; i < n; i++)
-                s->candidates[i].p = (float)((double)expf(s->candidates[i].logit - s->candidates[0].logit) / all);
-            n = nucleus(s->candidates, n, spec->top_p);
-            give_probabilities(s->candidates, n);
-            return n;
-        }
+    int tried = limit == s->vocab && spec->typical_p >= 1 ? FIRST_TRY : limit;
+    for (double all = 0; tried < limit; tried *= 16) {
+        const int n = take_best(s->logits, s->vocab, tried, s->candidates);
+        if (n < tried)
+            break;
+        all = all > 0 ? all : mass(s->logits, s->vocab, s->candidates[0].logit);
+        const int kept = kept_of(s, n, all);
+        if (kept == 0)
+            continue;
+        give_probabilities(s->candidates, kept);
+        return kept;
     }
+    int n = take_best(s->logits, s->vocab, limit, s->candidates);
     give_probabilities(s->candidates, n);
     if (spec->typical_p < 1) {
         n = typical(s->candidates, n, spec->typical_p);
@@ -296,6 +303,27 @@ static int candidates_of(Sampler *s) {
     if (spec->top_p < 1)
         n = nucleus(s->candidates, n, spec->top_p);
     return n;
+}
+
+/* One of all, or of those that min-p leaves: no order is needed. */
+static int32_t draw_of_all(Sampler *s) {
+    const SampleSpec *spec = &s->spec;
+    const int32_t best = best_of(s->logits, s->vocab);
+    if (best < 0)
+        return -1;
+    const float top = s->logits[best];
+    const Shares shares = {.logits = s->logits, .vocab = s->vocab, .top = top, .scale = 1 / spec->temperature,
+                           .least = spec->min_p > 0 ? top + logf(spec->min_p) : -INFINITY};
+    const double sum = shares_sum(&shares, s->blocks);
+    return shares_find(&shares, s->blocks, draw(s) * sum);
+}
+
+static void forbid(float *logits, int vocab, const uint64_t *allowed) {
+    for (int from = 0; from < vocab; from += 64) {
+        const uint64_t word = allowed[from / 64];
+        for (int i = from; word != UINT64_MAX && i < vocab && i < from + 64; i++)
+            logits[i] = word >> (i % 64) & 1 ? logits[i] : -INFINITY;
+    }
 }
 
 Status sampler_pick(Sampler *s, const float *logits, const int32_t *history, int n_history, int prompt,
@@ -307,13 +335,18 @@ Status sampler_pick(Sampler *s, const float *logits, const int32_t *history, int
     for (int i = 0; i < spec->n_bias; i++)
         if (is_token(s, spec->bias[i].token))
             s->logits[spec->bias[i].token] += spec->bias[i].bias;
-    for (int i = 0; allowed != NULL && i < s->vocab; i++)
-        if ((allowed[i / 64] >> (i % 64) & 1) == 0)
-            s->logits[i] = -INFINITY;
+    if (allowed != NULL)
+        forbid(s->logits, s->vocab, allowed);
     penalise_repeats(s, history, n_history, prompt);
     penalise_dry(s, history, n_history);
     if (spec->temperature == 0) {
         *token = best_of(s->logits, s->vocab);
+        FAIL_IF(*token < 0, ERR_INTERNAL, "no token can be chosen: the model's logits are not numbers, or all are excluded");
+        return OK;
+    }
+    const bool uncut = (spec->top_k == 0 || spec->top_k >= s->vocab) && spec->top_p >= 1 && spec->typical_p >= 1;
+    if (uncut && spec->xtc_probability <= 0) {
+        *token = draw_of_all(s);
         FAIL_IF(*token < 0, ERR_INTERNAL, "no token can be chosen: the model's logits are not numbers, or all are excluded");
         return OK;
     }

@@ -406,7 +406,7 @@ static int prompt_budget(const Scheduler *s, int generating) {
     const int room = s->spec.max_rows - generating;
     double allowed_ns = 1e9; /* a step of a second at the most, so that leaving clients are noticed */
     if (generating > 0 && s->generate_ns > 0)
-        allowed_ns = 1.2 * s->generate_ns; /* beside the generating itself: a gap of 2.2 times the usual one */
+        allowed_ns = 1.5 * s->generate_ns; /* beside the generating itself: a gap of 2.5 times the usual one */
     if (s->row_ns <= 0)
         return MIN(room, 32);
     const double rows = allowed_ns / s->row_ns;
