@@ -38,6 +38,7 @@ int api_error_status(const ApiCall *call, Status status) {
     case ERR_NOT_FOUND:
         return 404;
     case ERR_BUSY:
+    case ERR_CANCELLED: /* the server is being stopped, or nobody is there to read this */
     case ERR_MEMORY:
         return 503;
     case ERR_NETWORK:
