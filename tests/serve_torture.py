@@ -195,6 +195,120 @@ class Floods(unittest.TestCase):
         self.assertLess(self.resident() - before, 64 << 20)
 
 
+TOOL = {"type": "function", "function": {"name": "look", "description": "d", "parameters": {
+    "type": "object", "properties": {"where": {"type": "string"}, "n": {"type": "integer", "minimum": 0}}, "required": ["where"]}}}
+SEEDS = [
+    ("/v1/chat/completions", {"model": "tiny", "max_tokens": 3, "messages": [
+        {"role": "system", "content": "s"}, {"role": "user", "content": [{"type": "text", "text": "hi"}]},
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "a", "type": "function", "function": {"name": "look", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": "a", "content": "x"}], "tools": [TOOL], "tool_choice": "auto", "temperature": 0.5, "top_p": 0.9,
+        "top_k": 5, "seed": 3, "stop": ["x"], "logit_bias": {"5": 1}, "logprobs": True, "top_logprobs": 2, "n": 2, "stream": True,
+        "stream_options": {"include_usage": True}, "presence_penalty": 0.1, "reasoning_effort": "low"}),
+    ("/v1/chat/completions", {"model": "tiny", "max_tokens": 4, "messages": [{"role": "user", "content": "hi"}],
+        "response_format": {"type": "json_schema", "json_schema": {"name": "a", "strict": True, "schema": {
+            "type": "object", "properties": {"a": {"enum": [1, "b", None]}, "c": {"$ref": "#/$defs/d"}}, "required": ["a"],
+            "additionalProperties": False, "$defs": {"d": {"type": "array", "items": {"type": "string", "pattern": "^a+$"}, "maxItems": 2}}}}}}),
+    ("/v1/completions", {"model": "tiny", "prompt": ["a", "b"], "max_tokens": 3, "echo": True, "logprobs": 2, "grammar": "root ::= [a-c]+"}),
+    ("/v1/completions", {"model": "tiny", "prompt": [1, 2, 3], "max_tokens": 3, "guided_regex": "[0-9]{1,3}(a|b)*"}),
+    ("/v1/embeddings", {"model": "tiny", "input": ["a", "b"], "encoding_format": "base64", "dimensions": 8}),
+    ("/v1/responses", {"model": "tiny", "input": [{"role": "user", "content": [{"type": "input_text", "text": "hi"}]}],
+        "max_output_tokens": 3, "tools": [{"type": "function", "name": "look", "parameters": {"type": "object"}}], "store": False,
+        "text": {"format": {"type": "json_object"}}}),
+    ("/v1/messages", {"model": "tiny", "max_tokens": 3, "system": [{"type": "text", "text": "s"}], "messages": [
+        {"role": "user", "content": [{"type": "text", "text": "x"}, {"type": "tool_result", "tool_use_id": "a", "content": "y"}]}],
+        "tools": [{"name": "look", "input_schema": {"type": "object"}}], "tool_choice": {"type": "auto"}, "stream": True,
+        "thinking": {"type": "enabled", "budget_tokens": 2}}),
+    ("/v1/messages/count_tokens", {"model": "tiny", "messages": [{"role": "user", "content": "x"}]}),
+    ("/api/chat", {"model": "tiny", "messages": [{"role": "user", "content": "x"}], "options": {"num_predict": 3, "temperature": 1},
+        "format": {"type": "object"}, "stream": False, "keep_alive": "5m", "think": True}),
+    ("/api/generate", {"model": "tiny", "prompt": "x", "system": "s", "options": {"num_predict": 2}, "stream": False, "raw": False}),
+    ("/api/show", {"model": "tiny", "verbose": True}),
+    ("/api/embed", {"model": "tiny", "input": ["x"], "truncate": True}),
+    ("/tokenize", {"model": "tiny", "content": "x y", "add_special": True, "with_pieces": True}),
+    ("/detokenize", {"model": "tiny", "tokens": [1, 2]}),
+    ("/apply-template", {"model": "tiny", "messages": [{"role": "user", "content": "x"}]}),
+    ("/infill", {"model": "tiny", "input_prefix": "a", "input_suffix": "b", "n_predict": 2}),
+    ("/rerank", {"model": "tiny", "query": "a", "documents": ["b", "c"], "top_n": 1}),
+]
+VALUES = [None, True, False, 0, -1, 1, 2 ** 31, -2 ** 63, 2 ** 64, 1e308, -0.0, 0.5, "", "x", "\u0000", "a" * 3000, "\ud83d\ude00", [], [[]],
+          [None], {}, {"type": "x"}, {"": None}, [1, "a"], "tiny", "auto", "json_object", "*", "(((((", "root ::= root", "[a-", "{" * 200]
+
+
+def places(value, path=()):
+    yield path
+    if isinstance(value, dict):
+        for key in value:
+            yield from places(value[key], (*path, key))
+    elif isinstance(value, list):
+        for i in range(len(value)):
+            yield from places(value[i], (*path, i))
+
+
+def mutated(rng, body):
+    body = json.loads(json.dumps(body))
+    for _ in range(rng.choice((1, 1, 1, 2, 4))):
+        path = rng.choice(list(places(body)))
+        if not path:
+            continue
+        inner = body
+        for key in path[:-1]:
+            inner = inner[key]
+        what = rng.random()
+        if what < 0.15:
+            del inner[path[-1]]
+        elif what < 0.25 and isinstance(inner, list):
+            inner.extend([json.loads(json.dumps(inner[path[-1]]))] * rng.choice((1, 50)))
+        elif what < 0.35:
+            for _ in range(rng.choice((3, 60, 200))):
+                inner[path[-1]] = [inner[path[-1]]] if rng.random() < 0.5 else {"allOf": inner[path[-1]]}
+        else:
+            inner[path[-1]] = json.loads(json.dumps(rng.choice(VALUES)))
+    text = bytearray(json.dumps(body).replace("1e+308", "1e999").encode())
+    if rng.random() < 0.2:
+        for _ in range(rng.randrange(1, 4)):
+            text[rng.randrange(len(text))] = rng.randrange(256)
+    return bytes(text)
+
+
+class Requests(unittest.TestCase):
+    """Requests changed at random: each is answered, none with "our own mistake", and the server goes on."""
+
+    def test_changed_requests(self):
+        seconds = float(os.environ.get("HOULE_FUZZ_SECONDS", "0")) or (60 if ALL else 4)
+        with tempfile.TemporaryDirectory() as folder:
+            home = pathlib.Path(folder)
+            tiny_model.make(home / "models" / "tiny", context=256, template=serve_test.TEMPLATE)
+            server = serve_test.Server(home, "--models", str(home / "models"), "--cache-disk", "0", "--no-log", "--deadline", "20")
+            seed = random.randrange(1 << 30)
+            counts = {}
+
+            def work(number):
+                rng = random.Random(seed + number)
+                until = time.monotonic() + seconds
+                while time.monotonic() < until:
+                    path, body = rng.choice(SEEDS)
+                    try:
+                        text = mutated(rng, body)
+                    except RecursionError: # Python's own limit
+                        continue
+                    try:
+                        status, content, _ = server.raw("POST", path, text)
+                    except (OSError, http.client.HTTPException) as e:
+                        return f"{path} {text!r}: {e!r} (seed {seed})"
+                    counts[status] = counts.get(status, 0) + 1
+                    if status == 500 or status > 503:
+                        return f"{path} {text!r}: {status} {content!r} (seed {seed})"
+                return None
+
+            with concurrent.futures.ThreadPoolExecutor(4) as pool:
+                failures = [f for f in pool.map(work, range(4)) if f is not None]
+            self.assertEqual(server.process.poll(), None, "\n".join(failures))
+            self.assertEqual(failures, [])
+            self.assertEqual(server.get("/health")[0], 200)
+            server.stop()
+            print(dict(sorted(counts.items())), file=sys.stderr)
+
+
 if __name__ == "__main__":
     serve_test.HOULE = os.path.abspath(sys.argv.pop(1))
     unittest.main()
