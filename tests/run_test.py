@@ -109,6 +109,11 @@ def check_machine(model):
     result = json.loads(houle("bench", model, "-p", 32, "-n", 8, "-r", 2, "--json").stdout)
     assert result["prompt"]["tokens_per_second"] > 0 and len(result["generation"]["rounds"]) == 2
     assert result["weight_bytes_per_token"] > 0 and result["roof"]["read_bytes_per_second"] > 0
+    # Guards against a level without loops of its own: a peak of 0, and shares that are infinite.
+    assert result["prompt"]["share_of_peak"] > 0 and result["generation"]["share_of_bandwidth"] > 0, result
+    roof = json.loads(houle("bench", "--roof", "-r", 1, "--json").stdout)
+    assert [row["level"] for row in roof["levels"]] == levels
+    assert all(row["f32"] > 0 for row in roof["levels"]) and roof["roof"]["operations_per_second"]["f32"] > 0, roof
 
 
 def check_library(model):

@@ -1,4 +1,5 @@
 /* bench.c - houle bench: how fast a model runs here, beside what this machine could do. */
+#include "cli/cli_print.h"
 #include "cli/roof.h"
 #include "cli/run_options.h"
 
@@ -137,17 +138,31 @@ static double read_rate(const Report *r) {
     return steps * (r->cost.weight_bytes + r->cost.cache_bytes * (double)want.batch);
 }
 
+/* NAN where the roof could not be measured. */
+static double share_of(double rate, double roof) {
+    return roof > 0 ? rate / roof : NAN;
+}
+
+static void print_share(double share, const char *of) {
+    if (isfinite(share))
+        printf(", %.0f%% of the %s", share * 100, of);
+    printf(")\n");
+}
+
 static void print_report(const Report *r) {
     roof_print(&r->roof);
-    if (want.prompt > 0)
-        printf("pp%lld %.2f +- %.2f t/s  (%.2f TOP/s, %.0f%% of the peak)\n", (long long)want.prompt, median(&r->prompt),
-               spread(&r->prompt) / 2, median(&r->prompt) * r->cost.operations * 1e-12,
-               median(&r->prompt) * r->cost.operations / r->peak * 100);
+    if (want.prompt > 0) {
+        const double rate = median(&r->prompt) * r->cost.operations;
+        printf("pp%lld %.2f +- %.2f t/s  (%.2f TOP/s", (long long)want.prompt, median(&r->prompt), spread(&r->prompt) / 2,
+               rate * 1e-12);
+        print_share(share_of(rate, r->peak), "peak");
+    }
     if (want.generate > 0) {
         char bytes[16];
-        printf("tg%lld %.2f +- %.2f t/s  (%s per token, %.1f GB/s, %.0f%% of the bandwidth)\n", (long long)want.generate,
-               median(&r->generation), spread(&r->generation) / 2, format_bytes((uint64_t)(r->cost.weight_bytes + r->cost.cache_bytes), bytes),
-               read_rate(r) * 1e-9, read_rate(r) / r->roof.read_all * 100);
+        printf("tg%lld %.2f +- %.2f t/s  (%s per token, %.1f GB/s", (long long)want.generate, median(&r->generation),
+               spread(&r->generation) / 2, format_bytes((uint64_t)(r->cost.weight_bytes + r->cost.cache_bytes), bytes),
+               read_rate(r) * 1e-9);
+        print_share(share_of(read_rate(r), r->roof.read_all), "bandwidth");
     }
 }
 
@@ -167,21 +182,16 @@ static Status print_report_json(const Report *r, Error *err) {
     if (want.prompt > 0) {
         json_t *prompt = rate_json(&r->prompt, want.prompt);
         json_object_set_new(prompt, "operations_per_second", json_real(median(&r->prompt) * r->cost.operations));
-        json_object_set_new(prompt, "share_of_peak", json_real(median(&r->prompt) * r->cost.operations / r->peak));
+        json_object_set_new(prompt, "share_of_peak", cli_json_number(share_of(median(&r->prompt) * r->cost.operations, r->peak)));
         json_object_set_new(out, "prompt", prompt);
     }
     if (want.generate > 0) {
         json_t *generation = rate_json(&r->generation, want.generate);
         json_object_set_new(generation, "read_bytes_per_second", json_real(read_rate(r)));
-        json_object_set_new(generation, "share_of_bandwidth", json_real(read_rate(r) / r->roof.read_all));
+        json_object_set_new(generation, "share_of_bandwidth", cli_json_number(share_of(read_rate(r), r->roof.read_all)));
         json_object_set_new(out, "generation", generation);
     }
-    char *text = json_dumps(out, JSON_INDENT(2));
-    json_decref(out);
-    FAIL_IF(text == NULL, ERR_MEMORY, "no memory for the result");
-    printf("%s\n", text);
-    mem_free(text);
-    return OK;
+    return cli_print_json(out, JSON_INDENT(2), err);
 }
 
 /* The peak of the products that most of the weights take. */

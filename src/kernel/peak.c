@@ -23,6 +23,14 @@ static const PeakLoopFn loops[LEVEL_COUNT][PEAK_KIND_COUNT] = {
 static const PeakReadFn readers[LEVEL_COUNT] = {peak_read_generic};
 #endif
 
+/* A level that has no loop of its own for a kind does what the level below it does. */
+static PeakLoopFn loop_of(Level level, PeakKind kind) {
+    for (int l = (int)level; l >= 0; l--)
+        if (loops[l][kind] != NULL && loops[l][kind](1) > 0)
+            return loops[l][kind];
+    return NULL;
+}
+
 const char *peak_word(PeakKind kind) {
     static const char *const words[] = {"f32", "bf16", "int8"};
     return words[kind];
@@ -90,8 +98,10 @@ static double measure(Pool *pool, Measure *m, PoolFn fn, int ms) {
 }
 
 double peak_products(Pool *pool, int threads, Level level, PeakKind kind, int ms) {
-    Measure m = {.threads = MIN(threads, pool_threads(pool)), .loop = loops[level][kind]};
-    if (!level_present(level) || m.loop == NULL || m.loop(1) == 0)
+    if (!level_present(level))
+        return 0;
+    Measure m = {.threads = MIN(threads, pool_threads(pool)), .loop = loop_of(level, kind)};
+    if (m.loop == NULL)
         return 0;
     return measure(pool, &m, multiply, ms);
 }

@@ -13,7 +13,8 @@ typedef enum PeakKind { PEAK_F32, PEAK_BF16, PEAK_INT8, PEAK_KIND_COUNT } PeakKi
 const char *peak_word(PeakKind kind);
 
 /* Operations per second of `threads` threads of the pool together (a multiplication and an addition count as two),
- * measured for about `ms` milliseconds; 0 when the level has no instruction for it, or the machine lacks the level. */
+ * measured for about `ms` milliseconds: by the instructions of the level, or of the nearest level below that has any for it;
+ * 0 when none has, or the machine lacks the level. */
 double peak_products(Pool *pool, int threads, Level level, PeakKind kind, int ms);
 
 /* Bytes read per second by `threads` threads together, from 64 MiB for each of them. Takes memory for it; 0 without. */
