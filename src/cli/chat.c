@@ -1,6 +1,7 @@
 /* chat.c - see chat.h. An answer goes to standard output, reasoning and everything about the answer to standard error.
  * A model's text never reaches a terminal with control characters in it. */
 #include "cli/chat.h"
+#include "cli/cli_print.h"
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -237,12 +238,7 @@ static Status print_json(const Answer *answer, const Outcome *o, Error *err) {
                                                   (double)(o->first_us - o->began_us) * 1e-6, "prompt_tokens_per_second",
                                                   rate(o->prompt_tokens - o->reused_tokens, o->first_us - o->began_us),
                                                   "tokens_per_second", rate(o->new_tokens - 1, o->ended_us - o->first_us)));
-    char *text = json_dumps(line, JSON_COMPACT);
-    json_decref(line);
-    FAIL_IF(text == NULL, ERR_MEMORY, "no memory to write the answer as JSON");
-    printf("%s\n", text);
-    mem_free(text);
-    return OK;
+    return cli_print_json(line, JSON_COMPACT, err);
 }
 
 /* ---- answering ------------------------------------------------------------------------------------------------------------- */

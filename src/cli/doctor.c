@@ -1,4 +1,5 @@
 /* doctor.c - houle doctor: what this machine is and what will be fast or slow on it. */
+#include "cli/cli_print.h"
 #include "cli/roof.h"
 #include "cli/run_options.h"
 
@@ -106,13 +107,7 @@ static int run(int n_argument, char **arguments, Error *err) {
     if (want.json) {
         json_t *out = json_pack("{s:s, s:o, s:I, s:I}", "cpu", name, "roof", roof_json(&roof), "memory_bytes", (json_int_t)total,
                                 "available_bytes", (json_int_t)available);
-        char *text = json_dumps(out, JSON_INDENT(2));
-        json_decref(out);
-        if (text == NULL)
-            return error_set(err, ERR_MEMORY, "no memory for the result") == OK;
-        printf("%s\n", text);
-        mem_free(text);
-        return 0;
+        return cli_print_json(out, JSON_INDENT(2), err) == OK ? 0 : 1;
     }
     printf("CPU: %s\nlevel: %s (HOULE_CPU forces a lower one), %d threads\n", name, level_word(roof.level), roof.threads);
     roof_print(&roof);

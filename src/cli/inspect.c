@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/progress.h"
 #include "base/text.h"
+#include "cli/cli_print.h"
 #include "cli/run_options.h"
 #include "graph/describe.h"
 #include "format/gguf_names.h"
@@ -248,11 +249,7 @@ static Status print_json(const ModelFiles *files, Error *err) {
     JsonWriter w = {.out = &out};
     write_report(&w, files);
     text_append_char(&out, '\n');
-    const Status status = text_check(&out, err);
-    if (status == OK)
-        fwrite(out.bytes, 1, out.count, stdout);
-    text_free(&out);
-    return status;
+    return cli_print_text(&out, err);
 }
 
 /* ---- text ------------------------------------------------------------------------------------------------------ */
@@ -265,15 +262,6 @@ static void append_shown(Text *line, const char *bytes, size_t count) {
         text_append_printable(line, bytes, utf8_complete_prefix(bytes, SHOWN_BYTES));
         text_append_str(line, " ...");
     }
-}
-
-/* Prints the collected lines and starts anew. */
-static Status flush_text(Text *text, Error *err) {
-    const Status status = text_check(text, err);
-    if (status == OK && text->count > 0)
-        fwrite(text->bytes, 1, text->count, stdout);
-    text_clear(text);
-    return status;
 }
 
 static Status print_summary(const ModelFiles *files, Error *err) {
@@ -295,9 +283,7 @@ static Status print_summary(const ModelFiles *files, Error *err) {
             text_append_format(&out, "  %-9s %6zu %s  %15zu parameters  %10s\n", dtype_name((DType)type), t->tensors,
                                t->tensors == 1 ? "tensor " : "tensors", t->numbers, format_bytes(t->bytes, size));
     }
-    const Status status = flush_text(&out, err);
-    text_free(&out);
-    return status;
+    return cli_print_text(&out, err);
 }
 
 /* "  key = value", the value as JSON. */
@@ -326,7 +312,7 @@ static Status print_metadata(const ModelFiles *files, Error *err) {
     }
     Status status = text_check(&json, err);
     if (status == OK)
-        status = flush_text(&out, err);
+        status = cli_print_text(&out, err);
     text_free(&json);
     text_free(&out);
     return status;
@@ -349,7 +335,7 @@ static Status print_config(const char *title, const json_t *config, Error *err) 
     }
     Status status = text_check(&json, err);
     if (status == OK)
-        status = flush_text(&out, err);
+        status = cli_print_text(&out, err);
     text_free(&json);
     text_free(&out);
     return status;
@@ -371,9 +357,8 @@ static Status print_tensors(const ModelFiles *files, Error *err) {
         text_append_str(&out, "] ");
         text_append_printable(&out, t->name, strlen(t->name));
         text_append_char(&out, '\n');
-        status = flush_text(&out, err);
+        status = cli_print_text(&out, err);
     }
-    text_free(&out);
     return status;
 }
 
@@ -508,9 +493,9 @@ static Status print_network(const ModelFiles *files, Error *err) {
     Model *model;
     Text text = {0};
     TRY(model_describe(files, &model, err));
-    const Status status = graph_print(model_graph(model), &text, err);
-    if (status == OK && text.bytes != NULL)
-        fputs(text.bytes, stdout);
+    Status status = graph_print(model_graph(model), &text, err);
+    if (status == OK)
+        status = cli_print_text(&text, err);
     text_free(&text);
     model_close(model);
     return status;
@@ -538,11 +523,7 @@ static Status print_families_json(Error *err) {
     json_write_close(&w, ']');
     json_write_close(&w, '}');
     text_append_char(&out, '\n');
-    const Status status = text_check(&out, err);
-    if (status == OK)
-        fwrite(out.bytes, 1, out.count, stdout);
-    text_free(&out);
-    return status;
+    return cli_print_text(&out, err);
 }
 
 static Status print_families(Error *err) {

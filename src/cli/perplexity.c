@@ -1,6 +1,7 @@
 /* perplexity.c - houle perplexity: how well a model predicts a text. The method is the one that llama.cpp's program of
  * this name made usual, so that figures can be compared: chunks of n tokens without overlap, the last incomplete one
  * dropped; each begins from nothing, and only its second half counts, token i given all before it in the chunk. */
+#include "cli/cli_print.h"
 #include "cli/run_options.h"
 
 #include "base/file.h"
@@ -79,21 +80,13 @@ static Status print_score(const char *model, const Tally *score, Error *err) {
         text_append_double_as(&line, 'f', 4, spread);
         text_append_format(&line, " (%lld tokens scored in %d chunks of %lld)", (long long)score->tokens, score->chunks,
                            (long long)want.chunk);
-        const Status status = text_check(&line, err);
-        if (status == OK)
-            printf("%s\n", line.bytes);
-        text_free(&line);
-        return status;
+        text_append_char(&line, '\n');
+        return cli_print_text(&line, err);
     }
     json_t *out = json_pack("{s:s, s:f, s:f, s:f, s:I, s:i, s:I, s:s}", "model", model, "perplexity", ppl, "standard_error", spread,
                             "mean_negative_log_likelihood", mean, "tokens_scored", (json_int_t)score->tokens, "chunks",
                             score->chunks, "chunk", (json_int_t)want.chunk, "precision", want.precision);
-    char *text = json_dumps(out, JSON_INDENT(2));
-    json_decref(out);
-    FAIL_IF(text == NULL, ERR_MEMORY, "no memory for the result");
-    printf("%s\n", text);
-    mem_free(text);
-    return OK;
+    return cli_print_json(out, JSON_INDENT(2), err);
 }
 
 /* FILE holds text, or with --ids a JSON array of token ids. */

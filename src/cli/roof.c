@@ -1,7 +1,7 @@
 /* roof.c - see roof.h. */
 #include "cli/roof.h"
 
-#include "base/mem.h"
+#include "cli/cli_print.h"
 #include "cli/command.h"
 
 #include <math.h>
@@ -80,10 +80,5 @@ Status roof_print_levels(Pool *pool, int rounds, bool json, Error *err) {
         return OK;
     }
     json_t *out = json_pack("{s:o, s:o}", "roof", roof_json(&roof), "levels", levels);
-    char *text = json_dumps(out, JSON_INDENT(2));
-    json_decref(out);
-    FAIL_IF(text == NULL, ERR_MEMORY, "no memory for the result");
-    printf("%s\n", text);
-    mem_free(text);
-    return OK;
+    return cli_print_json(out, JSON_INDENT(2), err);
 }

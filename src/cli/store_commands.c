@@ -1,5 +1,6 @@
 /* store_commands.c - houle list, show, rm and verify: what is in the store and in other programs' caches. */
 #include "base/mem.h"
+#include "cli/cli_print.h"
 #include "cli/command.h"
 #include "format/json_write.h"
 #include "store/store.h"
@@ -12,14 +13,6 @@
 /* ---- shared ------------------------------------------------------------------------------------------------------ */
 
 static bool as_json;
-
-static Status print_text(Text *text, Error *err) {
-    const Status status = text_check(text, err);
-    if (status == OK && text->count > 0)
-        fwrite(text->bytes, 1, text->count, stdout);
-    text_free(text);
-    return status;
-}
 
 static void append_shown(Text *text, const char *string) {
     text_append_printable(text, string, strlen(string));
@@ -130,7 +123,7 @@ static Status print_table(const StoreList *list, Error *err) {
     Text out = {0};
     if (list->count == 0) {
         text_append_str(&out, "no models here; 'houle pull OWNER/NAME' fetches one\n");
-        return print_text(&out, err);
+        return cli_print_text(&out, err);
     }
     Row *rows = mem_array(list->count + 1, sizeof *rows, MEM_MISC);
     FAIL_IF(rows == NULL, ERR_MEMORY, "no memory for the list");
@@ -146,7 +139,7 @@ static Status print_table(const StoreList *list, Error *err) {
             text_free(&rows[i].cells[c]);
         }
     mem_free(rows);
-    return print_text(&out, err);
+    return cli_print_text(&out, err);
 }
 
 static Status print_list_json(const StoreList *list, Error *err) {
@@ -160,7 +153,7 @@ static Status print_list_json(const StoreList *list, Error *err) {
     json_write_close(&w, ']');
     json_write_close(&w, '}');
     text_append_char(&out, '\n');
-    return print_text(&out, err);
+    return cli_print_text(&out, err);
 }
 
 static int run_list(int n_argument, char **arguments, Error *err) {
@@ -250,7 +243,7 @@ static Status print_show(const StoreModel *m, Error *err) {
     text_append_char(&out, '\n');
     append_files(&out, m);
     mem_free(path);
-    return print_text(&out, err);
+    return cli_print_text(&out, err);
 }
 
 static Status print_show_json(const StoreModel *m, Error *err) {
@@ -258,7 +251,7 @@ static Status print_show_json(const StoreModel *m, Error *err) {
     JsonWriter w = {.out = &out};
     write_model(&w, m, true);
     text_append_char(&out, '\n');
-    return print_text(&out, err);
+    return cli_print_text(&out, err);
 }
 
 static int run_show(int n_argument, char **arguments, Error *err) {
@@ -297,7 +290,7 @@ static int run_rm(int n_argument, char **arguments, Error *err) {
         if (report.bytes != NULL)
             append_shown(&shown, report.bytes);
         text_free(&report);
-        if (print_text(&shown, err) != OK || status != OK)
+        if (cli_print_text(&shown, err) != OK || status != OK)
             return 1;
     }
     return 0;
@@ -330,7 +323,7 @@ static void note_unfinished(const StoreModel *m) {
     Text line = {0};
     append_shown(&line, m->name);
     text_append_str(&line, ": not complete; 'houle pull' goes on with it\n");
-    print_text(&line, NULL);
+    cli_print_text(&line, NULL);
 }
 
 /* Those named, or all of the index: other programs' files are theirs to check, unless they are asked for. */
@@ -374,7 +367,7 @@ static Status print_verify(const VerifyReport *report, Error *err) {
     if (report->n_bad > 0)
         text_append_format(&out, ", %zu bad; 'houle pull NAME' fetches those of the store again", report->n_bad);
     text_append_char(&out, '\n');
-    return print_text(&out, err);
+    return cli_print_text(&out, err);
 }
 
 static Status print_verify_json(const VerifyReport *report, Error *err) {
@@ -401,7 +394,7 @@ static Status print_verify_json(const VerifyReport *report, Error *err) {
     json_write_close(&w, ']');
     json_write_close(&w, '}');
     text_append_char(&out, '\n');
-    return print_text(&out, err);
+    return cli_print_text(&out, err);
 }
 
 static Status verify(Verifying *v, bool *good, Error *err) {

@@ -1,4 +1,5 @@
 /* tokenize.c - houle tokenize, houle detokenize: text to ids and back, for people and (--batch) for programs. */
+#include "cli/cli_print.h"
 #include "cli/command.h"
 
 #include "base/file.h"
@@ -165,11 +166,7 @@ static Status print_ids(const Tokenizer *t, const TokenIds *ids, Error *err) {
     }
     if (!want.verbose)
         text_append_char(&out, '\n');
-    const Status status = text_check(&out, err);
-    if (status == OK)
-        fwrite(out.bytes, 1, out.count, stdout);
-    text_free(&out);
-    return status;
+    return cli_print_text(&out, err);
 }
 
 static Status encode_and_print(const Tokenizer *t, const char *given, Error *err) {
