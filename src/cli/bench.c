@@ -1,4 +1,6 @@
 /* bench.c - houle bench: how fast a model runs here, beside what this machine could do. */
+#include "cli/bench_profile.h"
+#include "cli/bench_shape.h"
 #include "cli/cli_print.h"
 #include "cli/roof.h"
 #include "cli/run_options.h"
@@ -14,9 +16,9 @@
 #include <string.h>
 
 static struct {
-    int64_t prompt, generate, depth, batch, threads, repeat;
-    const char *precision, *cache;
-    bool json, profile, roof;
+    int64_t prompt, generate, depth, batch, threads, repeat, layers;
+    const char *precision, *cache, *type;
+    bool json, profile, roof, shape;
 } want = {.prompt = 512, .generate = 128, .batch = 1, .repeat = 3, .precision = "fast", .cache = "f16"};
 
 enum { MAX_REPEAT = 64 };
@@ -105,6 +107,8 @@ static Status measure(Session *s, Rate *prompt, Rate *generation, Error *err) {
             status = time_generation(s, r < 0 ? 2 : (int)want.generate, (int)want.batch, &seed, r < 0 ? &ignored : generation, err);
         for (int b = 0; b < want.batch; b++)
             sequence_cut(session_sequence(s, b), depth);
+        if (r < 0)
+            session_clear_profile(s);
     }
     mem_free(tokens);
     return status;
@@ -126,6 +130,9 @@ static Cost cost_of(const Session *s, CacheType type) {
 
 typedef struct Report {
     const char *model;
+    const Session *session;
+    const Shape *shape; /* NULL: a model with weights of its own */
+    LayerKinds kinds;
     Roof roof;
     Cost cost;
     Rate prompt, generation;
@@ -149,7 +156,11 @@ static void print_share(double share, const char *of) {
     printf(")\n");
 }
 
-static void print_report(const Report *r) {
+static double rate_or_0(const Rate *rate) {
+    return rate->n > 0 ? median(rate) : 0;
+}
+
+static Status print_report(const Report *r, Error *err) {
     roof_print(&r->roof);
     if (want.prompt > 0) {
         const double rate = median(&r->prompt) * r->cost.operations;
@@ -164,6 +175,9 @@ static void print_report(const Report *r) {
                read_rate(r) * 1e-9);
         print_share(share_of(read_rate(r), r->roof.read_all), "bandwidth");
     }
+    if (r->shape != NULL)
+        shape_print(r->shape, r->session, rate_or_0(&r->prompt), rate_or_0(&r->generation), r->roof.read_all);
+    return want.profile ? bench_profile_print(r->session, &r->kinds, err) : OK;
 }
 
 static json_t *rate_json(const Rate *rate, int64_t tokens) {
@@ -191,7 +205,17 @@ static Status print_report_json(const Report *r, Error *err) {
         json_object_set_new(generation, "share_of_bandwidth", cli_json_number(share_of(read_rate(r), r->roof.read_all)));
         json_object_set_new(out, "generation", generation);
     }
-    return cli_print_json(out, JSON_INDENT(2), err);
+    if (r->shape != NULL)
+        json_object_set_new(out, "shape", shape_json(r->shape, r->session, rate_or_0(&r->prompt), rate_or_0(&r->generation),
+                                                     r->roof.read_all));
+    json_t *profile = NULL;
+    const Status status = want.profile ? bench_profile_json(r->session, &r->kinds, &profile, err) : OK;
+    if (profile != NULL)
+        json_object_set_new(out, "profile", profile);
+    if (status == OK)
+        return cli_print_json(out, JSON_INDENT(2), err);
+    json_decref(out);
+    return status;
 }
 
 /* The peak of the products that most of the weights take. */
@@ -215,42 +239,42 @@ static Status check_wants(Error *err) {
     FAIL_IF(want.prompt < 0 || want.generate < 0 || want.depth < 0 || want.batch < 1 || want.batch > 256 || want.repeat < 1 ||
                 want.repeat > MAX_REPEAT || want.depth > 1 << 24 || want.prompt > 1 << 24 || want.generate > 1 << 24,
             ERR_ARGUMENT, "a number is out of range; 'houle bench --help' explains");
+    FAIL_IF(!want.shape && (want.type != NULL || want.layers != 0), ERR_ARGUMENT, "--type and --layers go with --shape");
+    FAIL_IF(want.layers < 0 || want.layers > 1 << 16, ERR_ARGUMENT, "--layers %lld: a number of layers is expected",
+            (long long)want.layers);
     FAIL_IF(want.prompt == 0 && want.generate == 0, ERR_ARGUMENT, "-p 0 -n 0: there is nothing to measure");
     return OK;
+}
+
+static Status bench_session(Session *session, const SessionSpec *spec, Report *report, Error *err) {
+    report->session = session;
+    TRY(roof_measure(spec->pool, 2, &report->roof, err));
+    TRY(measure(session, &report->prompt, &report->generation, err));
+    report->cost = cost_of(session, spec->precision == PRECISION_F32 ? CACHE_F32 : spec->cache_type);
+    report->peak = peak_of(session, spec->precision, &report->roof);
+    TRY(layer_kinds_open(model_graph(session_model(session)), &report->kinds, err));
+    const Status status = want.json ? print_report_json(report, err) : print_report(report, err);
+    layer_kinds_close(&report->kinds);
+    return status;
 }
 
 static Status bench_model(const char *path, Pool *pool, Error *err) {
     Model *model = NULL;
     Session *session = NULL;
-    Report report = {.model = path};
+    Shape shape = {0};
+    Report report = {.model = path, .shape = want.shape ? &shape : NULL};
     SessionSpec spec = {.context = (int)(want.depth + MAX(want.prompt, want.generate) + 8), .sequences = (int)want.batch,
-                        .pool = pool, .profile = want.profile};
+                        .pool = pool, .profile = want.profile || want.shape};
     TRY(check_wants(err));
     TRY(parse_precision(want.precision, &spec.precision, err));
     TRY(parse_cache_type(want.cache, &spec.cache_type, err));
-    TRY(cli_open_model(path, &model, err));
-    Status status = session_open(model, spec, &session, err);
+    TRY(want.shape ? shape_open(path, want.type, (int)want.layers, &shape, err) : cli_open_model(path, &model, err));
+    Status status = session_open(want.shape ? shape.model : model, spec, &session, err);
     if (status == OK)
-        status = roof_measure(pool, 2, &report.roof, err);
-    if (status == OK)
-        status = measure(session, &report.prompt, &report.generation, err);
-    if (status == OK) {
-        report.cost = cost_of(session, spec.precision == PRECISION_F32 ? CACHE_F32 : spec.cache_type);
-        report.peak = peak_of(session, spec.precision, &report.roof);
-        if (want.json)
-            status = print_report_json(&report, err);
-        else
-            print_report(&report);
-    }
-    if (status == OK && want.profile) {
-        Text text = {0};
-        status = program_print_profile(session_program(session), &text, err);
-        if (status == OK)
-            fputs(text.bytes, want.json ? stderr : stdout);
-        text_free(&text);
-    }
+        status = bench_session(session, &spec, &report, err);
     session_close(session);
     model_close(model);
+    shape_close(&shape);
     return status;
 }
 
@@ -277,9 +301,12 @@ static const Option options[] = {
     {"threads", OPT_INT, &want.threads, "N", "threads (default: the physical cores this process may use)", NULL},
     {"precision", OPT_STRING, &want.precision, "f32|fast", "the path to measure (fast)", NULL},
     {"cache-type", OPT_STRING, &want.cache, "TYPE", "f16 (default), q8_0, f32", NULL},
+    {"shape", OPT_FLAG, &want.shape, NULL, "MODEL is a config.json: run it with weights that are made up", NULL},
+    {"layers", OPT_INT, &want.layers, "N", "of a shape: run about N layers that stand for all (all)", NULL},
+    {"type", OPT_STRING, &want.type, "TYPE", "of a shape's weights: bf16, q4_k, fp8, ... (as the configuration says)", NULL},
     {"roof", OPT_FLAG, &want.roof, NULL, "measure what this machine can do at the most, at each CPU level", NULL},
     {"json", OPT_FLAG, &want.json, NULL, "print JSON (docs/json-schema.md)", NULL},
-    {"profile", OPT_FLAG, &want.profile, NULL, "also print the time of each kind of step", NULL},
+    {"profile", OPT_FLAG, &want.profile, NULL, "also print where the time of a step goes, for prompt and generation", NULL},
     {0},
 };
 
@@ -288,8 +315,13 @@ const Command command_bench = {
     .arguments = "[MODEL]",
     .summary = "measure how fast a model runs on this machine",
     .text = "Measures prompt processing and generation in tokens per second: the median of some rounds after one that warms\n"
-            "up, beside what this machine could do at the most (the roof, measured in the same run).",
+            "up, beside what this machine could do at the most (the roof, measured in the same run).\n\n"
+            "With --shape, MODEL is a config.json (or a folder with one) and no weights are needed: they are made up, in\n"
+            "about 1 GiB of memory that repeats itself, whatever the size of the model. With --layers, only some layers are\n"
+            "run, at least one of each kind; the speed of the whole network is told from the time of each kind.",
     .example = "  houle bench model.gguf -p 512 -n 128\n"
+               "  houle bench --shape config.json --type q4_k --layers 4\n"
+               "      any published configuration, without its weights: some layers are run, the whole is told\n"
                "  houle bench --roof\n"
                "      the machine alone, at each CPU level",
     .options = options,

@@ -112,7 +112,7 @@ static Status unknown_family(const Model *m, Error *err) {
                      model_files_path(m->files), name, mixers ? "" : ", and ", mixers ? "" : why.text);
 }
 
-static Status describe(Model *m, Error *err) {
+static Status describe(Model *m, const bool *layers, int n_layers, Error *err) {
     const char *path = model_files_path(m->files);
     char arch[64];
     const bool gguf = model_files_kind(m->files) == CONTAINER_GGUF;
@@ -129,7 +129,10 @@ static Status describe(Model *m, Error *err) {
         return unknown_family(m, err);
     Binder binder = {.files = m->files, .arch = gguf_architecture(m->files, arch) ? arch : NULL};
     const bool has_tensors = model_files_tensors(m->files) > 0;
-    TRY(graph_build(m->family, m->cfg, has_tensors ? binder_has_tensor : NULL, &binder, &m->graph, err));
+    const GraphHints hints = {.has_tensor = has_tensors ? binder_has_tensor : NULL, .user = &binder, .layers = layers,
+                              .n_layers = n_layers};
+    TRY(graph_build(m->family, m->cfg, &hints, &m->graph, err));
+    m->graph->hints = (GraphHints){0}; /* they end here */
     Text unread = {0};
     const Status listed = cfg_unread(m->cfg, &unread, err);
     m->unread = text_take(&unread);
@@ -139,7 +142,24 @@ static Status describe(Model *m, Error *err) {
     return OK;
 }
 
-static Status open_parts(const ModelFiles *files, ModelFiles *own, bool weights, Model **out, Error *err) {
+/* How a model is opened. */
+typedef struct Opening {
+    bool weights;        /* bind them */
+    const MadeKind *made; /* make them up first, in so much memory */
+    size_t memory_bytes;
+    const bool *layers;  /* as in GraphHints */
+    int n_layers;
+} Opening;
+
+static Status open_weights(Model *m, ModelFiles *own, const Opening *how, Error *err) {
+    if (how->made != NULL) {
+        TRY(made_weights_add(m->graph, how->made, own, err));
+        TRY(how->memory_bytes > 0 ? made_weights_fill(own, how->memory_bytes, err) : made_files_give_addresses(own, err));
+    }
+    return weights_open(m->graph, m->files, &m->weights, err);
+}
+
+static Status open_parts(const ModelFiles *files, ModelFiles *own, const Opening *how, Model **out, Error *err) {
     *out = NULL;
     Model *m = mem_zalloc(sizeof *m, MEM_MISC);
     if (m == NULL) {
@@ -151,9 +171,10 @@ static Status open_parts(const ModelFiles *files, ModelFiles *own, bool weights,
     m->texts = mem_zalloc(sizeof *m->texts, MEM_TEXT);
     if (m->texts != NULL)
         pthread_mutex_init(&m->texts->lock, NULL);
-    Status status = m->texts == NULL ? error_set(err, ERR_MEMORY, "no memory for the model") : describe(m, err);
-    if (status == OK && weights)
-        status = weights_open(m->graph, files, &m->weights, err);
+    Status status = m->texts == NULL ? error_set(err, ERR_MEMORY, "no memory for the model")
+                                     : describe(m, how->layers, how->n_layers, err);
+    if (status == OK && how->weights)
+        status = open_weights(m, own, how, err);
     if (status != OK) {
         if (strstr(err != NULL ? err->text : "", model_files_path(files)) == NULL)
             error_context(err, "%s", model_files_path(files));
@@ -165,11 +186,17 @@ static Status open_parts(const ModelFiles *files, ModelFiles *own, bool weights,
 }
 
 Status model_open_files(ModelFiles *files, Model **out, Error *err) {
-    return open_parts(files, files, true, out, err);
+    return open_parts(files, files, &(Opening){.weights = true}, out, err);
 }
 
 Status model_describe(const ModelFiles *files, Model **out, Error *err) {
-    return open_parts(files, NULL, false, out, err);
+    return open_parts(files, NULL, &(Opening){0}, out, err);
+}
+
+Status model_open_made(ModelFiles *files, const MadeSpec *spec, Model **out, Error *err) {
+    const Opening how = {.weights = true, .made = spec->kind, .memory_bytes = spec->memory_bytes, .layers = spec->layers,
+                         .n_layers = spec->n_layers};
+    return open_parts(files, files, &how, out, err);
 }
 
 Status model_open(const char *path, Model **out, Error *err) {

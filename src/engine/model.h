@@ -5,7 +5,7 @@
 
 #include "engine/sample.h"
 #include "family/family.h"
-#include "graph/weights.h"
+#include "graph/made_weights.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
 
@@ -19,6 +19,15 @@ Status model_open_files(ModelFiles *files, Model **model, Error *err);
 /* Only the description: no weights are bound, so that a configuration alone is enough (plans, parameter counts). The
  * model cannot run. The files stay the caller's and must outlive the model. */
 Status model_describe(const ModelFiles *files, Model **model, Error *err);
+/* A model of a configuration (made_files_open), with weights that are made up in the form asked for: it runs, and what it
+ * says means nothing. Takes the files, also on failure. */
+typedef struct MadeSpec {
+    const MadeKind *kind;
+    size_t memory_bytes; /* that all weights together may take (made_files.h); 0: none, the model must not be run */
+    const bool *layers;  /* only those whose number is marked; NULL: all */
+    int n_layers;        /* marks */
+} MadeSpec;
+Status model_open_made(ModelFiles *files, const MadeSpec *spec, Model **model, Error *err);
 void model_close(Model *model);
 
 const ModelFiles *model_files(const Model *model);

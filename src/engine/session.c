@@ -89,6 +89,10 @@ const Program *session_program(const Session *s) {
     return s->program;
 }
 
+void session_clear_profile(Session *s) {
+    program_clear_profile(s->program);
+}
+
 Sequence *session_sequence(Session *s, int index) {
     return s->sequences[index];
 }

@@ -30,6 +30,7 @@ Status session_open(const Model *model, SessionSpec spec, Session **session, Err
 void session_close(Session *session);
 const Model *session_model(const Session *session);
 const Program *session_program(const Session *session);
+void session_clear_profile(Session *session); /* program_clear_profile */
 
 /* Sequence 0 exists from the beginning. */
 Sequence *session_sequence(Session *session, int index);

@@ -14,6 +14,8 @@ void container_clear(ModelFiles *files) {
     map_free(&files->by_name);
     meta_list_free(&files->metas);
     arena_free(&files->arena);
+    made_bytes_free(files->made);
+    files->made = NULL;
     files->maps = NULL;
     files->tensors = NULL;
     files->n_map = files->map_capacity = files->n_tensor = files->tensor_capacity = 0;

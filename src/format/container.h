@@ -16,6 +16,10 @@ typedef struct MetaList {
     Map by_key;
 } MetaList;
 
+/* The memory of tensors that were made up (made_files.c). */
+typedef struct MadeBytes MadeBytes;
+void made_bytes_free(MadeBytes *made); /* NULL is fine */
+
 struct ModelFiles {
     ContainerKind kind;
     int version;
@@ -30,6 +34,7 @@ struct ModelFiles {
     MetaList metas;
     json_t *config;
     json_t *generation_config;
+    MadeBytes *made; /* or NULL */
 };
 
 /* Forgets all files and what was read from them; path and folder stay. */

@@ -71,7 +71,7 @@ const char *graph_scoped(Graph *g, const char *name, const char *suffix) {
 bool has_tensor(const Graph *g, const char *name) {
     char whole[512];
     snprintf(whole, sizeof whole, "%s%s", g->scope, name);
-    return g->has_tensor != NULL && g->has_tensor(g->user, whole);
+    return g->hints.has_tensor != NULL && g->hints.has_tensor(g->hints.user, whole);
 }
 
 /* ---- values and operations ------------------------------------------------------------------------------------------- */
@@ -499,6 +499,11 @@ void mark_hidden(Graph *g, Val x, int layer) {
         g->hidden[layer] = x;
 }
 
+/* Whether layer i is among those that were asked for. */
+static bool is_described(const Graph *g, int i) {
+    return g->hints.layers == NULL || (i < g->hints.n_layers && g->hints.layers[i]);
+}
+
 void decoder(Graph *g, const Cfg *c, BlockFn block, Decoder spec) {
     const int vocab = cfg_need(c, "vocab_size"), width = cfg_need(c, "hidden_size");
     const int listed = cfg_list_length(c, "layer_types"); /* stands for their number where that is not given */
@@ -527,6 +532,8 @@ void decoder(Graph *g, const Cfg *c, BlockFn block, Decoder spec) {
         x = repeat_heads(g, x, 1, spec.streams);
     mark_hidden(g, x, 0);
     for (int i = 0; i < layers && graph_ok(g); i++) {
+        if (!is_described(g, i))
+            continue;
         g->layer = i;
         push(g, "layers.%d", i);
         x = block(g, c, x, i);
@@ -541,7 +548,7 @@ void decoder(Graph *g, const Cfg *c, BlockFn block, Decoder spec) {
         x = norm(g, x, spec.norm != NULL ? spec.norm : "norm");
     pop(g);
     g->last_hidden = x;
-    const bool tied = cfg_bool(c, "tie_word_embeddings", false) || (g->has_tensor != NULL && !has_tensor(g, "lm_head.weight"));
+    const bool tied = cfg_bool(c, "tie_word_embeddings", false) || (g->hints.has_tensor != NULL && !has_tensor(g, "lm_head.weight"));
     Val logits;
     if (tied && table >= 0) {
         Op *op = graph_op(g, OP_LINEAR, x, NO_VAL, vocab);
@@ -592,8 +599,10 @@ static void predicting_layer(Graph *g, const Cfg *c, BlockFn block, int i) {
 void predicting_layers(Graph *g, const Cfg *c, BlockFn block) {
     const int most = 64, count = MIN(cfg_int(c, "num_nextn_predict_layers", 0), most);
     for (int i = g->n_layer; i < g->n_layer + count && graph_ok(g); i++) {
+        if (!is_described(g, i))
+            continue;
         push(g, "model.layers.%d", i);
-        if (g->has_tensor == NULL || has_tensor(g, "eh_proj.weight"))
+        if (g->hints.has_tensor == NULL || has_tensor(g, "eh_proj.weight"))
             predicting_layer(g, c, block, i);
         pop(g);
     }
@@ -790,16 +799,14 @@ Val scale_by_position(Graph *g, Val x, float temp_scale, int floor_at, int plus)
 
 /* ---- the whole ---------------------------------------------------------------------------------------------------------------- */
 
-Status graph_build(const Family *family, Cfg *cfg, bool (*has)(void *user, const char *name), void *user,
-                   Graph **out, Error *err) {
+Status graph_build(const Family *family, Cfg *cfg, const GraphHints *hints, Graph **out, Error *err) {
     *out = NULL;
     Graph *g = mem_zalloc(sizeof *g, MEM_GRAPH);
     FAIL_IF(g == NULL, ERR_MEMORY, "no memory for the description of the model");
     arena_init(&g->arena, MEM_GRAPH);
     g->cfg = cfg;
     g->family = family;
-    g->has_tensor = has;
-    g->user = user;
+    g->hints = hints != NULL ? *hints : (GraphHints){0};
     g->layer = -1;
     g->output = g->last_hidden = g->prepared = g->last_choice = NO_VAL;
     if (family->defaults != NULL)

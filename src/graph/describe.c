@@ -71,25 +71,28 @@ static bool only_looked_up(const Graph *g, int weight) {
     return table;
 }
 
+size_t graph_weight_read_bytes(const Graph *g, int w, size_t stored) {
+    const WeightDecl *d = &g->weights[w];
+    const uint64_t numbers = numbers_of(d);
+    if (d->kept_only || numbers == 0)
+        return 0;
+    uint64_t used = numbers;
+    if (d->split == SPLIT_EXPERTS) {
+        int chosen, experts;
+        experts_of(g, w, &chosen, &experts);
+        used = numbers / (uint64_t)experts * (uint64_t)MIN(chosen, experts);
+    } else if (d->role == WEIGHT_EXPERTS) {
+        used = numbers_looked_up(g, w);
+    } else if (only_looked_up(g, w)) {
+        used = (uint64_t)d->cols;
+    }
+    return (size_t)((double)stored * ((double)used / (double)numbers));
+}
+
 size_t graph_bytes_per_token(const Graph *g, const Weights *weights) {
     size_t bytes = 0;
-    for (int w = 0; w < g->n_weight; w++) {
-        const WeightDecl *d = &g->weights[w];
-        const uint64_t numbers = numbers_of(d), stored = weight_bytes(weights, w);
-        if (d->kept_only || numbers == 0)
-            continue;
-        uint64_t used = numbers;
-        if (d->split == SPLIT_EXPERTS) {
-            int chosen, experts;
-            experts_of(g, w, &chosen, &experts);
-            used = numbers / (uint64_t)experts * (uint64_t)MIN(chosen, experts);
-        } else if (d->role == WEIGHT_EXPERTS) {
-            used = numbers_looked_up(g, w);
-        } else if (only_looked_up(g, w)) {
-            used = (uint64_t)d->cols;
-        }
-        bytes += (size_t)((double)stored * ((double)used / (double)numbers));
-    }
+    for (int w = 0; w < g->n_weight; w++)
+        bytes += graph_weight_read_bytes(g, w, weight_bytes(weights, w));
     return bytes;
 }
 
@@ -107,7 +110,7 @@ size_t graph_memory_bytes(const Graph *g) {
     return cache_sequence_bytes(g);
 }
 
-static const char *kind_word(OpKind kind) {
+const char *op_kind_word(OpKind kind) {
     static const char *const words[OP_KIND_COUNT] = {
         [OP_EMBED] = "embed", [OP_WANTED] = "wanted rows", [OP_NORM] = "norm", [OP_ADD] = "add", [OP_MUL] = "multiply",
         [OP_AFFINE] = "affine", [OP_ACT] = "activation", [OP_CAP] = "softcap", [OP_SOFTMAX] = "softmax", [OP_GLU] = "gated unit",
@@ -128,7 +131,7 @@ Status graph_print(const Graph *g, Text *text, Error *err) {
         const Op *op = &g->ops[i];
         text_append_format(text, "%6d ", i);
         text_append_format(text, op->layer >= 0 ? "%4d" : "   -", op->layer);
-        text_append_format(text, "  %-16s", kind_word(op->kind));
+        text_append_format(text, "  %-16s", op_kind_word(op->kind));
         if (op->out != NO_VAL)
             text_append_format(text, " v%d[%d]%s =", op->out, g->values[op->out].width,
                                g->values[op->out].rows == ROWS_WANTED ? " wanted" : "");

@@ -22,7 +22,11 @@ size_t graph_memory_bytes(const Graph *graph);
 /* Bytes of weights, as they are stored, that one token reads: chosen experts only, of an embedding that is not also the
  * output matrix one row. */
 size_t graph_bytes_per_token(const Graph *graph, const Weights *weights);
+/* The same of one weight that is stored in so many bytes. */
+size_t graph_weight_read_bytes(const Graph *graph, int weight, size_t stored);
 
+/* What an operation is called, for people. */
+const char *op_kind_word(OpKind kind);
 /* Every operation on a line: number, layer, kind, inputs, widths, weights. */
 Status graph_print(const Graph *graph, Text *text, Error *err);
 

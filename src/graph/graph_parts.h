@@ -141,13 +141,24 @@ typedef struct Op {
     } u;
 } Op;
 
+/* What is known beside the configuration. */
+typedef struct GraphHints {
+    /* Whether the files have a tensor of that canonical name. NULL: nothing is known of the files; then optional parts are
+     * taken to be there as config.json says. */
+    bool (*has_tensor)(void *user, const char *name);
+    void *user;
+    /* Only the layers whose number is marked are described, each as if it stood where it does; the first takes what comes
+     * before the layers. NULL: all. */
+    const bool *layers;
+    int n_layers; /* marks; layers beyond are left out */
+} GraphHints;
+
 struct Graph {
     Arena arena;
     Error err;       /* the first mistake; building stops there */
     const Cfg *cfg;
     const Family *family;
-    bool (*has_tensor)(void *user, const char *name); /* NULL: nothing is known of the files */
-    void *user;
+    GraphHints hints;
 
     Op *ops;
     int n_op;
@@ -185,9 +196,8 @@ struct Graph {
     Val last_choice;
 };
 
-/* Makes the description. `has_tensor` may be NULL (then optional parts are taken to be there as config.json says). */
-Status graph_build(const Family *family, Cfg *cfg, bool (*has_tensor)(void *user, const char *name), void *user,
-                   Graph **graph, Error *err);
+/* Makes the description; `hints` may be NULL. */
+Status graph_build(const Family *family, Cfg *cfg, const GraphHints *hints, Graph **graph, Error *err);
 void graph_free(Graph *graph);
 
 /* Builder parts shared by the files that add operations. They return -1/NO_VAL/NULL once the graph has failed. */

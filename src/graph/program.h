@@ -9,6 +9,7 @@
 
 #include "base/pool.h"
 #include "graph/cache.h"
+#include "graph/layers.h"
 #include "graph/weights.h"
 
 typedef struct Program Program;
@@ -58,8 +59,27 @@ const float *program_hidden(const Program *program, int layer, int row, int *wid
 /* What entered the output matrix for the row-th wanted row; only with keep_hidden. */
 const float *program_last_hidden(const Program *program, int row, int *width);
 
-/* Times of the steps since the program was opened (ProgramSpec.profile), layers taken together: one line per kind of
- * step with its share and, for matrices, the bytes of weights per second. */
-Status program_print_profile(const Program *program, Text *text, Error *err);
+/* ---- where the time went (ProgramSpec.profile) ----------------------------------------------------------------------- */
+
+/* Runs in which a sequence has several rows, and those in which every sequence has one. */
+typedef enum Phase { PHASE_PROMPT, PHASE_GENERATION, PHASE_COUNT } Phase;
+
+/* Forgets what was measured so far. */
+void program_clear_profile(Program *program);
+
+/* Steps of one kind, over the same matrices, in layers of one kind (layers.h), taken together. */
+typedef struct ProfileRow {
+    const char *kind;       /* "linear" */
+    char name[96];          /* "q_proj k_proj v_proj": of the matrices, or of the operations */
+    int layer_kind;         /* -1: outside the layers */
+    int count;              /* steps */
+    double seconds;         /* of one run, all these steps */
+    double waiting_seconds; /* of that, how long a thread waits for the others, on average */
+    double weight_bytes;    /* read by one run; of experts, those that a single row uses */
+} ProfileRow;
+/* The rows of a phase, longest first, in a fresh array (mem_free); none when nothing of the phase has run. */
+Status program_profile(const Program *program, Phase phase, const LayerKinds *kinds, ProfileRow **rows, int *n, Error *err);
+/* Seconds of one run that a layer took; layer -1: what stands outside the layers. */
+double program_layer_seconds(const Program *program, Phase phase, int layer);
 
 #endif

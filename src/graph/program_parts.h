@@ -108,6 +108,11 @@ enum {
     LINEAR_UNIT = 64, /* outputs that a thread takes at once */
 };
 
+/* What a thread spent in a step: with its own units, and waiting for the others'. */
+typedef struct StepTime {
+    uint64_t work_ns, wait_ns;
+} StepTime;
+
 struct Program {
     const Graph *graph;
     const Weights *weights; /* NULL: only planned */
@@ -130,10 +135,23 @@ struct Program {
     Ctx *threads;
     atomic_int *next_unit;  /* per step */
     atomic_bool stopped;
-    uint64_t *step_ns;      /* with spec.profile: time of each step, as the first thread sees it */
-    uint64_t runs;
+    StepTime *times;        /* with spec.profile: [phase][thread][step], else NULL */
+    uint64_t runs[PHASE_COUNT];
     const Batch *batch;
 };
+
+const char *step_kind_word(StepKind kind);
+
+/* Which times a step counts for. */
+static inline Phase phase_of(const Batch *batch) {
+    return batch->n_row > batch->n_run ? PHASE_PROMPT : PHASE_GENERATION;
+}
+static inline size_t step_times(const Program *p) {
+    return (size_t)PHASE_COUNT * (size_t)p->spec.n_thread * (size_t)p->n_step + 1;
+}
+static inline StepTime *step_times_of(const Program *p, Phase phase, int thread) {
+    return p->times == NULL ? NULL : p->times + ((size_t)phase * (size_t)p->spec.n_thread + (size_t)thread) * (size_t)p->n_step;
+}
 
 Status lower(Program *program, Error *err);
 Status plan(Program *program, Error *err);

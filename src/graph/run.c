@@ -62,8 +62,8 @@ Status program_open(const Graph *graph, const Weights *weights, ProgramSpec spec
     p->memory = mem_alloc_aligned(p->memory_bytes, MEM_SCRATCH);
     p->next_unit = mem_array((size_t)p->n_step + 1, sizeof *p->next_unit, MEM_GRAPH);
     p->threads = mem_array((size_t)spec.n_thread, sizeof *p->threads, MEM_GRAPH);
-    p->step_ns = spec.profile ? mem_array((size_t)p->n_step + 1, sizeof *p->step_ns, MEM_GRAPH) : NULL;
-    if (p->memory == NULL || p->next_unit == NULL || p->threads == NULL || (spec.profile && p->step_ns == NULL)) {
+    p->times = spec.profile ? mem_array(step_times(p), sizeof *p->times, MEM_GRAPH) : NULL;
+    if (p->memory == NULL || p->next_unit == NULL || p->threads == NULL || (spec.profile && p->times == NULL)) {
         char size[16];
         error_set(err, ERR_MEMORY, "no memory for %s of scratch", format_bytes(p->memory_bytes, size));
         program_close(p);
@@ -101,7 +101,7 @@ void program_close(Program *p) {
     mem_free(p->buffers);
     mem_free(p->memory);
     mem_free(p->next_unit);
-    mem_free(p->step_ns);
+    mem_free(p->times);
     mem_free(p->threads);
     arena_free(&p->arena);
     mem_free(p);
@@ -156,17 +156,17 @@ static void run_units(const Ctx *ctx, const Step *step, int unit, int n) {
     }
 }
 
-/* What has passed since the last call belongs to step i. */
-static void note_time(Program *p, int i, uint64_t *since) {
+/* What has passed since the last call belongs to *ns. */
+static void note_time(uint64_t *ns, uint64_t *since) {
     const uint64_t now = clock_ns();
-    p->step_ns[i] += now - *since;
+    *ns += now - *since;
     *since = now;
 }
 
 static void thread_main(void *arg, int thread, int n_thread) {
     Program *p = arg;
-    const bool timed = thread == 0 && p->step_ns != NULL;
-    uint64_t since = timed ? clock_ns() : 0;
+    StepTime *const times = step_times_of(p, phase_of(p->batch), thread); /* NULL: not wanted */
+    uint64_t since = times != NULL ? clock_ns() : 0;
     Ctx *ctx = &p->threads[thread];
     ctx->batch = p->batch;
     ctx->n_thread = n_thread;
@@ -177,8 +177,8 @@ static void thread_main(void *arg, int thread, int n_thread) {
         const int rows = rows_of_kind(ctx->batch, step->rows);
         if (step->kind == STEP_ROWS && (step->rows == ROWS_WANTED ? ctx->own_wanted : ctx->own_all)) {
             run_rows(ctx, step, 0, rows);
-            if (timed)
-                note_time(p, i, &since);
+            if (times != NULL)
+                note_time(&times[i].work_ns, &since);
             continue;
         }
         if (step->may_skip && step->mix->units(ctx, step) == 0)
@@ -197,9 +197,11 @@ static void thread_main(void *arg, int thread, int n_thread) {
         }
         if (thread == 0 && ctx->batch->stop != NULL && ctx->batch->stop(ctx->batch->user))
             atomic_store(&p->stopped, true);
+        if (times != NULL)
+            note_time(&times[i].work_ns, &since);
         pool_barrier(ctx->pool);
-        if (timed)
-            note_time(p, i, &since);
+        if (times != NULL)
+            note_time(&times[i].wait_ns, &since);
         if (atomic_load_explicit(&p->stopped, memory_order_relaxed))
             return; /* set before the barrier: all threads see it at the same place */
     }
@@ -221,7 +223,7 @@ Status program_run(Program *p, Pool *pool, const Batch *batch, Error *err) {
     for (int i = 0; i < p->spec.n_thread; i++)
         p->threads[i].pool = pool;
     pool_run(pool, thread_main, p);
-    p->runs++;
+    p->runs[phase_of(batch)]++;
     FAIL_IF(atomic_load(&p->stopped), ERR_CANCELLED, "stopped");
     return weights_check(p->weights, err);
 }
@@ -249,41 +251,7 @@ const float *program_last_hidden(const Program *p, int row, int *width) {
     return row_of_value(p, p->graph->last_hidden, row, width);
 }
 
-static const char *const kinds[] = {"rows", "linear", "store", "mix", "experts up", "experts down"};
-
-/* Bytes of the weights that a step reads when every expert is used. */
-static size_t step_weight_bytes(const Program *p, const Step *s) {
-    size_t bytes = 0;
-    for (int j = 0; s->kind == STEP_LINEAR && j < s->n_part; j++)
-        bytes += weight_bytes(p->weights, s->parts[j].weight);
-    return bytes;
-}
-
-Status program_print_profile(const Program *p, Text *text, Error *err) {
-    uint64_t all = 0;
-    for (int i = 0; p->step_ns != NULL && i < p->n_step; i++)
-        all += p->step_ns[i];
-    for (int i = 0; all > 0 && i < p->n_step; i++) {
-        const Step *s = &p->steps[i];
-        bool first = true;
-        for (int j = 0; j < i && first; j++)
-            first = p->steps[j].kind != s->kind || strcmp(p->steps[j].name, s->name) != 0;
-        if (!first)
-            continue;
-        uint64_t ns = 0;
-        size_t bytes = 0;
-        int count = 0;
-        for (int j = i; j < p->n_step; j++)
-            if (p->steps[j].kind == s->kind && strcmp(p->steps[j].name, s->name) == 0) {
-                ns += p->step_ns[j];
-                bytes += step_weight_bytes(p, &p->steps[j]);
-                count++;
-            }
-        text_append_format(text, "%6.2f%%  %10.1f us  %4d x  %-13s %-24s", 100.0 * (double)ns / (double)all,
-                           (double)ns / (double)p->runs * 1e-3, count, kinds[s->kind], s->name);
-        if (bytes > 0)
-            text_append_format(text, " %7.2f GB/s", (double)bytes * (double)p->runs / (double)ns);
-        text_append_char(text, '\n');
-    }
-    return text_check(text, err);
+const char *step_kind_word(StepKind kind) {
+    static const char *const words[] = {"rows", "linear", "store", "mix", "experts up", "experts down"};
+    return words[kind];
 }
