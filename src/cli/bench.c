@@ -1,4 +1,5 @@
 /* bench.c - houle bench: how fast a model runs here, beside what this machine could do. */
+#include "cli/bench_kernels.h"
 #include "cli/bench_profile.h"
 #include "cli/bench_shape.h"
 #include "cli/cli_print.h"
@@ -18,10 +19,10 @@
 static struct {
     int64_t prompt, generate, depth, batch, threads, repeat, layers;
     const char *precision, *cache, *type;
-    bool json, profile, roof, shape;
+    bool json, profile, roof, kernels, shape;
 } want = {.prompt = 512, .generate = 128, .batch = 1, .repeat = 3, .precision = "fast", .cache = "f16"};
 
-enum { MAX_REPEAT = 64 };
+enum { MAX_REPEAT = 64, KERNEL_MS = 20 };
 
 typedef struct Rate {
     double all[MAX_REPEAT]; /* tokens/s */
@@ -283,10 +284,12 @@ static int run(int n_argument, char **arguments, Error *err) {
     json_setup();
     cli_catch_interrupt();
     Status status = cli_pool((int)want.threads, &pool, err);
-    if (status == OK && n_argument == 0 && !want.roof)
-        status = error_set(err, ERR_ARGUMENT, "a model is expected, or --roof");
+    if (status == OK && n_argument == 0 && !want.roof && !want.kernels)
+        status = error_set(err, ERR_ARGUMENT, "a model is expected, or --roof, or --kernels");
     if (status == OK && want.roof)
         status = roof_print_levels(pool, (int)MAX(want.repeat, 1), want.json, err);
+    if (status == OK && want.kernels)
+        status = bench_kernels(pool, KERNEL_MS, want.json, err);
     if (status == OK && n_argument > 0)
         status = bench_model(arguments[0], pool, err);
     return status == OK ? 0 : 1;
@@ -305,6 +308,7 @@ static const Option options[] = {
     {"layers", OPT_INT, &want.layers, "N", "of a shape: run about N layers that stand for all (all)", NULL},
     {"type", OPT_STRING, &want.type, "TYPE", "of a shape's weights: bf16, q4_k, fp8, ... (as the configuration says)", NULL},
     {"roof", OPT_FLAG, &want.roof, NULL, "measure what this machine can do at the most, at each CPU level", NULL},
+    {"kernels", OPT_FLAG, &want.kernels, NULL, "measure each kernel by itself, beside plain C", NULL},
     {"json", OPT_FLAG, &want.json, NULL, "print JSON (docs/json-schema.md)", NULL},
     {"profile", OPT_FLAG, &want.profile, NULL, "also print where the time of a step goes, for prompt and generation", NULL},
     {0},

@@ -1,0 +1,383 @@
+/* probe.c - see probe.h. */
+#include "kernel/probe.h"
+
+#include "base/carve.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "op/form_sample.h"
+
+#include <math.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { UNIT = 64, MAX_COPIES = 4096, MAX_SWEEPS = 64, LEAST_SWEEPS = 3 };
+static const size_t least_cold_bytes = 96 << 20, most_cold_bytes = (size_t)1 << 30;
+
+struct Probes {
+    Pool *pool;
+    uint8_t *cold;
+    size_t cold_bytes;
+    uint8_t *scratch;       /* of each thread */
+    size_t scratch_bytes;
+    atomic_int next[MAX_COPIES]; /* units taken of each copy */
+};
+
+Status probes_open(Pool *pool, Probes **out, Error *err) {
+    *out = NULL;
+    Probes *p = mem_zalloc(sizeof *p, MEM_SCRATCH);
+    FAIL_IF(p == NULL, ERR_MEMORY, "no memory to measure kernels");
+    const long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
+    p->pool = pool;
+    p->cold_bytes = MIN(MAX(3 * (size_t)MAX(cache, 0), least_cold_bytes), most_cold_bytes);
+    p->scratch_bytes = LINEAR_SCRATCH_BYTES + attend_scratch_bytes(ATTEND_MAX_ROWS, 256, 256) +
+                       (size_t)ATTEND_MAX_ROWS * (256 + 2) * sizeof(float) + recur_scratch_bytes(256) + 4096;
+    p->scratch_bytes = (p->scratch_bytes + 63) & ~(size_t)63;
+    p->cold = mem_alloc_aligned(p->cold_bytes, MEM_SCRATCH);
+    p->scratch = mem_alloc_aligned(p->scratch_bytes * (size_t)pool_threads(pool), MEM_SCRATCH);
+    if (p->cold == NULL || p->scratch == NULL) {
+        probes_close(p);
+        return error_set(err, ERR_MEMORY, "no memory to measure kernels");
+    }
+    *out = p;
+    return OK;
+}
+
+void probes_close(Probes *p) {
+    if (p == NULL)
+        return;
+    mem_free(p->cold);
+    mem_free(p->scratch);
+    mem_free(p);
+}
+
+/* ---- sweeps: each copy of the work in turn, units shared out among the threads, a barrier after each ----------------------- */
+
+typedef struct Sweep {
+    Probes *probes;
+    int copies, units;
+    bool few;   /* threads take many units at once, as for few rows */
+    void (*run)(const void *work, int copy, int unit, int n, uint8_t *scratch);
+    const void *work;
+} Sweep;
+
+static int take(const Sweep *s, atomic_int *next, int n_thread, int *n) {
+    *n = 1;
+    if (!s->few)
+        return atomic_fetch_add_explicit(next, 1, memory_order_relaxed);
+    int at = atomic_load_explicit(next, memory_order_relaxed);
+    do {
+        if (at >= s->units)
+            return s->units;
+        *n = MAX(1, (s->units - at) * 3 / (4 * n_thread));
+    } while (!atomic_compare_exchange_weak_explicit(next, &at, at + *n, memory_order_relaxed, memory_order_relaxed));
+    return at;
+}
+
+static void sweep_thread(void *arg, int thread, int n_thread) {
+    const Sweep *s = arg;
+    uint8_t *scratch = s->probes->scratch + (size_t)thread * s->probes->scratch_bytes;
+    for (int copy = 0; copy < s->copies; copy++) {
+        int n;
+        for (int unit; (unit = take(s, &s->probes->next[copy], n_thread, &n)) < s->units;)
+            s->run(s->work, copy, unit, n, scratch);
+        pool_barrier(s->probes->pool);
+    }
+}
+
+static double sweep_once(Sweep *s) {
+    for (int copy = 0; copy < s->copies; copy++)
+        atomic_store_explicit(&s->probes->next[copy], 0, memory_order_relaxed);
+    const uint64_t at = clock_ns();
+    pool_run(s->probes->pool, sweep_thread, s);
+    return (double)(clock_ns() - at) * 1e-9 / s->copies;
+}
+
+/* Seconds of one copy, in the best sweep. */
+static double sweep(Sweep *s, int ms) {
+    const uint64_t began = clock_ns(), until = began + (uint64_t)ms * 1000000u;
+    const int copies = s->copies;
+    s->copies = 1;
+    const double first = sweep_once(s); /* warms up, too; what is slow does not wait for memory: it needs few copies */
+    s->copies = MAX(1, (int)fmin(copies, ms * 1e-3 / first));
+    double best = INFINITY;
+    for (int i = 0; i < MAX_SWEEPS && (i < LEAST_SWEEPS || clock_ns() < until); i++)
+        best = fmin(best, sweep_once(s));
+    return best;
+}
+
+static void fill_floats(float *x, size_t n) {
+    uint32_t state = 4711;
+    for (size_t i = 0; i < n; i++) {
+        state = state * 1664525u + 1013904223u;
+        x[i] = (float)(state >> 8) / 8388608.0f - 1.0f;
+    }
+}
+
+/* ---- matrices --------------------------------------------------------------------------------------------------------------- */
+
+typedef struct LinearWork {
+    const LinearProbe *probe;
+    Matrix matrix;      /* the first copy */
+    size_t copy_bytes;
+    const uint8_t *acts;
+    size_t act_bytes;
+    float *out;
+} LinearWork;
+
+static void run_linear_units(const void *arg, int copy, int unit, int n, uint8_t *scratch) {
+    const LinearWork *w = arg;
+    const size_t offset = (size_t)copy * w->copy_bytes;
+    Matrix m = w->matrix;
+    m.data += offset;
+    m.scales = m.scales != NULL ? m.scales + offset : NULL;
+    m.zeros = m.zeros != NULL ? m.zeros + offset : NULL;
+    const LinearJob job = {.m = &m, .begin = unit * UNIT, .end = MIN((unit + n) * UNIT, m.rows), .acts = w->acts,
+                           .act_bytes = w->act_bytes, .n_row = w->probe->tokens, .out = w->out, .out_stride = (size_t)m.rows,
+                           .scratch = scratch};
+    w->probe->kernels->linear[w->probe->precision](&job);
+}
+
+/* Bytes that a sample of a form takes in a file: what its pointers show. */
+static double stored_bytes(const Matrix *m, Form form) {
+    const double numbers = (double)m->rows * m->cols;
+    if (form == FORM_GPTQ || form == FORM_GPTQ_ORDER || form == FORM_AWQ)
+        return numbers * m->bits / 8 + numbers / m->block_cols * 2.5;
+    const bool turned = form == FORM_F32_T || form == FORM_F16_T || form == FORM_BF16_T || form == FORM_F8_BLOCK_T ||
+                        form == FORM_F8_E8M0_T;
+    const double scale_rows = m->block_rows > 0 ? (double)m->rows / m->block_rows : m->rows;
+    return (double)m->row_bytes * (turned ? m->cols : m->rows) + (m->scales != NULL ? scale_rows * (double)m->scale_row_bytes : 0);
+}
+
+Status probe_linear(Probes *p, const LinearProbe *probe, ProbeTime *time, Error *err) {
+    const size_t block = (form_sample_bytes(probe->form, probe->rows, probe->cols) + 63) & ~(size_t)63;
+    FAIL_IF(block == 0, ERR_ARGUMENT,
+            "rows of %d numbers do not fit %s", probe->cols, form_info(probe->form)->name);
+    FAIL_IF(block > p->cold_bytes, ERR_LIMIT, "a matrix of %d x %d is too large to measure", probe->rows, probe->cols);
+    const bool few = probe->tokens <= LINEAR_FEW_ROWS;
+    LinearWork w = {.probe = probe, .copy_bytes = block};
+    w.matrix = form_sample(probe->form, probe->rows, probe->cols, 4, SAMPLE_RANDOM, 1, p->cold);
+    const int copies = few ? (int)MIN(p->cold_bytes / block, MAX_COPIES) : 1;
+    for (int c = 1; c < copies; c++)
+        memcpy(p->cold + (size_t)c * block, p->cold, block);
+    const ActForm form = kernel_act_form(probe->kernels, probe->form, probe->precision);
+    w.act_bytes = (act_form_bytes(form, probe->cols) + 63) & ~(size_t)63;
+    const size_t tokens = (size_t)probe->tokens;
+    uint8_t *acts = mem_alloc_aligned(tokens * w.act_bytes + (size_t)probe->cols * sizeof(float) + 64, MEM_SCRATCH);
+    w.out = mem_alloc_aligned(tokens * (size_t)probe->rows * sizeof(float), MEM_SCRATCH);
+    if (acts == NULL || w.out == NULL) {
+        mem_free(acts);
+        mem_free(w.out);
+        return error_set(err, ERR_MEMORY, "no memory to measure kernels");
+    }
+    float *x = (float *)(void *)(acts + tokens * w.act_bytes);
+    fill_floats(x, (size_t)probe->cols);
+    for (size_t t = 0; t < tokens; t++)
+        act_form_convert(probe->kernels, form, acts + t * w.act_bytes, x, probe->cols);
+    w.acts = acts;
+    Sweep s = {.probes = p, .copies = copies, .units = (probe->rows + UNIT - 1) / UNIT, .few = few, .run = run_linear_units, .work = &w};
+    *time = (ProbeTime){.seconds = sweep(&s, probe->ms), .bytes = stored_bytes(&w.matrix, probe->form),
+                        .operations = 2.0 * probe->rows * probe->cols * probe->tokens};
+    mem_free(acts);
+    mem_free(w.out);
+    return OK;
+}
+
+/* ---- attention ---------------------------------------------------------------------------------------------------------------- */
+
+typedef struct AttendWork {
+    const AttendProbe *probe;
+    const uint8_t *cache;   /* copies of [2][kv_heads][entries] */
+    size_t entry_bytes, copy_bytes;
+    const float *query;     /* of ATTEND_MAX_ROWS rows */
+    int rows, row_blocks, chunks; /* rows of a unit; units of a head */
+} AttendWork;
+
+static void run_attend_units(const void *arg, int copy, int first, int n, uint8_t *scratch) {
+    const AttendWork *w = arg;
+    const AttendProbe *probe = w->probe;
+    for (int unit = first; unit < first + n; unit++) {
+        const int chunk = unit % w->chunks, head = unit / w->chunks / w->row_blocks;
+        const size_t head_bytes = (size_t)probe->entries * w->entry_bytes;
+        const uint8_t *keys = w->cache + (size_t)copy * w->copy_bytes + (size_t)head * head_bytes;
+        const uint8_t *values = keys + (size_t)probe->kv_heads * head_bytes;
+        const uint8_t *key_blocks[CACHE_CHUNK / CACHE_BLOCK], *value_blocks[CACHE_CHUNK / CACHE_BLOCK];
+        int32_t begin[ATTEND_MAX_ROWS], end[ATTEND_MAX_ROWS];
+        const int group = probe->heads / probe->kv_heads, from = chunk * CACHE_CHUNK, to = MIN(from + CACHE_CHUNK, probe->entries);
+        for (int b = 0; b * CACHE_BLOCK < to - from; b++) { /* the job's entries begin at 0: the chunk alone */
+            key_blocks[b] = keys + (size_t)(from + b * CACHE_BLOCK) * w->entry_bytes;
+            value_blocks[b] = values + (size_t)(from + b * CACHE_BLOCK) * w->entry_bytes;
+        }
+        for (int t = 0; t < w->rows / group; t++) {
+            begin[t] = 0;
+            end[t] = to - from - 1;
+        }
+        Carve c = {.block = scratch};
+        float *top = carve(&c, ATTEND_MAX_ROWS * sizeof(float)), *sum = carve(&c, ATTEND_MAX_ROWS * sizeof(float));
+        float *out = carve(&c, ATTEND_MAX_ROWS * (size_t)probe->width * sizeof(float));
+        const AttendJob job = {.type = probe->type, .key_width = probe->width, .value_width = probe->width, .n_row = w->rows,
+                               .group = group, .query = w->query, .key_blocks = key_blocks, .value_blocks = value_blocks,
+                               .key_stride = w->entry_bytes, .value_stride = w->entry_bytes, .first = begin, .last = end,
+                               .begin = 0, .end = to - from, .top = top, .sum = sum, .out = out,
+                               .scratch = carve(&c, attend_scratch_bytes(ATTEND_MAX_ROWS, probe->width, probe->width))};
+        probe->kernels->attend(&job);
+    }
+}
+
+Status probe_attend(Probes *p, const AttendProbe *probe, ProbeTime *time, Error *err) {
+    const int group = probe->heads / probe->kv_heads, all = probe->tokens * group;
+    AttendWork w = {.probe = probe, .cache = p->cold, .entry_bytes = cache_entry_bytes(probe->type, probe->width)};
+    w.rows = MIN(all, ATTEND_MAX_ROWS / group * group);
+    w.row_blocks = (all + w.rows - 1) / w.rows;
+    w.chunks = (probe->entries + CACHE_CHUNK - 1) / CACHE_CHUNK;
+    w.copy_bytes = 2 * (size_t)probe->kv_heads * (size_t)probe->entries * w.entry_bytes;
+    FAIL_IF(probe->width > 256 || w.copy_bytes > p->cold_bytes || probe->entries % CACHE_BLOCK != 0, ERR_LIMIT,
+            "attention of that size is not measured");
+    float *query = mem_alloc_aligned(ATTEND_MAX_ROWS * (size_t)probe->width * sizeof(float), MEM_SCRATCH);
+    FAIL_IF(query == NULL, ERR_MEMORY, "no memory to measure kernels");
+    fill_floats(query, ATTEND_MAX_ROWS * (size_t)probe->width);
+    w.query = query;
+    const int copies = probe->tokens <= LINEAR_FEW_ROWS ? (int)MIN(p->cold_bytes / w.copy_bytes, MAX_COPIES) : 1;
+    for (int e = 0; e < CACHE_BLOCK; e++)
+        probe->kernels->cache_store(probe->type, p->cold + (size_t)e * w.entry_bytes, query + (size_t)e * (size_t)probe->width,
+                                    probe->width);
+    const size_t block = CACHE_BLOCK * w.entry_bytes;
+    for (size_t at = block; at < (size_t)copies * w.copy_bytes; at += block)
+        memcpy(p->cold + at, p->cold, block);
+    Sweep s = {.probes = p, .copies = copies, .units = probe->kv_heads * w.row_blocks * w.chunks, .run = run_attend_units, .work = &w};
+    *time = (ProbeTime){.seconds = sweep(&s, probe->ms), .bytes = (double)w.copy_bytes,
+                        .operations = 4.0 * probe->heads * probe->width * (double)probe->entries * probe->tokens};
+    mem_free(query);
+    return OK;
+}
+
+/* ---- recurrent layers ----------------------------------------------------------------------------------------------------------- */
+
+enum { RECUR_COLUMNS = 2 * RECUR_BLOCK };
+
+typedef struct RecurWork {
+    const RecurProbe *probe;
+    float *states;      /* copies of [heads] */
+    size_t head_floats;
+    const float *rows;  /* numbers for queries, keys, values */
+    float *out;
+} RecurWork;
+
+static void run_recur_units(const void *arg, int copy, int first, int n, uint8_t *scratch) {
+    const RecurWork *w = arg;
+    const RecurProbe *probe = w->probe;
+    const int parts = (probe->width + RECUR_COLUMNS - 1) / RECUR_COLUMNS;
+    static const float decay = 0.9f, strength = 0.5f;
+    for (int unit = first; unit < first + n; unit++) {
+        const int head = unit / parts, column = unit % parts * RECUR_COLUMNS;
+        float *state = w->states + ((size_t)copy * (size_t)probe->heads + (size_t)head) * w->head_floats +
+                       (size_t)column * (size_t)probe->width;
+        const size_t stride = (size_t)probe->width;
+        const RecurJob job = {.n_row = probe->tokens, .key_width = probe->width, .n_col = MIN(RECUR_COLUMNS, probe->width - column),
+                              .delta = true, .scale = 0.1f, .query = w->rows, .query_stride = stride, .key = w->rows,
+                              .key_stride = stride, .value = w->rows + column, .value_stride = stride, .decay = &decay,
+                              .strength = &strength, .out = w->out + (size_t)head * stride + (size_t)column,
+                              .out_stride = stride * (size_t)probe->heads, .state = state, .scratch = scratch};
+        probe->kernels->recur(&job);
+    }
+}
+
+Status probe_recur(Probes *p, const RecurProbe *probe, ProbeTime *time, Error *err) {
+    const size_t head_floats = recur_state_floats(probe->width, probe->width);
+    const size_t copy_bytes = head_floats * (size_t)probe->heads * sizeof(float), width = (size_t)probe->width;
+    FAIL_IF(probe->width > 256 || copy_bytes > p->cold_bytes, ERR_LIMIT, "a recurrent layer of that size is not measured");
+    const int copies = probe->tokens <= LINEAR_FEW_ROWS ? (int)MIN(p->cold_bytes / copy_bytes, MAX_COPIES) : 1;
+    const size_t tokens = (size_t)probe->tokens;
+    float *rows = mem_alloc_aligned((tokens + 2) * width * (1 + (size_t)probe->heads) * sizeof(float), MEM_SCRATCH);
+    FAIL_IF(rows == NULL, ERR_MEMORY, "no memory to measure kernels");
+    memset(p->cold, 0, (size_t)copies * copy_bytes);
+    fill_floats(rows, (tokens + 2) * width);
+    for (size_t i = 0; i < (tokens + 2) * width; i++)
+        rows[i] *= 0.05f; /* keys of at most length one: the state stays finite */
+    const RecurWork w = {.probe = probe, .states = (float *)(void *)p->cold, .head_floats = head_floats, .rows = rows,
+                         .out = rows + (tokens + 2) * width};
+    const int parts = (probe->width + RECUR_COLUMNS - 1) / RECUR_COLUMNS;
+    Sweep s = {.probes = p, .copies = copies, .units = probe->heads * parts, .run = run_recur_units, .work = &w};
+    *time = (ProbeTime){.seconds = sweep(&s, probe->ms), .bytes = 2.0 * (double)copy_bytes,
+                        .operations = 8.0 * (double)head_floats * probe->heads * probe->tokens};
+    mem_free(rows);
+    return OK;
+}
+
+/* ---- rows ------------------------------------------------------------------------------------------------------------------------ */
+
+typedef struct RowWork {
+    const Kernels *k;
+    float *y, *a, *b;
+    int n;
+} RowWork;
+
+static void do_rms_norm(const RowWork *w) { w->k->rms_norm(w->y, w->a, w->b, w->n, 1e-6f, 0); }
+static void do_layer_norm(const RowWork *w) { w->k->layer_norm(w->y, w->a, w->b, w->b, w->n, 1e-6f); }
+static void do_l2_norm(const RowWork *w) { w->k->l2_norm(w->y, w->a, w->n, 1e-6f); }
+static void do_silu(const RowWork *w) { w->k->act(w->y, w->a, w->n, ACT_SILU); }
+static void do_gelu(const RowWork *w) { w->k->act(w->y, w->a, w->n, ACT_GELU_TANH); }
+static void do_glu(const RowWork *w) { w->k->glu(w->y, w->a, w->b, w->n, ACT_SILU, 0); }
+static void do_glu_oai(const RowWork *w) { w->k->glu_oai(w->y, w->a, w->b, w->n, 1.702f, 7); }
+static void do_softcap(const RowWork *w) { w->k->softcap(w->y, w->a, w->n, 30); }
+static void do_softmax(const RowWork *w) { w->k->softmax(w->y, w->a, w->n); }
+static void do_add(const RowWork *w) { w->k->add(w->y, w->a, w->b, w->n); }
+static void do_mul(const RowWork *w) { w->k->mul(w->y, w->a, w->b, w->n); }
+static void do_affine(const RowWork *w) { w->k->affine(w->y, w->a, w->n, 0.5f, 1); }
+static void do_axpy(const RowWork *w) { w->k->axpy(w->y, w->a, w->n, 1e-6f); }
+static void do_rope(const RowWork *w) { w->k->rope(w->y, w->a, w->b, w->n, false); }
+static void do_q8_32(const RowWork *w) { w->k->quantise_q8_32(w->y, w->a, w->n); }
+static void do_q8_256(const RowWork *w) { w->k->quantise_q8_256(w->y, w->a, w->n); }
+static void do_bf16(const RowWork *w) { w->k->round_bf16((uint16_t *)(void *)w->y, w->a, w->n); }
+static void do_dot(const RowWork *w) { w->y[0] = w->k->dot(w->a, w->b, w->n); }
+
+static const struct { const char *name; void (*run)(const RowWork *work); } row_kernels[] = {
+    {"rms_norm", do_rms_norm}, {"layer_norm", do_layer_norm}, {"l2_norm", do_l2_norm}, {"silu", do_silu}, {"gelu", do_gelu},
+    {"glu", do_glu}, {"glu_oai", do_glu_oai}, {"softcap", do_softcap}, {"softmax", do_softmax}, {"add", do_add}, {"mul", do_mul},
+    {"affine", do_affine}, {"axpy", do_axpy}, {"rope", do_rope}, {"quantise_q8_32", do_q8_32}, {"quantise_q8_256", do_q8_256},
+    {"round_bf16", do_bf16}, {"dot", do_dot},
+};
+
+Status probe_row(Probes *p, const Kernels *kernels, int which, int n, int ms, const char **name, ProbeTime *time, Error *err) {
+    *name = which >= 0 && (size_t)which < COUNT(row_kernels) ? row_kernels[which].name : NULL;
+    if (*name == NULL)
+        return OK;
+    Carve c = {.block = p->cold};
+    const size_t bytes = ((size_t)n + 64) * sizeof(float) * 2; /* rows of quantised numbers are smaller */
+    const RowWork w = {.k = kernels, .y = carve(&c, bytes), .a = carve(&c, bytes), .b = carve(&c, bytes), .n = n};
+    FAIL_IF(n < 256 || n % 256 != 0 || c.used > p->cold_bytes, ERR_ARGUMENT, "a row of %d numbers", n);
+    fill_floats(w.a, (size_t)n);
+    fill_floats(w.b, (size_t)n);
+    memset(w.y, 0, bytes);
+    double best = INFINITY;
+    enum { CALLS = 16 };
+    for (const uint64_t began = clock_ns(); clock_ns() - began < (uint64_t)ms * 1000000u || best == INFINITY;) {
+        const uint64_t at = clock_ns();
+        for (int i = 0; i < CALLS; i++)
+            row_kernels[which].run(&w);
+        best = fmin(best, (double)(clock_ns() - at) * 1e-9 / CALLS);
+    }
+    *time = (ProbeTime){.seconds = fmax(best, 1e-9), .bytes = (double)n * sizeof(float)};
+    return OK;
+}
+
+/* ---- barriers --------------------------------------------------------------------------------------------------------------------- */
+
+enum { MEETINGS = 2000 };
+
+static void meet(void *arg, int thread, int n_thread) {
+    (void)thread;
+    (void)n_thread;
+    for (int i = 0; i < MEETINGS; i++)
+        pool_barrier(arg);
+}
+
+double probe_barrier(Pool *pool) {
+    double best = INFINITY;
+    for (int i = 0; i < LEAST_SWEEPS; i++) {
+        const uint64_t at = clock_ns();
+        pool_run(pool, meet, pool);
+        best = fmin(best, (double)(clock_ns() - at) * 1e-9 / MEETINGS);
+    }
+    return best;
+}

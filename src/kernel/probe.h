@@ -1,0 +1,57 @@
+/* probe.h - how long kernels take on this machine: short measurements of each by itself, called as the engine calls them.
+ *
+ * Threads of a pool share out units of 64 outputs, or chunks of attention, and meet at a barrier, as in a step of a model;
+ * what few rows are multiplied with comes from memory, not from the caches. From such times `houle plan` tells the speed of
+ * a whole model, and `houle bench --kernels` prints them. The best of several sweeps counts. */
+#ifndef HOULE_KERNEL_PROBE_H
+#define HOULE_KERNEL_PROBE_H
+
+#include "base/pool.h"
+#include "kernel/kernel.h"
+
+/* The memory that probes share: larger than the last-level cache. */
+typedef struct Probes Probes;
+Status probes_open(Pool *pool, Probes **probes, Error *err);
+void probes_close(Probes *probes); /* NULL is fine */
+
+typedef struct ProbeTime {
+    double seconds;    /* of one call: one matrix, one layer's attention, one row */
+    double bytes;      /* that it reads from memory (weights, cache), or of the row that it goes through */
+    double operations; /* a multiplication and an addition count as two; 0: not what it is about */
+} ProbeTime;
+
+/* tokens rows times a matrix [rows, cols] of a form. ERR_ARGUMENT where cols do not fit the form. */
+typedef struct LinearProbe {
+    const Kernels *kernels;
+    Form form;
+    Precision precision;
+    int rows, cols, tokens;
+    int ms;             /* to measure for */
+} LinearProbe;
+Status probe_linear(Probes *probes, const LinearProbe *probe, ProbeTime *time, Error *err);
+
+/* tokens that see `entries` entries each, in all heads of a layer. */
+typedef struct AttendProbe {
+    const Kernels *kernels;
+    CacheType type;
+    int heads, kv_heads, width; /* of a head, keys and values alike */
+    int tokens, entries;
+    int ms;
+} AttendProbe;
+Status probe_attend(Probes *probes, const AttendProbe *probe, ProbeTime *time, Error *err);
+
+/* tokens of one sequence through the matrices [width, width] of a recurrent layer's heads. */
+typedef struct RecurProbe {
+    const Kernels *kernels;
+    int heads, width, tokens;
+    int ms;
+} RecurProbe;
+Status probe_recur(Probes *probes, const RecurProbe *probe, ProbeTime *time, Error *err);
+
+/* Operations on one row of n numbers, on one thread, in the first cache. which from 0 on; *name is NULL beyond the last. */
+Status probe_row(Probes *probes, const Kernels *kernels, int which, int n, int ms, const char **name, ProbeTime *time, Error *err);
+
+/* Seconds that all threads of the pool take to meet. */
+double probe_barrier(Pool *pool);
+
+#endif
