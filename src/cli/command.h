@@ -53,6 +53,7 @@ extern const Command command_inspect;
 extern const Command command_list;
 extern const Command command_logits;
 extern const Command command_perplexity;
+extern const Command command_plan;
 extern const Command command_pull;
 extern const Command command_reply;
 extern const Command command_rm;

@@ -1,5 +1,6 @@
 /* doctor.c - houle doctor: what this machine is and what will be fast or slow on it. */
 #include "cli/cli_print.h"
+#include "cli/machine.h"
 #include "cli/roof.h"
 #include "cli/run_options.h"
 
@@ -23,22 +24,6 @@ static uint64_t memory_bytes(const char *key) {
     if (file != NULL)
         fclose(file);
     return kib * 1024;
-}
-
-static void cpu_name(char name[128]) {
-    char line[512];
-    FILE *file = fopen("/proc/cpuinfo", "r");
-    snprintf(name, 128, "unknown");
-    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
-        const char *colon = strchr(line, ':');
-        if (!starts_with(line, "model name") || colon == NULL)
-            continue;
-        snprintf(name, 128, "%.120s", colon + 2);
-        name[strcspn(name, "\n")] = '\0';
-        break;
-    }
-    if (file != NULL)
-        fclose(file);
 }
 
 static void print_levels(void) {
@@ -94,7 +79,7 @@ static int run(int n_argument, char **arguments, Error *err) {
     (void)arguments;
     Pool *pool;
     Roof roof;
-    char name[128];
+    char name[CPU_NAME_BYTES];
     json_setup();
     if (want.levels) {
         print_levels();

@@ -17,6 +17,7 @@ static const Command *const commands[] = {
     &command_list,
     &command_logits,
     &command_perplexity,
+    &command_plan,
     &command_pull,
     &command_reply,
     &command_rm,

@@ -33,27 +33,34 @@ void made_bytes_free(MadeBytes *made) {
     mem_free(made);
 }
 
-Status made_files_open(const char *path, ModelFiles **out, Error *err) {
+Status made_files_of_config(const char *name, json_t *config, ModelFiles **out, Error *err) {
     *out = NULL;
-    char *inside = file_is_directory(path) ? path_join(path, "config.json") : mem_strdup(path, MEM_FORMAT);
+    FAIL_IF(!json_is_object(config), ERR_FORMAT, "%s: not a JSON object", name);
     ModelFiles *files = mem_zalloc(sizeof *files, MEM_FORMAT);
-    Status status = files == NULL || inside == NULL ? error_set(err, ERR_MEMORY, "%s: no memory to open it", path) : OK;
-    if (status == OK) {
-        files->kind = CONTAINER_SAFETENSORS;
-        arena_init(&files->arena, MEM_FORMAT);
-        files->path = mem_strdup(path, MEM_FORMAT);
-        status = files->path == NULL ? error_set(err, ERR_MEMORY, "%s: no memory to open it", path)
-                                     : json_read(inside, max_config_bytes, &files->config, err);
-    }
-    if (status == OK && !json_is_object(files->config))
-        status = error_set(err, ERR_FORMAT, "%s: not a JSON object", inside);
-    mem_free(inside);
-    if (status != OK) {
+    FAIL_IF(files == NULL, ERR_MEMORY, "%s: no memory to open it", name);
+    files->kind = CONTAINER_SAFETENSORS;
+    files->config = json_incref(config);
+    arena_init(&files->arena, MEM_FORMAT);
+    files->path = mem_strdup(name, MEM_FORMAT);
+    if (files->path == NULL) {
         model_files_close(files);
-        return status;
+        return error_set(err, ERR_MEMORY, "%s: no memory to open it", name);
     }
     *out = files;
     return OK;
+}
+
+Status made_files_open(const char *path, ModelFiles **out, Error *err) {
+    *out = NULL;
+    char *inside = file_is_directory(path) ? path_join(path, "config.json") : mem_strdup(path, MEM_FORMAT);
+    json_t *config = NULL;
+    Status status = inside == NULL ? error_set(err, ERR_MEMORY, "%s: no memory to open it", path)
+                                   : json_read(inside, max_config_bytes, &config, err);
+    if (status == OK)
+        status = made_files_of_config(path, config, out, err);
+    json_decref(config);
+    mem_free(inside);
+    return status;
 }
 
 static Status made_of(ModelFiles *files, MadeBytes **made, Error *err) {

@@ -11,6 +11,9 @@
 /* A config.json (whatever its name), or a folder with one: settings, and no tensors yet. */
 Status made_files_open(const char *path, ModelFiles **files, Error *err);
 
+/* The same of settings that were read already; `name` is what messages call them. Takes a reference. */
+Status made_files_of_config(const char *name, json_t *config, ModelFiles **files, Error *err);
+
 /* What a tensor's bytes stand for, beside its type. */
 typedef enum MadeContent {
     MADE_NUMBERS, /* weights, floats, scales as floats */

@@ -59,6 +59,18 @@ const MadeKind *made_kind_of_config(const json_t *config) {
     return kind;
 }
 
+const MadeKind *made_kind_of_label(const char *label) {
+    const char *quant = strncasecmp(label, "UD-", 3) == 0 ? label + 3 : label;
+    const MadeKind *longest = NULL;
+    for (size_t i = 0; i < COUNT(kinds); i++) {
+        const size_t length = strlen(kinds[i].word);
+        const bool begins = strncasecmp(quant, kinds[i].word, length) == 0 && (quant[length] == '\0' || quant[length] == '_');
+        if (begins && (longest == NULL || length > strlen(longest->word)))
+            longest = &kinds[i];
+    }
+    return longest;
+}
+
 /* ---- which form a weight gets ------------------------------------------------------------------------------------------ */
 
 /* How the operations use a weight. */

@@ -23,6 +23,9 @@ Status made_kind_of_word(const char *word, const MadeKind **kind, Error *err);
 /* What the quantisation in a config.json says, else BF16. */
 const MadeKind *made_kind_of_config(const json_t *config);
 
+/* That of a GGUF's label ("UD-Q4_K_XL" is q4_k); NULL when none is like it. */
+const MadeKind *made_kind_of_label(const char *label);
+
 /* Adds to `files` (made_files_open) a tensor for every weight of the description; the bytes come by made_weights_fill. */
 Status made_weights_add(const Graph *graph, const MadeKind *kind, ModelFiles *files, Error *err);
 /* made_files_fill with valid numbers, in about so much memory. */

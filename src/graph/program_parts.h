@@ -153,6 +153,8 @@ static inline StepTime *step_times_of(const Program *p, Phase phase, int thread)
     return p->times == NULL ? NULL : p->times + ((size_t)phase * (size_t)p->spec.n_thread + (size_t)thread) * (size_t)p->n_step;
 }
 
+/* A program without memory: its steps and what they would take. weights NULL: forms are not known. */
+Status program_plan(const Graph *graph, const Weights *weights, ProgramSpec spec, Program **program, Error *err);
 Status lower(Program *program, Error *err);
 Status plan(Program *program, Error *err);
 

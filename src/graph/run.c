@@ -34,7 +34,7 @@ static void size_up(Program *p) {
                       p->shared_bytes + (p->scratch_bytes + p->own_bytes) * (size_t)spec->n_thread;
 }
 
-static Status program_plan(const Graph *graph, const Weights *weights, ProgramSpec spec, Program **out, Error *err) {
+Status program_plan(const Graph *graph, const Weights *weights, ProgramSpec spec, Program **out, Error *err) {
     *out = NULL;
     FAIL_IF(spec.max_rows < 1 || spec.max_wanted < 1 || spec.n_thread < 1, ERR_ARGUMENT, "a program for no rows");
     Program *p = mem_zalloc(sizeof *p, MEM_GRAPH);

@@ -3,39 +3,12 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "store/held_signals.h"
 #include "store/hub.h"
 #include "store/pull_work.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-/* Writing to a closed connection or beyond a file's limit raises signals whose default is to end the process. For the
- * time of a pull they are held back in this thread and those it starts; the calls return errors instead. */
-typedef struct HeldSignals {
-    sigset_t held, before;
-} HeldSignals;
-
-static void hold_signals(HeldSignals *s) {
-    sigemptyset(&s->held);
-    sigaddset(&s->held, SIGPIPE);
-    sigaddset(&s->held, SIGXFSZ);
-    pthread_sigmask(SIG_BLOCK, &s->held, &s->before);
-}
-
-static void release_signals(const HeldSignals *s) {
-    sigset_t ours;
-    sigemptyset(&ours);
-    static const int numbers[] = {SIGPIPE, SIGXFSZ};
-    for (size_t i = 0; i < COUNT(numbers); i++)
-        if (sigismember(&s->before, numbers[i]) == 0)
-            sigaddset(&ours, numbers[i]);
-    while (sigtimedwait(&ours, NULL, &(struct timespec){0}) > 0) /* those that came are done with */
-        ;
-    pthread_sigmask(SIG_SETMASK, &s->before, NULL);
-}
 
 static bool is_url(const char *what) {
     return starts_with(what, "http://") || starts_with(what, "https://");

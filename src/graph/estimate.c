@@ -1,0 +1,149 @@
+/* estimate.c - see estimate.h. */
+#include "graph/estimate.h"
+
+#include "graph/program_parts.h"
+
+#include <math.h>
+
+/* Rows that a matrix is unpacked for at once: all of a step, or as many as fit beside the halves of a gated unit. */
+enum { GATED_ROWS = 96 };
+
+typedef struct Estimate {
+    const Program *p;
+    const WeightForm *forms;
+    const Rates *rates;
+    EstimateSpec spec;
+} Estimate;
+
+/* bytes and numbers of one or more matrices of a form, multiplied with `rows` rows, in blocks of at most `block`. */
+static double product_seconds(const Estimate *e, Form form, double bytes, double numbers, double rows, int block) {
+    const LinearRate *r = &e->rates->linear[form];
+    const double once = bytes * r->byte;
+    if (rows <= 1)
+        return once;
+    return fmax(once, numbers * (ceil(rows / block) * r->unpack + rows * r->product));
+}
+
+static double numbers_of(const WeightDecl *d) {
+    return (double)d->rows * d->cols * d->count;
+}
+
+static double linear_seconds(const Estimate *e, const Step *s) {
+    const double rows = s->rows == ROWS_WANTED ? 1 : e->spec.tokens;
+    double all = 0, begin = 0;
+    for (int j = 0; j < s->n_part; j++) {
+        const LinearPart *part = &s->parts[j];
+        const WeightForm *f = &e->forms[part->weight];
+        all += product_seconds(e, f->form, (double)f->bytes, numbers_of(&e->p->graph->weights[part->weight]), rows,
+                               part->pair >= 0 || part->is_up ? GATED_ROWS : e->p->spec.max_rows);
+        begin = fmax(begin, e->rates->linear[f->form].step);
+    }
+    return all + begin;
+}
+
+/* Of `experts` experts, those that some of so many rows choose, each with its share of the rows. */
+static double experts_seconds(const Estimate *e, const Step *s) {
+    const int used = s->op->u.experts.used, experts = MAX(s->op->u.experts.experts, 1);
+    const double slots = (double)used * e->spec.tokens;
+    const double active = experts * (1 - pow(1 - fmin((double)used / experts, 1), e->spec.tokens));
+    double all = 0, begin = 0;
+    for (int w = 0; w < (s->kind == STEP_EXPERTS_UP ? 2 : 1); w++) {
+        if (s->op->weight[w] < 0)
+            continue;
+        const WeightForm *f = &e->forms[s->op->weight[w]];
+        const double share = active / experts;
+        all += product_seconds(e, f->form, (double)f->bytes * share, numbers_of(&e->p->graph->weights[s->op->weight[w]]) * share,
+                               slots / active, GATED_ROWS);
+        begin = fmax(begin, e->rates->linear[f->form].step);
+    }
+    return all + begin;
+}
+
+/* Entries that a token sees of a state, on average over the step. */
+static double entries_seen(const Estimate *e, State state, int window, int chunk, int listed) {
+    const int stride = MAX(e->p->graph->states[state].rows.stride, 1);
+    double seen = e->spec.depth + (e->spec.tokens + 1) / 2.0;
+    if (window > 0)
+        seen = fmin(seen, window);
+    if (chunk > 0)
+        seen = fmin(seen, chunk);
+    seen /= stride;
+    return listed > 0 ? fmin(seen, listed) : seen;
+}
+
+static double attend_seconds(const Estimate *e, const Step *s) {
+    const Attend *a = &s->op->u.attend;
+    const Graph *g = e->p->graph;
+    double seen[2] = {0}, all = 0;
+    const int sources = a->more ? 2 : 1;
+    for (int i = 0; i < sources; i++) {
+        const Val list = s->op->in[1 + i];
+        const int listed = list != NO_VAL ? g->ops[g->values[list].op].u.choice.top * MAX(i == 0 ? a->span : 1, 1) : 0;
+        seen[i] = i == 0 ? entries_seen(e, a->keys, a->window, a->chunk, listed) : entries_seen(e, a->more_keys, 0, 0, listed);
+    }
+    for (int i = 0; i < sources; i++) {
+        const State keys = i == 0 ? a->keys : a->more_keys;
+        const CacheType type = g->states[keys].rows.exact ? CACHE_F32 : e->spec.cache;
+        const bool apart = i == 0 && a->values != a->keys;
+        const double entry = (double)cache_entry_bytes(type, a->key_width) + (apart ? (double)cache_entry_bytes(type, a->value_width) : 0);
+        const double read = seen[i] * entry * a->kv_heads * e->rates->attend_byte;
+        const double products = 2.0 * e->spec.tokens * seen[i] * a->heads * (a->key_width + a->value_width) * e->rates->attend_product;
+        all += e->spec.tokens > FEW_ROWS ? products : fmax(read, products);
+    }
+    return all + e->rates->barrier;
+}
+
+static double mix_seconds(const Estimate *e, const Step *s) {
+    if (s->may_skip && e->spec.depth + e->spec.tokens < CACHE_CHUNK)
+        return 0;
+    if (s->may_skip)
+        return e->rates->barrier;
+    if (s->op->kind == OP_ATTEND)
+        return attend_seconds(e, s);
+    double work = 0;
+    if (s->op->kind == OP_RECUR) {
+        const double floats = (double)s->op->u.recur.heads * s->op->u.recur.key_width * s->op->u.recur.value_width;
+        work = fmax(2 * floats * sizeof(float) * e->rates->recur_byte, 8 * floats * e->spec.tokens * e->rates->recur_product);
+    } else if (s->op->kind == OP_CHOOSE) { /* every key of the index is looked at */
+        const Choice *c = &s->op->u.choice;
+        const double seen = entries_seen(e, c->keys, 0, 0, 0);
+        work = 2.0 * seen * c->heads * c->dim * e->spec.tokens * e->rates->attend_product;
+    } else {
+        work = (double)s->out.width * e->spec.tokens * e->rates->row_number * 4 / e->rates->threads;
+    }
+    return work + e->rates->barrier;
+}
+
+/* Few rows are done by every thread for itself; more are shared out, and the threads meet. */
+static double rows_seconds(const Estimate *e, const Step *s) {
+    const int rows = s->rows == ROWS_WANTED ? 1 : e->spec.tokens;
+    double one = 0;
+    for (int i = 0; i < s->n_row_op; i++) {
+        const RowOp *op = &s->row_ops[i];
+        const double width = fmax(op->in[0].buffer >= 0 ? op->in[0].width : 0, (double)op->out.width * MAX(op->parts, 1));
+        one += e->rates->row_op + width * e->rates->row_number;
+    }
+    if (rows <= FEW_ROWS && s->kind == STEP_ROWS)
+        return one * rows;
+    return one * rows / MIN(e->rates->threads, MAX(rows / 4, 1)) + e->rates->barrier;
+}
+
+Status graph_estimate(const Graph *g, const WeightForm *forms, const Rates *rates, EstimateSpec spec, double *seconds, Error *err) {
+    const ProgramSpec program = {.precision = PRECISION_FAST, .kernels = spec.kernels, .max_rows = MAX(spec.tokens, 1), .max_wanted = 1,
+                                 .max_context = spec.depth + spec.tokens + 1, .n_thread = rates->threads};
+    Program *p;
+    *seconds = 0;
+    TRY(program_plan(g, NULL, program, &p, err));
+    const Estimate e = {.p = p, .forms = forms, .rates = rates, .spec = spec};
+    for (int i = 0; i < p->n_step; i++) {
+        const Step *s = &p->steps[i];
+        switch (s->kind) {
+        case STEP_LINEAR: *seconds += linear_seconds(&e, s); break;
+        case STEP_EXPERTS_UP: case STEP_EXPERTS_DOWN: *seconds += experts_seconds(&e, s); break;
+        case STEP_MIX: *seconds += mix_seconds(&e, s); break;
+        default: *seconds += rows_seconds(&e, s);
+        }
+    }
+    program_close(p);
+    return OK;
+}

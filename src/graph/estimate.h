@@ -1,0 +1,44 @@
+/* estimate.h - how long a step of a description will take, from what kernels were measured to take by themselves.
+ *
+ * The description is lowered as for running, without weights; each of its steps costs
+ *
+ *     matrices, one row     the meeting of the threads, and a time for each byte as it is stored
+ *     matrices, more rows   for each of their numbers a time to unpack it (once for a block of rows), and one for each row
+ *     attention             a time for each byte of cache (one row), or for each product
+ *     rows                  a time for each operation and for each number
+ *
+ * All rates come from the caller, who measures them (cli/machine.c); there are no constants here. */
+#ifndef HOULE_GRAPH_ESTIMATE_H
+#define HOULE_GRAPH_ESTIMATE_H
+
+#include "graph/made_weights.h"
+#include "kernel/kernel.h"
+
+/* Multiplying with one form of weights, all threads together. Seconds. */
+typedef struct LinearRate {
+    double step;     /* of a matrix, whatever its size: threads meet and begin */
+    double byte;     /* one row: for each stored byte */
+    double unpack;   /* more rows: for each number, once for a block of rows */
+    double product;  /* and for each number and row */
+} LinearRate;
+
+typedef struct Rates {
+    int threads;
+    double barrier;
+    double row_op, row_number;     /* a row operation: each, and each of its numbers, on one thread */
+    double attend_byte, attend_product; /* of the cache; each multiplication and addition */
+    double recur_byte, recur_product;
+    LinearRate linear[FORM_COUNT]; /* product 0: was not measured */
+} Rates;
+
+typedef struct EstimateSpec {
+    const Kernels *kernels;
+    CacheType cache;
+    int tokens;   /* of one sequence in the step */
+    int depth;    /* that are in the cache before */
+} EstimateSpec;
+
+/* Seconds of a step. forms: of every weight of the graph. */
+Status graph_estimate(const Graph *graph, const WeightForm *forms, const Rates *rates, EstimateSpec spec, double *seconds, Error *err);
+
+#endif
