@@ -38,7 +38,8 @@ typedef struct RowPart {
         const ActBlock32 *block;   /* class BLOCK */
         const ActBlock256 *super;  /* class SUPER */
     } a;
-    float *out;                    /* results so far, of PANELS panels */
+    const float *from;             /* results so far, of PANELS panels */
+    float *to;                     /* and where they go */
     _Alignas(64) int32_t start[TILE_COLS / 16]; /* -offset * counts of each group: where its sum begins */
 } RowPart;
 
@@ -173,7 +174,7 @@ static ALWAYS_INLINE void block_rows(const BlockTile *tiles, const RowPart *row,
     for (int r = 0; r < n_row; r++)
         UNROLL
         for (int v = 0; v < VECTORS; v++)
-            acc[r][v] = first ? nf_zero() : nf_load(row[r].out + NI_LANES * v);
+            acc[r][v] = first ? nf_zero() : nf_load(row[r].from + NI_LANES * v);
     const int steps = group / 4;
     NO_UNROLL
     for (int g = 0; g < n / group; g++) {
@@ -204,7 +205,7 @@ static ALWAYS_INLINE void block_rows(const BlockTile *tiles, const RowPart *row,
     for (int r = 0; r < n_row; r++)
         UNROLL
         for (int v = 0; v < VECTORS; v++)
-            nf_store(row[r].out + NI_LANES * v, acc[r][v]);
+            nf_store(row[r].to + NI_LANES * v, acc[r][v]);
 }
 
 /* ---- class SUPER: 256 inputs ---- */
@@ -260,7 +261,7 @@ static ALWAYS_INLINE void super_rows(const SuperTile *tiles, const RowPart *row,
         UNROLL
         for (int r = 0; r < n_row; r++) {
             const NF scale = nf_set(row[r].a.super->d);
-            NF acc = first ? nf_zero() : nf_load(row[r].out + NI_LANES * v);
+            NF acc = first ? nf_zero() : nf_load(row[r].from + NI_LANES * v);
             acc = nf_fma(nf_of_ni(total[r][v]), nf_mul(d, scale), acc);
             if (has_min) {
                 NI less = ni_zero();
@@ -270,7 +271,7 @@ static ALWAYS_INLINE void super_rows(const SuperTile *tiles, const RowPart *row,
                                 (group == 16 ? row[r].a.super->counts : row[r].a.super->counts32) + 2 * g);
                 acc = nf_fnma(nf_of_ni(less), nf_mul(dm, scale), acc);
             }
-            nf_store(row[r].out + NI_LANES * v, acc);
+            nf_store(row[r].to + NI_LANES * v, acc);
         }
     }
 }
@@ -282,7 +283,8 @@ typedef struct FloatRow {
         const float *x;
         const uint16_t *pairs; /* bf16 */
     } a;
-    float *out;
+    const float *from; /* as in RowPart */
+    float *to;
 } FloatRow;
 
 typedef NF Results[FLOAT_ROWS][VECTORS];
@@ -292,7 +294,7 @@ static ALWAYS_INLINE void load_results(Results acc, const FloatRow *row, int n_r
     for (int r = 0; r < n_row; r++)
         UNROLL
         for (int v = 0; v < VECTORS; v++)
-            acc[r][v] = first ? nf_zero() : nf_load(row[r].out + NI_LANES * v);
+            acc[r][v] = first ? nf_zero() : nf_load(row[r].from + NI_LANES * v);
 }
 
 static ALWAYS_INLINE void store_results(Results acc, const FloatRow *row, int n_row) {
@@ -300,7 +302,7 @@ static ALWAYS_INLINE void store_results(Results acc, const FloatRow *row, int n_
     for (int r = 0; r < n_row; r++)
         UNROLL
         for (int v = 0; v < VECTORS; v++)
-            nf_store(row[r].out + NI_LANES * v, acc[r][v]);
+            nf_store(row[r].to + NI_LANES * v, acc[r][v]);
 }
 
 static ALWAYS_INLINE void float_rows(const FloatTile *tiles, const FloatRow *row, int n_row, int n, bool first) {

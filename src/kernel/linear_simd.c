@@ -26,6 +26,7 @@ enum {
 typedef struct Group {
     const Matrix *m;
     int begin, count, panels; /* panels: those in use, made even */
+    bool whole;               /* all of them full and in place: with the last inputs, results go where they belong */
     float *buffer;
 } Group;
 
@@ -197,26 +198,44 @@ static ALWAYS_INLINE void prefetch_lines(const void *p, size_t bytes) {
         PREFETCH((const uint8_t *)p + i);
 }
 
-/* While rows [r, r + rows) of many are multiplied, their share of the group's next weights is fetched; with the last
- * inputs, where their results will go. */
-static ALWAYS_INLINE void fetch_ahead(const LinearJob *job, const Group *g, int col, int r0, int r, int rows, int n_row) {
+/* While many rows are multiplied, the group's next weights are fetched: a share of them with each few rows. */
+typedef struct Ahead {
+    const uint8_t *next; /* of the next output */
+    size_t stride, bytes;
+    int left, share;     /* outputs */
+} Ahead;
+
+static Ahead ahead_of(const LinearJob *job, const Group *g, int col, int n_row, int most) {
     const Matrix *m = job->m;
     const int next = col + TILE_COLS;
-    if (n_row <= LINEAR_FEW_ROWS || !form_by_rows(m->form))
-        return;
-    if (next < m->cols) {
-        const size_t bytes = m->row_bytes * TILE_COLS / (size_t)m->cols, at = bytes * (size_t)(next / TILE_COLS);
-        const int last = MIN(g->begin + g->count * (r + rows) / n_row, m->rows);
-        for (int o = g->begin + g->count * r / n_row; o < last; o++)
-            prefetch_lines(m->data + (size_t)o * m->row_bytes + at, bytes);
-    } else {
-        for (int i = r; i < r + rows; i++) {
-            float *to = job->out + (size_t)(r0 + i) * job->out_stride + g->begin;
-            for (int o = 0; o < g->count; o += 16)
-                PREFETCH_WRITE(to + o);
-        }
-    }
+    if (n_row <= LINEAR_FEW_ROWS || next >= m->cols || !form_by_rows(m->form))
+        return (Ahead){0};
+    const size_t bytes = m->row_bytes * TILE_COLS / (size_t)m->cols;
+    return (Ahead){.next = m->data + (size_t)g->begin * m->row_bytes + bytes * (size_t)(next / TILE_COLS),
+                   .stride = m->row_bytes, .bytes = bytes, .left = MIN(g->count, m->rows - g->begin),
+                   .share = (g->count * most + n_row - 1) / n_row};
 }
+
+static ALWAYS_INLINE void fetch_ahead(Ahead *a) {
+    for (int i = MIN(a->share, a->left); i > 0; i--, a->left--, a->next += a->stride)
+        prefetch_lines(a->next, a->bytes);
+}
+
+/* Where the results of rows [r, r + rows) of a block are until now, and where they go. */
+#define BEGIN_RESULTS(part, job, g, r0, r, rows, last)                                                                 \
+    for (int i = 0; i < (rows); i++) {                                                                                 \
+        float *buffer = (g)->buffer + ((r) + i) * GROUP_OUTS;                                                          \
+        (part)[i].from = buffer;                                                                                       \
+        (part)[i].to = (last) && (g)->whole ? (job)->out + (size_t)((r0) + (r) + i) * (job)->out_stride + (g)->begin   \
+                                            : buffer;                                                                  \
+    }
+
+/* On to the next panels. */
+#define NEXT_RESULTS(part, rows)                                                                                       \
+    for (int i = 0; i < (rows); i++) {                                                                                 \
+        (part)[i].from += LINEAR_PANEL * PANELS;                                                                       \
+        (part)[i].to += LINEAR_PANEL * PANELS;                                                                         \
+    }
 
 /* Few rows: time goes by in waiting for weights, which machines deliver fastest when they are read in order. A group's
  * weights are one run of bytes; before it is used, the next one is read into the L2 cache by plain loads, which start the
@@ -241,6 +260,7 @@ static void linear_block(const LinearJob *job, const Group *g, LinearScratch *s,
         const int n = MIN(cols - col, TILE_COLS);
         for (int p = 0; p < g->panels; p++)
             unpack(job->m, panel_row(g, p), col, n, &s->tile.block[p]);
+        Ahead ahead = ahead_of(job, g, col, n_row, ROWS);
         for (int r = 0, rows; r < n_row; r += rows) {
             rows = rows_at_once(n_row - r, ROWS);
             RowPart part[ROWS];
@@ -249,14 +269,11 @@ static void linear_block(const LinearJob *job, const Group *g, LinearScratch *s,
                 if (offset > 0)
                     start_of_sums(part[i].start, part[i].a.block->counts, group, offset);
             }
-            for (int i = rows; i < 2 * rows && r + i < n_row; i++)
-                prefetch_lines((const ActBlock32 *)(const void *)act_row(job, r0 + r + i) + col / TILE_COLS,
-                               sizeof(ActBlock32));
-            fetch_ahead(job, g, col, r0, r, rows, n_row);
+            BEGIN_RESULTS(part, job, g, r0, r, rows, col + TILE_COLS >= cols)
+            fetch_ahead(&ahead);
             for (int p = 0; p < g->panels; p += PANELS) {
-                for (int i = 0; i < rows; i++)
-                    part[i].out = g->buffer + (r + i) * GROUP_OUTS + LINEAR_PANEL * p;
                 dot(&s->tile.block[p], part, rows, n, col == 0);
+                NEXT_RESULTS(part, rows)
             }
         }
     }
@@ -271,6 +288,7 @@ static void linear_super(const LinearJob *job, const Group *g, LinearScratch *s,
     for (int col = 0; col < cols; col += TILE_COLS) {
         for (int p = 0; p < g->panels; p++)
             unpack(job->m, panel_row(g, p), col, &s->tile.super[p]);
+        Ahead ahead = ahead_of(job, g, col, n_row, ROWS);
         for (int r = 0, rows; r < n_row; r += rows) {
             rows = rows_at_once(n_row - r, ROWS);
             RowPart part[ROWS];
@@ -279,14 +297,11 @@ static void linear_super(const LinearJob *job, const Group *g, LinearScratch *s,
                 if (offset > 0)
                     start_of_sums(part[i].start, part[i].a.super->counts, group, offset);
             }
-            for (int i = rows; i < 2 * rows && r + i < n_row; i++)
-                prefetch_lines((const ActBlock256 *)(const void *)act_row(job, r0 + r + i) + col / TILE_COLS,
-                               sizeof(ActBlock256));
-            fetch_ahead(job, g, col, r0, r, rows, n_row);
+            BEGIN_RESULTS(part, job, g, r0, r, rows, col + TILE_COLS >= cols)
+            fetch_ahead(&ahead);
             for (int p = 0; p < g->panels; p += PANELS) {
-                for (int i = 0; i < rows; i++)
-                    part[i].out = g->buffer + (r + i) * GROUP_OUTS + LINEAR_PANEL * p;
                 dot(&s->tile.super[p], part, rows, col == 0);
+                NEXT_RESULTS(part, rows)
             }
         }
     }
@@ -378,15 +393,17 @@ static void linear_floats(const LinearJob *job, const Group *g, LinearScratch *s
         for (int p = 0; p < g->panels; p += PANELS) {
             for (int i = 0; i < PANELS; i++)
                 unpack_floats(m, panel_row(g, p + i), col, n, s, &s->tile.floats.of[i]);
+            Ahead ahead = p == 0 ? ahead_of(job, g, col, n_row, FLOAT_ROWS) : (Ahead){0};
             for (int r = 0, rows; r < n_row; r += rows) {
                 rows = rows_at_once(n_row - r, FLOAT_ROWS);
                 FloatRow part[FLOAT_ROWS];
+                BEGIN_RESULTS(part, job, g, r0, r, rows, col + TILE_COLS >= m->cols)
                 for (int i = 0; i < rows; i++) {
                     part[i].a.x = (const float *)(const void *)act_row(job, r0 + r + i) + col;
-                    part[i].out = g->buffer + (r + i) * GROUP_OUTS + LINEAR_PANEL * p;
+                    part[i].from += LINEAR_PANEL * p;
+                    part[i].to += LINEAR_PANEL * p;
                 }
-                if (p == 0)
-                    fetch_ahead(job, g, col, r0, r, rows, n_row);
+                fetch_ahead(&ahead);
                 float_dot(s->tile.floats.of, part, rows, n, col == 0);
             }
         }
@@ -410,16 +427,17 @@ static void linear_pairs(const LinearJob *job, const Group *g, LinearScratch *s,
             if (fast < n)
                 unpack_pair_any(m, panel_row(g, p), col, fast, n, &s->tile.pairs[p]);
         }
+        Ahead ahead = ahead_of(job, g, col, n_row, FLOAT_ROWS);
         for (int r = 0, rows; r < n_row; r += rows) {
             rows = rows_at_once(n_row - r, FLOAT_ROWS);
             FloatRow part[FLOAT_ROWS];
             for (int i = 0; i < rows; i++)
                 part[i].a.pairs = (const uint16_t *)(const void *)act_row(job, r0 + r + i) + col;
-            fetch_ahead(job, g, col, r0, r, rows, n_row);
+            BEGIN_RESULTS(part, job, g, r0, r, rows, col + TILE_COLS >= m->cols)
+            fetch_ahead(&ahead);
             for (int p = 0; p < g->panels; p += PANELS) {
-                for (int i = 0; i < rows; i++)
-                    part[i].out = g->buffer + (r + i) * GROUP_OUTS + LINEAR_PANEL * p;
                 pair_dot(&s->tile.pairs[p], part, rows, n + n % 2, col == 0);
+                NEXT_RESULTS(part, rows)
             }
         }
     }
@@ -488,11 +506,13 @@ static void linear(const LinearJob *job, Precision precision) {
         for (int o = job->begin; o < job->end; o += outs) {
             const int count = MIN(job->end - o, outs);
             const Group g = {.m = job->m, .begin = o, .count = count,
-                             .panels = (count + 2 * LINEAR_PANEL - 1) / (2 * LINEAR_PANEL) * 2, .buffer = s->buffer};
+                             .panels = (count + 2 * LINEAR_PANEL - 1) / (2 * LINEAR_PANEL) * 2,
+                             .whole = count % (2 * LINEAR_PANEL) == 0, .buffer = s->buffer};
             for (; few && touched < MIN(o + 2 * outs, job->end); touched += ahead)
                 touch(job->m, touched, MIN(touched + ahead, job->end));
             group(job, &g, s, r0, n_row);
-            group_flush(&g, job, r0, n_row);
+            if (!g.whole)
+                group_flush(&g, job, r0, n_row);
         }
     }
 }
