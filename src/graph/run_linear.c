@@ -4,12 +4,13 @@
 
 #include <string.h>
 
-/* A gated unit is computed in blocks of rows, so that both halves stay in the cache. */
-enum { PAIR_ROWS = 96 };
+/* A gated unit is computed in blocks of rows, so that both halves stay in the cache; weights are unpacked for each block
+ * again. Few rows take several units at once, as many as fill a block of PAIR_ROWS. */
+enum { PAIR_ROWS = 96, PAIR_MANY_ROWS = 256 };
 
 size_t linear_bytes(const Program *p) {
     (void)p;
-    return LINEAR_SCRATCH_BYTES + 2 * (size_t)PAIR_ROWS * LINEAR_UNIT * sizeof(float);
+    return LINEAR_SCRATCH_BYTES + 2 * (size_t)PAIR_MANY_ROWS * LINEAR_UNIT * sizeof(float);
 }
 
 static void add_bias(const Kernels *k, float *y, const float *bias, int n) {
@@ -44,8 +45,8 @@ static void run_single(const Ctx *ctx, const LinearPart *part, int rows, int gro
 /* Both halves of a gated unit, and what comes of them, for outputs [begin, end) that the halves' buffers can hold. */
 static void run_pair(const Ctx *ctx, const LinearPart *gate, const LinearPart *up, int rows, int begin, int end) {
     const Weights *w = ctx->program->weights;
-    const int n = end - begin, stride = MAX(n, LINEAR_UNIT), most = PAIR_ROWS * LINEAR_UNIT / stride;
-    float *g = (float *)(void *)(ctx->scratch + LINEAR_SCRATCH_BYTES), *u = g + PAIR_ROWS * LINEAR_UNIT;
+    const int n = end - begin, stride = MAX(n, LINEAR_UNIT), most = PAIR_MANY_ROWS * LINEAR_UNIT / stride;
+    float *g = (float *)(void *)(ctx->scratch + LINEAR_SCRATCH_BYTES), *u = g + PAIR_MANY_ROWS * LINEAR_UNIT;
     LinearJob gate_job = job_of(ctx, gate, weight_acquire(w, gate->weight, 0), 0, begin, end);
     LinearJob up_job = job_of(ctx, up, weight_acquire(w, up->weight, 0), 0, begin, end);
     gate_job.out_stride = up_job.out_stride = (size_t)stride;
