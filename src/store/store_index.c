@@ -4,16 +4,17 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "store/database.h"
 
-#include <pthread.h>
 #include <sqlite3.h>
 #include <string.h>
 
-enum { SCHEMA_VERSION = 1, BUSY_MS = 15000 };
+enum { SCHEMA_VERSION = 1 };
 
 struct StoreIndex {
-    sqlite3 *db;
-    char *path;
+    Database *database;
+    sqlite3 *db;      /* the database's */
+    const char *path; /* likewise */
 };
 
 static const char schema[] =
@@ -36,109 +37,12 @@ static const char schema[] =
     "  sha256 TEXT NOT NULL, git_sha1 TEXT NOT NULL, identity TEXT NOT NULL,"
     "  present INTEGER NOT NULL, damaged INTEGER NOT NULL,"
     "  PRIMARY KEY(model, path)) WITHOUT ROWID;"
-    "CREATE INDEX file_sha256 ON file(sha256);"
-    "PRAGMA user_version = 1;";
+    "CREATE INDEX file_sha256 ON file(sha256);";
 
-/* ---- memory: SQLite allocates through mem.h ---------------------------------------------------------------------- */
-
-static void *sqlite_alloc(int bytes) {
-    return mem_alloc((size_t)bytes, MEM_MISC);
-}
-
-static void *sqlite_resize(void *block, int bytes) {
-    return mem_realloc(block, (size_t)bytes, MEM_MISC);
-}
-
-static int sqlite_block_bytes(void *block) {
-    return (int)mem_block_bytes(block);
-}
-
-static int sqlite_round(int bytes) {
-    return (bytes + 7) & ~7;
-}
-
-static int sqlite_begin(void *user) {
-    (void)user;
-    return SQLITE_OK;
-}
-
-static void sqlite_end(void *user) {
-    (void)user;
-}
-
-static pthread_once_t memory_once = PTHREAD_ONCE_INIT;
-
-static void set_memory(void) {
-    static const sqlite3_mem_methods methods = {sqlite_alloc, mem_free,     sqlite_resize, sqlite_block_bytes,
-                                                sqlite_round, sqlite_begin, sqlite_end,    NULL};
-    /* Refused when somebody in this process has begun to use SQLite; then it keeps its own. */
-    sqlite3_config(SQLITE_CONFIG_MALLOC, &methods);
-}
-
-/* ---- statements -------------------------------------------------------------------------------------------------- */
+/* ---- opening ----------------------------------------------------------------------------------------------------- */
 
 static Status complain(StoreIndex *index, int code, Error *err) {
-    switch (code & 0xFF) {
-    case SQLITE_NOMEM:
-        return error_set(err, ERR_MEMORY, "%s: no memory", index->path);
-    case SQLITE_BUSY:
-    case SQLITE_LOCKED:
-        return error_set(err, ERR_BUSY, "%s: another houle is changing it; try again", index->path);
-    case SQLITE_FULL:
-        return error_set(err, ERR_IO, "%s: the disk is full", index->path);
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-        return error_set(err, ERR_FORMAT,
-                         "%s: the index is damaged. Move it away and register the models again with 'houle pull PATH'; "
-                         "the models themselves are not touched",
-                         index->path);
-    case SQLITE_READONLY:
-    case SQLITE_CANTOPEN:
-    case SQLITE_PERM:
-        return error_set(err, ERR_IO, "%s: cannot be opened for writing: %s", index->path, sqlite3_errstr(code & 0xFF));
-    default:
-        return error_set(err, ERR_IO, "%s: %s", index->path,
-                         index->db != NULL ? sqlite3_errmsg(index->db) : sqlite3_errstr(code));
-    }
-}
-
-static Status run(StoreIndex *index, const char *sql, Error *err) {
-    const int code = sqlite3_exec(index->db, sql, NULL, NULL, NULL);
-    return code == SQLITE_OK ? OK : complain(index, code, err);
-}
-
-/* What a statement's '?' are, in order: 's' text (NULL is NULL), 'i' int64_t. */
-static Status prepare(StoreIndex *index, sqlite3_stmt **statement, Error *err, const char *sql, const char *kinds,
-                      va_list values) {
-    int code = sqlite3_prepare_v2(index->db, sql, -1, statement, NULL);
-    for (int i = 0; code == SQLITE_OK && kinds[i] != '\0'; i++) {
-        if (kinds[i] == 's')
-            code = sqlite3_bind_text(*statement, i + 1, va_arg(values, const char *), -1, SQLITE_TRANSIENT);
-        else
-            code = sqlite3_bind_int64(*statement, i + 1, va_arg(values, int64_t));
-    }
-    if (code == SQLITE_OK)
-        return OK;
-    const Status status = complain(index, code, err);
-    sqlite3_finalize(*statement);
-    *statement = NULL;
-    return status;
-}
-
-/* Runs a statement that returns nothing. */
-static Status change(StoreIndex *index, Error *err, const char *sql, const char *kinds, ...) {
-    sqlite3_stmt *statement = NULL;
-    va_list values;
-    va_start(values, kinds);
-    Status status = prepare(index, &statement, err, sql, kinds, values);
-    va_end(values);
-    if (status != OK)
-        return status;
-    const int code = sqlite3_step(statement);
-    if (code != SQLITE_DONE)
-        status = complain(index, code, err);
-    sqlite3_finalize(statement);
-    return status;
+    return database_error(index->database, code, err);
 }
 
 /* After a statement that should have changed one row. */
@@ -147,81 +51,29 @@ static Status check_changed(StoreIndex *index, Error *err) {
     return OK;
 }
 
-static Status begin(StoreIndex *index, Error *err) {
-    return run(index, "BEGIN IMMEDIATE", err);
-}
-
-/* Ends a transaction: by COMMIT when all went well, else as if it had not been. */
-static Status finish(StoreIndex *index, Status status, Error *err) {
-    if (status == OK)
-        status = run(index, "COMMIT", err);
-    if (status != OK && sqlite3_get_autocommit(index->db) == 0)
-        sqlite3_exec(index->db, "ROLLBACK", NULL, NULL, NULL);
-    return status;
-}
-
-/* ---- opening ----------------------------------------------------------------------------------------------------- */
-
-static Status read_version(StoreIndex *index, int *version, Error *err) {
-    sqlite3_stmt *statement = NULL;
-    int code = sqlite3_prepare_v2(index->db, "PRAGMA user_version", -1, &statement, NULL);
-    if (code == SQLITE_OK)
-        code = sqlite3_step(statement);
-    *version = code == SQLITE_ROW ? sqlite3_column_int(statement, 0) : 0;
-    sqlite3_finalize(statement);
-    return code == SQLITE_ROW ? OK : complain(index, code, err);
-}
-
-static Status check_version(StoreIndex *index, bool write, Error *err) {
-    int version;
-    TRY(read_version(index, &version, err));
-    FAIL_IF(version > SCHEMA_VERSION, ERR_UNSUPPORTED, "%s: made by a newer houle", index->path);
-    if (version == SCHEMA_VERSION)
-        return OK;
-    FAIL_IF(!write, ERR_NOT_FOUND, "%s: is empty", index->path);
-    TRY(begin(index, err));
-    Status status = read_version(index, &version, err); /* another process may have been faster */
-    if (status == OK && version == 0)
-        status = run(index, schema, err);
-    return finish(index, status, err);
-}
-
-static Status open_database(StoreIndex *index, bool write, Error *err) {
-    FAIL_IF(!write && !file_exists(index->path), ERR_NOT_FOUND, "%s: there is no index", index->path);
-    const int flags = write ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READWRITE;
-    int code = sqlite3_open_v2(index->path, &index->db, flags | SQLITE_OPEN_FULLMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
-    if (code != SQLITE_OK && index->db != NULL && !write) {
-        sqlite3_close(index->db);
-        index->db = NULL;
-        code = sqlite3_open_v2(index->path, &index->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_FULLMUTEX, NULL);
-    }
-    if (code != SQLITE_OK)
-        return complain(index, code, err);
-    sqlite3_busy_timeout(index->db, BUSY_MS);
-    /* What an index that somebody tampered with may do is to be wrong, not to run things. */
-    sqlite3_db_config(index->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-    sqlite3_db_config(index->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
-    TRY(run(index, "PRAGMA foreign_keys = ON", err));
-    if (write)
-        TRY(run(index, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL", err));
-    return check_version(index, write, err);
-}
-
 Status store_index_open(const char *folder, bool write, StoreIndex **out, Error *err) {
+    static const DatabaseSpec spec = {
+        .what = "index",
+        .schema = schema,
+        .version = SCHEMA_VERSION,
+        .when_damaged = "Move it away and register the models again with 'houle pull PATH'; the models themselves are not "
+                        "touched"};
     *out = NULL;
-    pthread_once(&memory_once, set_memory);
     StoreIndex *index = mem_zalloc(sizeof *index, MEM_MISC);
     FAIL_IF(index == NULL, ERR_MEMORY, "no memory for the index");
-    index->path = path_join(folder, "index.db");
-    Status status = index->path == NULL ? error_set(err, ERR_MEMORY, "no memory for the index") : OK;
+    char *path = path_join(folder, "index.db");
+    Status status = path == NULL ? error_set(err, ERR_MEMORY, "no memory for the index") : OK;
     if (status == OK && write)
         status = file_make_directories(folder, err);
     if (status == OK)
-        status = open_database(index, write, err);
+        status = database_open(path, &spec, write, &index->database, err);
+    mem_free(path);
     if (status != OK) {
         store_index_close(index);
         return status;
     }
+    index->db = database_handle(index->database);
+    index->path = database_path(index->database);
     *out = index;
     return OK;
 }
@@ -229,8 +81,7 @@ Status store_index_open(const char *folder, bool write, StoreIndex **out, Error 
 void store_index_close(StoreIndex *index) {
     if (index == NULL)
         return;
-    sqlite3_close(index->db);
-    mem_free(index->path);
+    database_close(index->database);
     mem_free(index);
 }
 
@@ -362,9 +213,9 @@ Status store_index_read(StoreIndex *index, const char *models_folder, StoreList 
 /* ---- changing ---------------------------------------------------------------------------------------------------- */
 
 static Status add_rows(StoreIndex *index, const StoreModel *m, int64_t *id, Error *err) {
-    TRY(change(index, err, "DELETE FROM model WHERE name = ? AND state = ?", "si", m->name, (int64_t)m->state));
-    TRY(change(
-        index, err,
+    TRY(database_change(index->database, err, "DELETE FROM model WHERE name = ? AND state = ?", "si", m->name, (int64_t)m->state));
+    TRY(database_change(
+        index->database, err,
         "INSERT INTO model(state, source, owned, since, name, origin, publisher, licence, licence_link, revision, "
         "label, root, entry) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)",
         "iiiisssssssss", (int64_t)m->state, (int64_t)m->source, (int64_t)m->owned, m->since, m->name, m->origin,
@@ -372,7 +223,7 @@ static Status add_rows(StoreIndex *index, const StoreModel *m, int64_t *id, Erro
     *id = sqlite3_last_insert_rowid(index->db);
     for (size_t i = 0; i < m->n_file; i++) {
         const ModelFile *f = &m->files[i];
-        TRY(change(index, err,
+        TRY(database_change(index->database, err,
                    "INSERT INTO file(model, path, link, bytes, sha256, git_sha1, identity, present, damaged) "
                    "VALUES(?,?,?,?,?,?,?,?,?)",
                    "ississsii", *id, f->path, f->link, (int64_t)f->bytes, f->sha256, f->git_sha1, f->identity,
@@ -383,43 +234,43 @@ static Status add_rows(StoreIndex *index, const StoreModel *m, int64_t *id, Erro
 
 Status store_index_add(StoreIndex *index, const StoreModel *model, int64_t *id, Error *err) {
     int64_t unused;
-    TRY(begin(index, err));
-    return finish(index, add_rows(index, model, id != NULL ? id : &unused, err), err);
+    TRY(database_begin(index->database, err));
+    return database_finish(index->database, add_rows(index, model, id != NULL ? id : &unused, err), err);
 }
 
 Status store_index_set_present(StoreIndex *index, int64_t id, const char *path, const char *sha256, Error *err) {
-    TRY(change(index, err, "UPDATE file SET present = 1, damaged = 0, sha256 = ? WHERE model = ? AND path = ?", "sis",
+    TRY(database_change(index->database, err, "UPDATE file SET present = 1, damaged = 0, sha256 = ? WHERE model = ? AND path = ?", "sis",
                sha256, id, path));
     return check_changed(index, err);
 }
 
 Status store_index_set_damaged(StoreIndex *index, int64_t id, const char *path, Error *err) {
-    return change(index, err, "UPDATE file SET damaged = 1 WHERE model = ? AND path = ?", "is", id, path);
+    return database_change(index->database, err, "UPDATE file SET damaged = 1 WHERE model = ? AND path = ?", "is", id, path);
 }
 
 static Status complete_rows(StoreIndex *index, int64_t id, const char *label, Error *err) {
     /* One in the same folder was completed anew, repaired: there is nothing to remove but its row. */
-    TRY(change(index, err,
+    TRY(database_change(index->database, err,
                "DELETE FROM model WHERE state = 0 AND id <> ?1 AND name = (SELECT name FROM model WHERE id = ?1) AND "
                "root = (SELECT root FROM model WHERE id = ?1) AND owned = (SELECT owned FROM model WHERE id = ?1)",
                "i", id));
-    TRY(change(index, err,
+    TRY(database_change(index->database, err,
                "UPDATE model SET state = 2 WHERE state = 0 AND id <> ?1 AND name = (SELECT name FROM model WHERE id = "
                "?1)",
                "i", id));
-    TRY(change(index, err, "UPDATE model SET state = 0, label = ? WHERE id = ?", "si", label, id));
+    TRY(database_change(index->database, err, "UPDATE model SET state = 0, label = ? WHERE id = ?", "si", label, id));
     return check_changed(index, err);
 }
 
 Status store_index_complete(StoreIndex *index, int64_t id, const char *label, Error *err) {
-    TRY(begin(index, err));
-    return finish(index, complete_rows(index, id, label, err), err);
+    TRY(database_begin(index->database, err));
+    return database_finish(index->database, complete_rows(index, id, label, err), err);
 }
 
 Status store_index_mark_removing(StoreIndex *index, int64_t id, Error *err) {
-    return change(index, err, "UPDATE model SET state = 2 WHERE id = ?", "i", id);
+    return database_change(index->database, err, "UPDATE model SET state = 2 WHERE id = ?", "i", id);
 }
 
 Status store_index_forget(StoreIndex *index, int64_t id, Error *err) {
-    return change(index, err, "DELETE FROM model WHERE id = ?", "i", id);
+    return database_change(index->database, err, "DELETE FROM model WHERE id = ?", "i", id);
 }

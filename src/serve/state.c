@@ -1,0 +1,296 @@
+/* state.c - see state.h. */
+#include "serve/state.h"
+
+#include "base/file.h"
+#include "base/text.h"
+#include "format/json.h"
+#include "format/json_write.h"
+#include "store/database.h"
+
+#include <pthread.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+enum { CHAIN_MOST = 10000 };
+
+struct State {
+    Database *database;
+    char *folder;
+    StateSpec spec;
+    pthread_mutex_t lock; /* of transactions */
+};
+
+/* used and bytes stand in an index, so that sums and the search for the oldest read no texts. */
+static const char schema[] = "CREATE TABLE answer("
+                             "  id TEXT PRIMARY KEY,"
+                             "  owner TEXT NOT NULL,"
+                             "  previous TEXT,"
+                             "  used INTEGER NOT NULL," /* Unix time */
+                             "  bytes INTEGER NOT NULL,"
+                             "  process INTEGER NOT NULL,"
+                             "  body TEXT NOT NULL, input TEXT NOT NULL, events TEXT);"
+                             "CREATE INDEX answer_used ON answer(used, bytes);"
+                             "CREATE TABLE preset(name TEXT PRIMARY KEY COLLATE NOCASE, settings TEXT NOT NULL);";
+
+/* ---- opening ----------------------------------------------------------------------------------------------------- */
+
+static int64_t now_s(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return now.tv_sec;
+}
+
+static Status open_files(State *s, Error *err) {
+    static const DatabaseSpec database = {
+        .what = "server's memory",
+        .schema = schema,
+        .version = 1,
+        .when_damaged = "Move it away: a new one is made, and conversations that clients keep by their ids are lost"};
+    if (s->spec.folder == NULL)
+        return database_open(":memory:", &database, true, &s->database, err);
+    s->folder = mem_strdup(s->spec.folder, MEM_MISC);
+    FAIL_IF(s->folder == NULL, ERR_MEMORY, "no memory for the server's state");
+    const bool ours = !file_exists(s->folder);
+    TRY(file_make_directories(s->folder, err));
+    FAIL_IF(ours && chmod(s->folder, S_IRWXU) != 0, ERR_IO, "%s: its mode cannot be set", s->folder);
+    char *path = path_join(s->folder, "state.db");
+    FAIL_IF(path == NULL, ERR_MEMORY, "no memory for the server's state");
+    const Status status = database_open(path, &database, true, &s->database, err);
+    mem_free(path);
+    return status;
+}
+
+Status state_open(const StateSpec *spec, State **out, Error *err) {
+    *out = NULL;
+    State *s = mem_zalloc(sizeof *s, MEM_MISC);
+    FAIL_IF(s == NULL, ERR_MEMORY, "no memory for the server's state");
+    s->spec = *spec;
+    pthread_mutex_init(&s->lock, NULL);
+    const Status status = open_files(s, err);
+    s->spec.folder = s->folder;
+    if (status != OK) {
+        state_close(s);
+        return status;
+    }
+    *out = s;
+    return OK;
+}
+
+void state_close(State *s) {
+    if (s == NULL)
+        return;
+    database_close(s->database);
+    pthread_mutex_destroy(&s->lock);
+    mem_free(s->folder);
+    mem_free(s);
+}
+
+const char *state_folder(const State *s) {
+    return s->folder;
+}
+
+/* ---- answers ----------------------------------------------------------------------------------------------------- */
+
+void stored_answer_free(StoredAnswer *a) {
+    mem_free(a->previous);
+    json_decref(a->body);
+    json_decref(a->input);
+    mem_free(a->events);
+    *a = (StoredAnswer){0};
+}
+
+static Status write_json(Text *out, const json_t *value, Error *err) {
+    JsonWriter w = {.out = out};
+    json_write_value(&w, value);
+    return text_check(out, err);
+}
+
+/* Those unused for too long, then the least recently used until the rest fits; of one conversation the last first. */
+static Status make_room(State *s, Error *err) {
+    TRY(database_change(s->database, err, "DELETE FROM answer WHERE used < ? AND process = 0", "i",
+                        now_s() - s->spec.keep_s));
+    return database_change(s->database, err,
+                           "DELETE FROM answer WHERE id IN (SELECT id FROM (SELECT id, sum(bytes) OVER (ORDER BY used DESC, "
+                           "rowid) AS total FROM answer) WHERE total > ?)",
+                           "i", (int64_t)MIN(s->spec.budget_bytes, (uint64_t)INT64_MAX));
+}
+
+static Status put_rows(State *s, const char *id, const char *owner, const StoredAnswer *a, const Text *body,
+                       const Text *input, Error *err) {
+    const size_t bytes = body->count + input->count + (a->events != NULL ? strlen(a->events) : 0);
+    TRY(database_change(s->database, err,
+                        "INSERT OR REPLACE INTO answer(id, owner, previous, used, bytes, process, body, input, events) "
+                        "VALUES(?,?,?,?,?,?,?,?,?)",
+                        "sssiiisss", id, owner, a->previous, now_s(), (int64_t)bytes, a->process, body->bytes,
+                        input->bytes, a->events));
+    return make_room(s, err);
+}
+
+Status state_put(State *s, const char *id, const char *owner, const StoredAnswer *a, Error *err) {
+    Text body = {0}, input = {0};
+    Status status = write_json(&body, a->body, err);
+    if (status == OK)
+        status = write_json(&input, a->input, err);
+    if (status == OK) {
+        pthread_mutex_lock(&s->lock);
+        status = database_begin(s->database, err);
+        if (status == OK)
+            status = database_finish(s->database, put_rows(s, id, owner, a, &body, &input, err), err);
+        pthread_mutex_unlock(&s->lock);
+    }
+    text_free(&body);
+    text_free(&input);
+    return status;
+}
+
+static char *column_text(sqlite3_stmt *row, int column) {
+    const char *text = (const char *)sqlite3_column_text(row, column);
+    return text != NULL ? mem_strdup(text, MEM_NETWORK) : NULL;
+}
+
+static Status column_json(const State *s, sqlite3_stmt *row, int column, json_t **value, Error *err) {
+    const char *text = (const char *)sqlite3_column_text(row, column);
+    return json_parse(text != NULL ? text : "", text != NULL ? strlen(text) : 0, database_path(s->database), false,
+                      value, err);
+}
+
+static Status read_answer(const State *s, sqlite3_stmt *row, StoredAnswer *a, Error *err) {
+    a->previous = column_text(row, 0);
+    a->process = sqlite3_column_int64(row, 1);
+    a->events = column_text(row, 4);
+    TRY(column_json(s, row, 2, &a->body, err));
+    return column_json(s, row, 3, &a->input, err);
+}
+
+/* Under the lock. */
+static Status find_answer(State *s, const char *id, const char *owner, StoredAnswer *a, Error *err) {
+    sqlite3_stmt *row;
+    bool found;
+    *a = (StoredAnswer){0};
+    TRY(database_query(s->database, &row, err,
+                       "SELECT previous, process, body, input, events FROM answer WHERE id = ? AND owner = ?", "ss", id,
+                       owner));
+    Status status = database_row(s->database, row, &found, err);
+    if (status == OK && !found)
+        status = error_set(err, ERR_NOT_FOUND, "there is no response with the id '%.80s'", id);
+    if (status == OK)
+        status = read_answer(s, row, a, err);
+    sqlite3_finalize(row);
+    if (status != OK)
+        stored_answer_free(a);
+    return status;
+}
+
+Status state_get(State *s, const char *id, const char *owner, StoredAnswer *a, Error *err) {
+    pthread_mutex_lock(&s->lock);
+    const Status status = find_answer(s, id, owner, a, err);
+    pthread_mutex_unlock(&s->lock);
+    return status;
+}
+
+Status state_delete(State *s, const char *id, const char *owner, Error *err) {
+    pthread_mutex_lock(&s->lock);
+    Status status = database_change(s->database, err, "DELETE FROM answer WHERE id = ? AND owner = ?", "ss", id, owner);
+    if (status == OK && sqlite3_changes(database_handle(s->database)) == 0)
+        status = error_set(err, ERR_NOT_FOUND, "there is no response with the id '%.80s'", id);
+    pthread_mutex_unlock(&s->lock);
+    return status;
+}
+
+/* Puts the items of one answer in front of those that follow it. */
+static Status put_in_front(json_t **items, const StoredAnswer *a, Error *err) {
+    json_t *all = json_copy(a->input);
+    const bool good = all != NULL && json_array_extend(all, json_object_get(a->body, "output")) == 0 &&
+                      json_array_extend(all, *items) == 0;
+    if (!good) {
+        json_decref(all);
+        return error_set(err, ERR_MEMORY, "no memory for a conversation");
+    }
+    json_decref(*items);
+    *items = all;
+    return OK;
+}
+
+static Status collect(State *s, const char *id, const char *owner, size_t most_bytes, json_t **items, Error *err) {
+    char *at = mem_strdup(id, MEM_NETWORK);
+    size_t bytes = 0;
+    Status status = at == NULL ? error_set(err, ERR_MEMORY, "no memory for a conversation") : OK;
+    for (int i = 0; status == OK && at != NULL; i++) {
+        StoredAnswer a;
+        status = find_answer(s, at, owner, &a, err);
+        if (status == ERR_NOT_FOUND && i > 0)
+            error_set(err, ERR_NOT_FOUND, "the response '%.80s', from which '%.80s' goes on, has been deleted", at, id);
+        if (status != OK)
+            break;
+        status = put_in_front(items, &a, err);
+        Text text = {0};
+        if (status == OK)
+            status = write_json(&text, a.input, err);
+        bytes += text.count;
+        text_free(&text);
+        if (status == OK && (i == CHAIN_MOST || bytes > most_bytes))
+            status = error_set(err, ERR_LIMIT, "the conversation behind '%.80s' is too long", id);
+        if (status == OK)
+            status = database_change(s->database, err, "UPDATE answer SET used = ? WHERE id = ?", "is", now_s(), at);
+        mem_free(at);
+        at = a.previous;
+        a.previous = NULL;
+        stored_answer_free(&a);
+    }
+    mem_free(at);
+    return status;
+}
+
+Status state_conversation(State *s, const char *id, const char *owner, size_t most_bytes, json_t **items, Error *err) {
+    *items = json_array();
+    FAIL_IF(*items == NULL, ERR_MEMORY, "no memory for a conversation");
+    pthread_mutex_lock(&s->lock);
+    Status status = database_begin(s->database, err);
+    if (status == OK)
+        status = database_finish(s->database, collect(s, id, owner, most_bytes, items, err), err);
+    pthread_mutex_unlock(&s->lock);
+    if (status != OK) {
+        json_decref(*items);
+        *items = NULL;
+    }
+    return status;
+}
+
+/* ---- presets ----------------------------------------------------------------------------------------------------- */
+
+Status state_put_preset(State *s, const char *name, const json_t *preset, Error *err) {
+    Text text = {0};
+    Status status = write_json(&text, preset, err);
+    if (status == OK)
+        status = database_change(s->database, err, "INSERT OR REPLACE INTO preset(name, settings) VALUES(?,?)", "ss", name,
+                                 text.bytes);
+    text_free(&text);
+    return status;
+}
+
+Status state_delete_preset(State *s, const char *name, Error *err) {
+    return database_change(s->database, err, "DELETE FROM preset WHERE name = ?", "s", name);
+}
+
+Status state_presets(State *s, json_t **presets, Error *err) {
+    sqlite3_stmt *row;
+    *presets = json_object();
+    FAIL_IF(*presets == NULL, ERR_MEMORY, "no memory for presets");
+    Status status = database_query(s->database, &row, err, "SELECT name, settings FROM preset ORDER BY name", "");
+    for (bool more = true; status == OK && more;) {
+        json_t *preset = NULL;
+        status = database_row(s->database, row, &more, err);
+        if (status != OK || !more)
+            break;
+        status = column_json(s, row, 1, &preset, err);
+        if (status == OK && json_object_set_new(*presets, (const char *)sqlite3_column_text(row, 0), preset) != 0)
+            status = error_set(err, ERR_MEMORY, "no memory for presets");
+    }
+    sqlite3_finalize(row);
+    if (status != OK) {
+        json_decref(*presets);
+        *presets = NULL;
+    }
+    return status;
+}
