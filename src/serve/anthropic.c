@@ -12,31 +12,24 @@ enum { PING_MS = 5000 };
 
 typedef enum Block { BLOCK_NONE, BLOCK_TEXT, BLOCK_THINKING, BLOCK_TOOL } Block;
 
-typedef struct Answering {
-    ApiCall *call;
-    Generation *generation;
-    Served *served;
+typedef struct Blocks {
+    Answering a;
     char id[64];
-    bool stream, begun, over;
+    bool stream, begun;
     Block block; /* that is open */
     int index;   /* of it */
     Text text;   /* of the open block, when nothing is streamed */
     char *tool_id, *tool_name;
     json_t *content;
-} Answering;
+} Blocks;
 
-static void close_answering(void *user) {
-    Answering *a = user;
-    if (a->generation != NULL)
-        api_count(a->call, a->generation, a->over);
-    generation_close(a->generation);
-    registry_release(a->served);
-    text_free(&a->text);
-    mem_free(a->tool_id);
-    mem_free(a->tool_name);
-    json_decref(a->content);
-    api_release(a->call);
-    mem_free(a);
+static void close_blocks(void *user) {
+    Blocks *b = user;
+    text_free(&b->text);
+    mem_free(b->tool_id);
+    mem_free(b->tool_name);
+    json_decref(b->content);
+    answering_close(&b->a);
 }
 
 /* ---- messages ---------------------------------------------------------------------------------------------------- */
@@ -312,12 +305,12 @@ static json_t *usage(const Generation *g, bool whole) {
                      "cache_read_input_tokens", u.cached, "output_tokens", whole ? u.generated : 0);
 }
 
-static void begin_stream(Answering *a, Text *out) {
+static void begin_stream(Blocks *b, Text *out) {
     sse_append(out, "message_start",
                json_pack("{s:s, s:{s:s, s:s, s:s, s:s, s:[], s:n, s:n, s:o}}", "type", "message_start", "message", "id",
-                         a->id, "type", "message", "role", "assistant", "model", a->call->model, "content",
-                         "stop_reason", "stop_sequence", "usage", usage(a->generation, false)));
-    a->begun = true;
+                         b->id, "type", "message", "role", "assistant", "model", b->a.call->model, "content",
+                         "stop_reason", "stop_sequence", "usage", usage(b->a.generation, false)));
+    b->begun = true;
 }
 
 /* Thinking that comes back is recognised by its signature: a digest, since nothing here is secret. */
@@ -328,148 +321,148 @@ static json_t *signature(const Text *text) {
     return json_string(hex);
 }
 
-static void close_block(Answering *a, Text *out) {
-    if (a->block == BLOCK_NONE)
+static void close_block(Blocks *b, Text *out) {
+    if (b->block == BLOCK_NONE)
         return;
-    if (a->stream) {
-        if (a->block == BLOCK_THINKING)
+    if (b->stream) {
+        if (b->block == BLOCK_THINKING)
             sse_append(out, "content_block_delta",
-                       json_pack("{s:s, s:i, s:{s:s, s:o}}", "type", "content_block_delta", "index", a->index, "delta",
-                                 "type", "signature_delta", "signature", signature(&a->text)));
-        sse_append(out, "content_block_stop", json_pack("{s:s, s:i}", "type", "content_block_stop", "index", a->index));
-    } else if (a->block == BLOCK_TEXT) {
-        json_array_append_new(a->content, json_pack("{s:s, s:o}", "type", "text", "text", text_json(&a->text)));
-    } else if (a->block == BLOCK_THINKING) {
-        json_array_append_new(a->content, json_pack("{s:s, s:o, s:o}", "type", "thinking", "thinking",
-                                                    text_json(&a->text), "signature", signature(&a->text)));
+                       json_pack("{s:s, s:i, s:{s:s, s:o}}", "type", "content_block_delta", "index", b->index, "delta",
+                                 "type", "signature_delta", "signature", signature(&b->text)));
+        sse_append(out, "content_block_stop", json_pack("{s:s, s:i}", "type", "content_block_stop", "index", b->index));
+    } else if (b->block == BLOCK_TEXT) {
+        json_array_append_new(b->content, json_pack("{s:s, s:o}", "type", "text", "text", text_json(&b->text)));
+    } else if (b->block == BLOCK_THINKING) {
+        json_array_append_new(b->content, json_pack("{s:s, s:o, s:o}", "type", "thinking", "thinking",
+                                                    text_json(&b->text), "signature", signature(&b->text)));
     } else {
-        json_t *input = json_loadb(a->text.bytes != NULL ? a->text.bytes : "", a->text.count, 0, NULL);
+        json_t *input = json_loadb(b->text.bytes != NULL ? b->text.bytes : "", b->text.count, 0, NULL);
         if (!json_is_object(input)) { /* the model's arguments are no JSON: the client gets to see them */
             json_decref(input);
-            input = json_pack("{s:o}", "_raw_arguments", text_json(&a->text));
+            input = json_pack("{s:o}", "_raw_arguments", text_json(&b->text));
         }
-        json_array_append_new(a->content, json_pack("{s:s, s:s, s:s, s:o}", "type", "tool_use", "id", a->tool_id,
-                                                    "name", a->tool_name, "input", input));
+        json_array_append_new(b->content, json_pack("{s:s, s:s, s:s, s:o}", "type", "tool_use", "id", b->tool_id,
+                                                    "name", b->tool_name, "input", input));
     }
-    a->block = BLOCK_NONE;
-    a->index++;
-    text_clear(&a->text);
+    b->block = BLOCK_NONE;
+    b->index++;
+    text_clear(&b->text);
 }
 
-static void open_block(Answering *a, Block block, const Piece *p, Text *out) {
-    if (a->block == block && block != BLOCK_TOOL)
+static void open_block(Blocks *b, Block block, const Piece *p, Text *out) {
+    if (b->block == block && block != BLOCK_TOOL)
         return;
-    close_block(a, out);
-    a->block = block;
-    if (block == BLOCK_TOOL && !a->stream) {
-        mem_free(a->tool_id);
-        mem_free(a->tool_name);
-        a->tool_id = mem_strdup(p->id, MEM_NETWORK);
-        a->tool_name = mem_strdup(p->name, MEM_NETWORK);
+    close_block(b, out);
+    b->block = block;
+    if (block == BLOCK_TOOL && !b->stream) {
+        mem_free(b->tool_id);
+        mem_free(b->tool_name);
+        b->tool_id = mem_strdup(p->id, MEM_NETWORK);
+        b->tool_name = mem_strdup(p->name, MEM_NETWORK);
     }
-    if (!a->stream)
+    if (!b->stream)
         return;
     json_t *value = block == BLOCK_TEXT ? json_pack("{s:s, s:s}", "type", "text", "text", "")
                     : block == BLOCK_THINKING
                         ? json_pack("{s:s, s:s, s:s}", "type", "thinking", "thinking", "", "signature", "")
                         : json_pack("{s:s, s:s, s:s, s:{}}", "type", "tool_use", "id", p->id, "name", p->name, "input");
     sse_append(out, "content_block_start",
-               json_pack("{s:s, s:i, s:o}", "type", "content_block_start", "index", a->index, "content_block", value));
+               json_pack("{s:s, s:i, s:o}", "type", "content_block_start", "index", b->index, "content_block", value));
 }
 
-static void add_text(Answering *a, const char *type, const char *key, const Piece *p, Text *out) {
-    if (!a->stream || a->block == BLOCK_THINKING)
-        text_append(&a->text, p->text, p->bytes);
-    if (a->stream)
+static void add_text(Blocks *b, const char *type, const char *key, const Piece *p, Text *out) {
+    if (!b->stream || b->block == BLOCK_THINKING)
+        text_append(&b->text, p->text, p->bytes);
+    if (b->stream)
         sse_append(out, "content_block_delta",
-                   json_pack("{s:s, s:i, s:{s:s, s:s%}}", "type", "content_block_delta", "index", a->index, "delta",
+                   json_pack("{s:s, s:i, s:{s:s, s:s%}}", "type", "content_block_delta", "index", b->index, "delta",
                              "type", type, key, p->text, p->bytes));
 }
 
-static void take_piece(Answering *a, const Piece *p, Text *out) {
+static void take_piece(Blocks *b, const Piece *p, Text *out) {
     switch (p->kind) {
     case PIECE_TEXT:
-        open_block(a, BLOCK_TEXT, p, out);
-        add_text(a, "text_delta", "text", p, out);
+        open_block(b, BLOCK_TEXT, p, out);
+        add_text(b, "text_delta", "text", p, out);
         break;
     case PIECE_REASONING:
-        open_block(a, BLOCK_THINKING, p, out);
-        add_text(a, "thinking_delta", "thinking", p, out);
+        open_block(b, BLOCK_THINKING, p, out);
+        add_text(b, "thinking_delta", "thinking", p, out);
         break;
     case PIECE_CALL:
-        open_block(a, BLOCK_TOOL, p, out);
+        open_block(b, BLOCK_TOOL, p, out);
         break;
     case PIECE_ARGUMENTS:
-        add_text(a, "input_json_delta", "partial_json", p, out);
+        add_text(b, "input_json_delta", "partial_json", p, out);
         break;
     case PIECE_CALL_END:
-        close_block(a, out);
+        close_block(b, out);
         break;
     default:
         break;
     }
 }
 
-static void end_stream(Answering *a, Text *out) {
-    const Ending e = generation_ending(a->generation, 0);
+static void end_stream(Blocks *b, Text *out) {
+    const Ending e = generation_ending(b->a.generation, 0);
     Error err = {0};
     const Status status = ending_status(&e, &err);
-    close_block(a, out);
+    close_block(b, out);
     if (status != OK) {
-        sse_append(out, "error", api_error_value(a->call, status, &err));
+        sse_append(out, "error", api_error_value(b->a.call, status, &err));
         return;
     }
     json_t *value = json_pack("{s:s, s:{s:s, s:s?}, s:o}", "type", "message_delta", "delta", "stop_reason",
-                              stop_reason(&e), "stop_sequence", e.stop, "usage", usage(a->generation, true));
-    if (a->call->warnings != NULL)
-        json_object_set(value, "warnings", a->call->warnings);
+                              stop_reason(&e), "stop_sequence", e.stop, "usage", usage(b->a.generation, true));
+    if (b->a.call->warnings != NULL)
+        json_object_set(value, "warnings", b->a.call->warnings);
     sse_append(out, "message_delta", value);
     sse_append(out, "message_stop", json_pack("{s:s}", "type", "message_stop"));
 }
 
 static bool next(void *user, Text *out) {
-    Answering *a = user;
+    Blocks *b = user;
     while (out->count == 0) {
         Piece piece;
-        if (!a->begun) {
-            begin_stream(a, out);
+        if (!b->begun) {
+            begin_stream(b, out);
             break;
         }
-        const GenerationNews news = api_next(a->call, a->generation, PING_MS, &piece);
+        const GenerationNews news = api_next(b->a.call, b->a.generation, PING_MS, &piece);
         if (news == NEWS_GONE)
             return false;
         if (news == NEWS_QUIET)
             sse_append(out, "ping", json_pack("{s:s}", "type", "ping"));
         else if (news == NEWS_PIECE)
-            take_piece(a, &piece, out);
+            take_piece(b, &piece, out);
         else {
-            a->over = true;
-            end_stream(a, out);
+            b->a.over = true;
+            end_stream(b, out);
             return false;
         }
     }
     return true;
 }
 
-static Status reply_whole(Answering *a, Error *err) {
+static Status reply_whole(Blocks *b, Error *err) {
     Piece piece;
     Text none = {0};
     GenerationNews news;
-    a->content = json_array();
-    while ((news = api_next(a->call, a->generation, INT32_MAX / 2, &piece)) != NEWS_DONE) {
+    b->content = json_array();
+    while ((news = api_next(b->a.call, b->a.generation, INT32_MAX / 2, &piece)) != NEWS_DONE) {
         FAIL_IF(news == NEWS_GONE, ERR_CANCELLED, "the client has left");
         if (news == NEWS_PIECE)
-            take_piece(a, &piece, &none);
-        TRY(text_check(&a->text, err));
+            take_piece(b, &piece, &none);
+        TRY(text_check(&b->text, err));
     }
-    a->over = true;
-    close_block(a, &none);
-    const Ending e = generation_ending(a->generation, 0);
+    b->a.over = true;
+    close_block(b, &none);
+    const Ending e = generation_ending(b->a.generation, 0);
     TRY(ending_status(&e, err));
-    return api_reply_json(a->call, 200,
-                          json_pack("{s:s, s:s, s:s, s:s, s:O, s:s, s:s?, s:o}", "id", a->id, "type", "message", "role",
-                                    "assistant", "model", a->call->model, "content", a->content, "stop_reason",
-                                    stop_reason(&e), "stop_sequence", e.stop, "usage", usage(a->generation, true)),
+    return api_reply_json(b->a.call, 200,
+                          json_pack("{s:s, s:s, s:s, s:s, s:O, s:s, s:s?, s:o}", "id", b->id, "type", "message", "role",
+                                    "assistant", "model", b->a.call->model, "content", b->content, "stop_reason",
+                                    stop_reason(&e), "stop_sequence", e.stop, "usage", usage(b->a.generation, true)),
                           err);
 }
 
@@ -497,30 +490,20 @@ static Status prepare(ApiCall *call, bool counting, Ask *ask, bool *stream, Erro
 Status anthropic_messages(ApiCall *call, Error *err) {
     Ask ask = {0};
     bool stream = false;
-    Generation *generation = NULL;
     Status status = prepare(call, false, &ask, &stream, err);
-    if (status == OK)
-        status = ask_start(&ask, &generation, err);
-    Answering *a = status == OK ? mem_zalloc(sizeof *a, MEM_NETWORK) : NULL;
-    if (status == OK && a == NULL)
-        status = error_set(err, ERR_MEMORY, "no memory for the answer");
-    if (status != OK) {
-        generation_close(generation);
-        ask_free(&ask);
-        return status;
-    }
-    *a = (Answering){.call = call, .generation = generation, .served = ask.served, .stream = stream};
-    ask.served = NULL;
+    Blocks *b = status == OK ? answering_open(&ask, sizeof *b, &status, err) : NULL;
     ask_free(&ask);
-    api_make_id(call, "msg_", a->id);
-    api_hold(call);
+    if (b == NULL)
+        return status;
+    b->stream = stream;
+    api_make_id(call, "msg_", b->id);
     if (stream) {
         http_stream(call->http, 200, "text/event-stream; charset=utf-8",
-                    (HttpSource){.next = next, .close = close_answering, .user = a});
+                    (HttpSource){.next = next, .close = close_blocks, .user = b});
         return OK;
     }
-    status = reply_whole(a, err);
-    close_answering(a);
+    status = reply_whole(b, err);
+    close_blocks(b);
     return status;
 }
 

@@ -166,6 +166,22 @@ Status ask_prepare_constraint(Ask *ask, Error *err);
 /* Begins. 400 context_length_exceeded when prompt (and max_tokens, if given) do not fit. */
 Status ask_start(Ask *ask, Generation **generation, Error *err);
 
+/* ---- answering --------------------------------------------------------------------------------------------------- */
+
+/* Begins what every API's own structure of an answer begins with. */
+typedef struct Answering {
+    ApiCall *call; /* held */
+    Generation *generation;
+    Served *served;
+    bool over; /* all of it has come */
+} Answering;
+
+/* Starts what was asked for: `bytes` zeroed, an Answering in front. The ask still has to be freed; it may be right away,
+ * whether this succeeds or not. NULL on failure. */
+void *answering_open(Ask *ask, size_t bytes, Status *status, Error *err);
+/* Counts, ends the work if it still runs, and frees. */
+void answering_close(Answering *answering);
+
 /* The next piece; notices a server that stops. NEWS_QUIET after quiet_ms. */
 GenerationNews api_next(ApiCall *call, Generation *generation, int quiet_ms, Piece *piece);
 /* What it all came to: for metrics, limits and log. Once, when the generation is over or given up. */

@@ -12,10 +12,8 @@
 enum { QUIET_MS = 10000 };
 
 typedef struct Talk {
-    ApiCall *call;
-    Generation *generation;
-    Served *served;
-    bool chat, stream, over;
+    Answering a;
+    bool chat;
     uint64_t load_us;
     Text text, thinking;
     char *call_name; /* of the tool call that is being written */
@@ -25,17 +23,12 @@ typedef struct Talk {
 
 static void close_talk(void *user) {
     Talk *t = user;
-    if (t->generation != NULL)
-        api_count(t->call, t->generation, t->over);
-    generation_close(t->generation);
-    registry_release(t->served);
     text_free(&t->text);
     text_free(&t->thinking);
     text_free(&t->arguments);
     mem_free(t->call_name);
     json_decref(t->calls);
-    api_release(t->call);
-    mem_free(t);
+    answering_close(&t->a);
 }
 
 /* ---- fields ------------------------------------------------------------------------------------------------------ */
@@ -221,7 +214,7 @@ static Status read_generate(Ask *ask, Fields *f, Wishes *w, Error *err) {
 static json_t *envelope(const Talk *t, bool done) {
     char time[32];
     iso_time(unix_seconds(), time);
-    return json_pack("{s:s, s:s, s:b}", "model", t->call->model, "created_at", time, "done", done);
+    return json_pack("{s:s, s:s, s:b}", "model", t->a.call->model, "created_at", time, "done", done);
 }
 
 static json_t *text_json(const Text *text) {
@@ -287,22 +280,22 @@ static bool take_piece(Talk *t, const Piece *p) {
 }
 
 static json_t *last_line(Talk *t) {
-    const Ending e = generation_ending(t->generation, 0);
-    const Usage u = generation_usage(t->generation);
+    const Ending e = generation_ending(t->a.generation, 0);
+    const Usage u = generation_usage(t->a.generation);
     json_t *line = take_line(t, true);
     const char *word = finish_word(&e);
     const uint64_t us = 1000; /* ns in a us */
     json_object_set_new(line, "done_reason",
                         json_string(word != NULL && strcmp(word, "length") == 0 ? "length" : "stop"));
-    json_object_set_new(line, "total_duration", json_integer((json_int_t)((clock_us() - t->call->began_us) * us)));
+    json_object_set_new(line, "total_duration", json_integer((json_int_t)((clock_us() - t->a.call->began_us) * us)));
     json_object_set_new(line, "load_duration", json_integer((json_int_t)(t->load_us * us)));
     json_object_set_new(line, "prompt_eval_count", json_integer(u.prompt));
     json_object_set_new(line, "prompt_eval_duration", json_integer((json_int_t)(e.stats.prompt_us * us)));
     json_object_set_new(line, "eval_count", json_integer(u.generated));
     json_object_set_new(line, "eval_duration", json_integer((json_int_t)(e.stats.generate_us * us)));
     json_object_set_new(line, "prompt_cached_count", json_integer(u.cached));
-    if (t->call->warnings != NULL)
-        json_object_set(line, "warnings", t->call->warnings);
+    if (t->a.call->warnings != NULL)
+        json_object_set(line, "warnings", t->a.call->warnings);
     return line;
 }
 
@@ -310,18 +303,18 @@ static bool next(void *user, Text *out) {
     Talk *t = user;
     Piece piece;
     while (out->count == 0) {
-        const GenerationNews news = api_next(t->call, t->generation, QUIET_MS, &piece);
+        const GenerationNews news = api_next(t->a.call, t->a.generation, QUIET_MS, &piece);
         if (news == NEWS_GONE)
             return false;
         if (news == NEWS_PIECE && take_piece(t, &piece))
             ndjson_append(out, take_line(t, false));
         if (news != NEWS_DONE)
             continue;
-        const Ending e = generation_ending(t->generation, 0);
+        const Ending e = generation_ending(t->a.generation, 0);
         Error err = {0};
         const Status status = ending_status(&e, &err);
-        t->over = true;
-        ndjson_append(out, status != OK ? api_error_value(t->call, status, &err) : last_line(t));
+        t->a.over = true;
+        ndjson_append(out, status != OK ? api_error_value(t->a.call, status, &err) : last_line(t));
         return false;
     }
     return true;
@@ -330,21 +323,21 @@ static bool next(void *user, Text *out) {
 static Status reply_whole(Talk *t, Error *err) {
     Piece piece;
     GenerationNews news;
-    while ((news = api_next(t->call, t->generation, INT32_MAX / 2, &piece)) != NEWS_DONE) {
+    while ((news = api_next(t->a.call, t->a.generation, INT32_MAX / 2, &piece)) != NEWS_DONE) {
         FAIL_IF(news == NEWS_GONE, ERR_CANCELLED, "the client has left");
         if (news == NEWS_PIECE)
             (void)take_piece(t, &piece);
     }
-    const Ending e = generation_ending(t->generation, 0);
-    t->over = true;
+    const Ending e = generation_ending(t->a.generation, 0);
+    t->a.over = true;
     TRY(ending_status(&e, err));
     TRY(text_check(&t->text, err));
-    return api_reply_json(t->call, 200, last_line(t), err);
+    return api_reply_json(t->a.call, 200, last_line(t), err);
 }
 
 /* A request without a prompt loads the model, or gives it up. */
 static Status reply_loaded(ApiCall *call, const Wishes *w, bool chat, Error *err) {
-    Talk t = {.call = call, .chat = chat};
+    Talk t = {.a.call = call, .chat = chat};
     json_t *line = take_line(&t, true);
     if (w->keep_alive == 0)
         TRY(registry_unload(call->server->registry, call->model, err));
@@ -381,7 +374,6 @@ static Status prepare(Ask *ask, Wishes *w, bool chat, Error *err) {
 static Status talk(ApiCall *call, bool chat, Error *err) {
     Ask ask = {0};
     Wishes w = {0};
-    Generation *generation = NULL;
     Status status = ask_model(call, json_string_value(json_object_get(call->body, "model")), &ask, err);
     if (status == OK)
         status = prepare(&ask, &w, chat, err);
@@ -390,25 +382,14 @@ static Status talk(ApiCall *call, bool chat, Error *err) {
         ask_free(&ask);
         return reply_loaded(call, &w, chat, err);
     }
-    if (status == OK)
-        status = ask_start(&ask, &generation, err);
-    Talk *t = status == OK ? mem_zalloc(sizeof *t, MEM_NETWORK) : NULL;
-    if (status == OK && t == NULL)
-        status = error_set(err, ERR_MEMORY, "no memory for the answer");
-    if (status != OK) {
-        generation_close(generation);
-        ask_free(&ask);
-        return status;
+    Talk *t = status == OK ? answering_open(&ask, sizeof *t, &status, err) : NULL;
+    if (t != NULL) {
+        t->chat = chat;
+        t->load_us = ask.load_us;
     }
-    *t = (Talk){.call = call,
-                .generation = generation,
-                .served = ask.served,
-                .chat = chat,
-                .stream = w.stream,
-                .load_us = ask.load_us};
-    ask.served = NULL;
     ask_free(&ask);
-    api_hold(call);
+    if (t == NULL)
+        return status;
     if (w.stream) {
         http_stream(call->http, 200, "application/x-ndjson",
                     (HttpSource){.next = next, .close = close_talk, .user = t});

@@ -15,32 +15,24 @@ typedef struct Message { /* a choice that is being put together */
 } Message;
 
 typedef struct Chat {
-    ApiCall *call;
-    Generation *generation;
-    Served *served;
+    Answering a;
     const Tokenizer *tokenizer;
     char id[64];
     int64_t created;
     bool usage, progress, logprobs, timings;
-    bool over;
     int n;
     Message messages[GENERATION_CHOICES];
 } Chat;
 
 static void close_chat(void *user) {
     Chat *c = user;
-    if (c->generation != NULL)
-        api_count(c->call, c->generation, c->over);
-    generation_close(c->generation);
-    registry_release(c->served);
     for (int i = 0; i < GENERATION_CHOICES; i++) {
         json_decref(c->messages[i].logprobs);
         json_decref(c->messages[i].calls);
         text_free(&c->messages[i].text);
         text_free(&c->messages[i].reasoning);
     }
-    api_release(c->call);
-    mem_free(c);
+    answering_close(&c->a);
 }
 
 /* ---- fields ------------------------------------------------------------------------------------------------------ */
@@ -213,7 +205,7 @@ static json_t *take_logprobs(const Chat *c, Message *m) {
 
 static json_t *chunk(const Chat *c, json_t *choices) {
     return json_pack("{s:s, s:s, s:I, s:s, s:o}", "id", c->id, "object", "chat.completion.chunk", "created",
-                     (json_int_t)c->created, "model", c->call->model, "choices", choices);
+                     (json_int_t)c->created, "model", c->a.call->model, "choices", choices);
 }
 
 static void send_delta(Chat *c, Text *out, int choice, json_t *delta, const char *finish) {
@@ -260,11 +252,11 @@ static void stream_piece(Chat *c, const Piece *p, Text *out) {
         break;
     }
     case PIECE_END: {
-        const Ending e = generation_ending(c->generation, p->choice);
+        const Ending e = generation_ending(c->a.generation, p->choice);
         Error err = {0};
         const Status status = ending_status(&e, &err);
         if (status != OK)
-            sse_append(out, NULL, api_error_value(c->call, status, &err));
+            sse_append(out, NULL, api_error_value(c->a.call, status, &err));
         else
             send_delta(c, out, p->choice, json_object(), finish_word(&e));
         break;
@@ -273,12 +265,12 @@ static void stream_piece(Chat *c, const Piece *p, Text *out) {
 }
 
 static void end_stream(Chat *c, Text *out) {
-    if (c->usage || c->timings || c->call->warnings != NULL) {
+    if (c->usage || c->timings || c->a.call->warnings != NULL) {
         json_t *value = chunk(c, json_array());
-        json_object_set_new(value, "usage", usage_value(c->generation));
-        json_object_set_new(value, "timings", timings_value(c->generation));
-        if (c->call->warnings != NULL)
-            json_object_set(value, "warnings", c->call->warnings);
+        json_object_set_new(value, "usage", usage_value(c->a.generation));
+        json_object_set_new(value, "timings", timings_value(c->a.generation));
+        if (c->a.call->warnings != NULL)
+            json_object_set(value, "warnings", c->a.call->warnings);
         sse_append(out, NULL, value);
     }
     text_append_str(out, "data: [DONE]\n\n");
@@ -288,7 +280,7 @@ static bool next(void *user, Text *out) {
     Chat *c = user;
     while (out->count == 0) {
         Piece piece;
-        switch (api_next(c->call, c->generation, QUIET_MS, &piece)) {
+        switch (api_next(c->a.call, c->a.generation, QUIET_MS, &piece)) {
         case NEWS_PIECE:
             stream_piece(c, &piece, out);
             break;
@@ -298,7 +290,7 @@ static bool next(void *user, Text *out) {
         case NEWS_GONE:
             return false;
         case NEWS_DONE:
-            c->over = true;
+            c->a.over = true;
             end_stream(c, out);
             return false;
         }
@@ -342,7 +334,7 @@ static Status keep_piece(Chat *c, const Piece *p, Error *err) {
     case PIECE_PROGRESS:
         break;
     case PIECE_END: {
-        const Ending e = generation_ending(c->generation, p->choice);
+        const Ending e = generation_ending(c->a.generation, p->choice);
         TRY(ending_status(&e, err));
         break;
     }
@@ -367,24 +359,24 @@ static json_t *message_value(Message *m) {
 static Status reply_whole(Chat *c, Error *err) {
     Piece piece;
     GenerationNews news;
-    while ((news = api_next(c->call, c->generation, INT32_MAX / 2, &piece)) != NEWS_DONE) {
+    while ((news = api_next(c->a.call, c->a.generation, INT32_MAX / 2, &piece)) != NEWS_DONE) {
         FAIL_IF(news == NEWS_GONE, ERR_CANCELLED, "the client has left");
         if (news == NEWS_PIECE)
             TRY(keep_piece(c, &piece, err));
     }
-    c->over = true;
+    c->a.over = true;
     json_t *choices = json_array();
     for (int i = 0; i < c->n; i++) {
-        const Ending e = generation_ending(c->generation, i);
+        const Ending e = generation_ending(c->a.generation, i);
         json_array_append_new(choices, json_pack("{s:i, s:o, s:o, s:s?}", "index", i, "message",
                                                  message_value(&c->messages[i]), "logprobs",
                                                  take_logprobs(c, &c->messages[i]), "finish_reason", finish_word(&e)));
     }
-    return api_reply_json(c->call, 200,
+    return api_reply_json(c->a.call, 200,
                           json_pack("{s:s, s:s, s:I, s:s, s:o, s:o, s:o, s:s}", "id", c->id, "object",
-                                    "chat.completion", "created", (json_int_t)c->created, "model", c->call->model,
-                                    "choices", choices, "usage", usage_value(c->generation), "timings",
-                                    timings_value(c->generation), "system_fingerprint", "houle"),
+                                    "chat.completion", "created", (json_int_t)c->created, "model", c->a.call->model,
+                                    "choices", choices, "usage", usage_value(c->a.generation), "timings",
+                                    timings_value(c->a.generation), "system_fingerprint", "houle"),
                           err);
 }
 
@@ -393,7 +385,6 @@ Status openai_chat(ApiCall *call, Error *err) {
     Ask ask;
     Fields fields;
     Wishes wishes = {0};
-    Generation *generation = NULL;
     Status status = ask_model(call, json_string_value(json_object_get(call->body, "model")), &ask, err);
     if (status == OK)
         status = ask_fields(&ask, call->body, &fields, err);
@@ -402,30 +393,20 @@ Status openai_chat(ApiCall *call, Error *err) {
     if (status == OK)
         status = ask_chat(&ask, messages, wishes.add_prompt, wishes.continue_final, err);
     ask.spec.progress = wishes.progress && wishes.stream;
-    if (status == OK)
-        status = ask_start(&ask, &generation, err);
-    Chat *c = status == OK ? mem_zalloc(sizeof *c, MEM_NETWORK) : NULL;
-    if (status == OK && c == NULL)
-        status = error_set(err, ERR_MEMORY, "no memory for the answer");
-    if (status != OK) {
-        generation_close(generation);
-        ask_free(&ask);
-        return status;
+    Chat *c = status == OK ? answering_open(&ask, sizeof *c, &status, err) : NULL;
+    if (c != NULL) {
+        c->tokenizer = ask.tokenizer;
+        c->created = unix_seconds();
+        c->usage = wishes.usage;
+        c->progress = wishes.progress;
+        c->timings = wishes.timings;
+        c->logprobs = ask.spec.logprobs >= 0;
+        c->n = ask.spec.choices;
     }
-    *c = (Chat){.call = call,
-                .generation = generation,
-                .served = ask.served,
-                .tokenizer = ask.tokenizer,
-                .created = unix_seconds(),
-                .usage = wishes.usage,
-                .progress = wishes.progress,
-                .timings = wishes.timings,
-                .logprobs = ask.spec.logprobs >= 0,
-                .n = ask.spec.choices};
-    ask.served = NULL; /* the answer's now */
     ask_free(&ask);
+    if (c == NULL)
+        return status;
     api_make_id(call, "chatcmpl-", c->id);
-    api_hold(call);
     if (wishes.stream) {
         http_stream(call->http, 200, "text/event-stream; charset=utf-8",
                     (HttpSource){.next = next, .close = close_chat, .user = c});

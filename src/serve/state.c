@@ -219,8 +219,10 @@ static Status collect(State *s, const char *id, const char *owner, size_t most_b
     for (int i = 0; status == OK && at != NULL; i++) {
         StoredAnswer a;
         status = find_answer(s, at, owner, &a, err);
-        if (status == ERR_NOT_FOUND && i > 0)
+        if (status == ERR_NOT_FOUND && i > 0 && err != NULL) {
+            error_clear(err);
             error_set(err, ERR_NOT_FOUND, "the response '%.80s', from which '%.80s' goes on, has been deleted", at, id);
+        }
         if (status != OK)
             break;
         status = put_in_front(items, &a, err);
