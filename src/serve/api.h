@@ -214,6 +214,8 @@ Status ollama_version(ApiCall *call, Error *err);
 Status ollama_pull(ApiCall *call, Error *err);
 Status ollama_delete(ApiCall *call, Error *err);
 Status ollama_copy(ApiCall *call, Error *err);
+Status page_front(ApiCall *call, Error *err);
+Status page_file(ApiCall *call, Error *err);
 Status text_tokenize(ApiCall *call, Error *err);
 Status text_detokenize(ApiCall *call, Error *err);
 Status text_apply_template(ApiCall *call, Error *err);

@@ -106,6 +106,21 @@ void metrics_add_reply(Metrics *m, const char *route, int status) {
     pthread_mutex_unlock(&m->lock);
 }
 
+double metrics_token_seconds(Metrics *m, const char *model) {
+    double seconds = -1;
+    pthread_mutex_lock(&m->lock);
+    for (int i = 0; i < m->n_model; i++) {
+        const Histogram *h = &m->models[i].timings[TIMING_BETWEEN];
+        uint64_t n = 0;
+        for (int k = 0; k <= MAX_BOUNDS; k++)
+            n += h->counts[k];
+        if (n > 0 && strncmp(m->models[i].name, model, NAME_BYTES - 1) == 0)
+            seconds = h->sum / (double)n;
+    }
+    pthread_mutex_unlock(&m->lock);
+    return seconds;
+}
+
 /* ---- writing ----------------------------------------------------------------------------------------------------- */
 
 static void write_label(Text *out, const char *value) {

@@ -26,6 +26,8 @@ void metrics_close(Metrics *metrics);
 /* Any thread. */
 void metrics_add_answer(Metrics *metrics, const char *model, const AnswerCounts *counts);
 void metrics_add_reply(Metrics *metrics, const char *route, int status);
+/* The mean time from one token to the next in this model's answers, in seconds; < 0: none was measured yet. */
+double metrics_token_seconds(Metrics *metrics, const char *model);
 /* All of it, with the registry's state, in the text format. */
 Status metrics_write(Metrics *metrics, Registry *registry, int active, Text *out, Error *err);
 

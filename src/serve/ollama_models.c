@@ -166,6 +166,7 @@ Status ollama_show(ApiCall *call, Error *err) {
         (void)chat_template_open(files, &chat, NULL);
         json_t *info = model_info(files, &family), *details = details_value(path);
         const char *template = chat != NULL ? chat_template_text(chat, NULL, NULL) : NULL;
+        const char *licence = json_string_value(json_object_get(info, "general.license"));
         if (family != NULL) {
             json_object_set_new(details, "family", json_string(family));
             json_object_set_new(details, "families", json_pack("[s]", family));
@@ -175,9 +176,10 @@ Status ollama_show(ApiCall *call, Error *err) {
         iso_time(modified, time);
         status =
             api_reply_json(call, 200,
-                           json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:s}", "modelfile", "", "parameters", "",
-                                     "template", template != NULL ? template : "", "details", details, "model_info",
-                                     info, "capabilities", capabilities_of(chat), "modified_at", time),
+                           json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:s}", "modelfile", "", "parameters", "",
+                                     "template", template != NULL ? template : "", "license",
+                                     licence != NULL ? licence : "", "details", details, "model_info", info,
+                                     "capabilities", capabilities_of(chat), "modified_at", time),
                            err);
         chat_template_close(chat);
         model_files_close(files);

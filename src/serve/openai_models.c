@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-static json_t *model_value(const ServedInfo *m) {
+static json_t *model_value(const ServedInfo *m, double token_seconds) {
     static const char *const states[] = {[SERVED_ABSENT] = "unloaded",
                                          [SERVED_LOADING] = "loading",
                                          [SERVED_READY] = "loaded",
@@ -13,13 +13,26 @@ static json_t *model_value(const ServedInfo *m) {
                               (json_int_t)m->modified, "owned_by", "houle", "status", "value", states[m->state]);
     if (m->context > 0)
         json_object_set_new(value, "context_length", json_integer(m->context));
-    if (m->file_bytes > 0)
-        json_object_set_new(value, "meta",
-                            json_pack("{s:I, s:I}", "size", (json_int_t)m->file_bytes, "memory_bytes",
-                                      (json_int_t)(m->weight_bytes + m->run_bytes)));
+    json_t *meta = json_object();
+    if (m->file_bytes > 0) {
+        json_object_set_new(meta, "size", json_integer((json_int_t)m->file_bytes));
+        json_object_set_new(meta, "memory_bytes", json_integer((json_int_t)(m->weight_bytes + m->run_bytes)));
+    }
+    if (m->licence != NULL && utf8_valid(m->licence, strlen(m->licence)))
+        json_object_set_new(meta, "licence", json_string(m->licence));
+    if (token_seconds > 0)
+        json_object_set_new(meta, "tokens_per_second", json_real(1 / token_seconds));
+    json_object_set_new(meta, "pinned", json_boolean(m->pinned));
+    json_object_set_new(value, "meta", meta);
     if (m->state == SERVED_BROKEN && utf8_valid(m->error, strlen(m->error)))
         json_object_set_new(value, "error", json_string(m->error));
     return value;
+}
+
+/* All models share it: what there is for them, and what they take now. */
+static json_t *memory_value(Registry *registry) {
+    const RegistryStats s = registry_stats(registry);
+    return json_pack("{s:I, s:I}", "budget_bytes", (json_int_t)s.budget_bytes, "used_bytes", (json_int_t)s.used_bytes);
 }
 
 Status openai_models(ApiCall *call, Error *err) {
@@ -36,12 +49,13 @@ Status openai_models(ApiCall *call, Error *err) {
     json_t *data = json_array(), *one = NULL;
     for (size_t i = 0; status == OK && i < list.count; i++) {
         const ServedInfo *m = &list.items[i];
+        const double token_seconds = metrics_token_seconds(call->server->metrics, m->name);
         if (!keys_allow(call->server->keys, &call->caller, m->name))
             continue;
         if (known != NULL && strcmp(known, m->name) == 0)
-            one = model_value(m);
+            one = model_value(m, token_seconds);
         else if (known == NULL)
-            json_array_append_new(data, model_value(m));
+            json_array_append_new(data, model_value(m, token_seconds));
     }
     if (status == OK)
         served_list_free(&list);
@@ -53,7 +67,9 @@ Status openai_models(ApiCall *call, Error *err) {
         } else
             status = api_reply_json(call, 200, one, err);
     } else if (status == OK) /* some coding assistants read "models" */
-        status = api_reply_json(call, 200, json_pack("{s:s, s:o, s:O}", "object", "list", "data", data, "models", data),
+        status = api_reply_json(call, 200,
+                                json_pack("{s:s, s:o, s:O, s:o}", "object", "list", "data", data, "models", data,
+                                          "memory", memory_value(call->server->registry)),
                                 err);
     else
         json_decref(data);

@@ -59,6 +59,7 @@ static void unload(Registry *r, Served *e, const char *why) {
     r->stats.run_bytes -= e->run_bytes;
     r->stats.loaded--;
     e->weight_bytes = e->run_bytes = 0;
+    e->keep_s = e->wish.keep_alive_given ? e->wish.keep_alive_s : r->spec.keep_alive_s; /* a request's wish ends here */
     e->state = SERVED_ABSENT;
     e->leaving = false;
     pthread_cond_broadcast(&r->changed);
@@ -623,6 +624,7 @@ Status registry_list(Registry *r, ServedList *list, Error *err) {
         int64_t nanoseconds;
         i->name = mem_strdup(e->name, MEM_NETWORK);
         i->path = e->path != NULL ? mem_strdup(e->path, MEM_NETWORK) : NULL;
+        i->licence = e->licence != NULL ? mem_strdup(e->licence, MEM_NETWORK) : NULL;
         if (i->name == NULL || (e->path != NULL && i->path == NULL))
             status = error_set(err, ERR_MEMORY, "no memory for the list of models");
         i->state = e->state;
@@ -651,6 +653,7 @@ void served_list_free(ServedList *list) {
     for (size_t i = 0; i < list->count; i++) {
         mem_free(list->items[i].name);
         mem_free(list->items[i].path);
+        mem_free(list->items[i].licence);
     }
     mem_free(list->items);
     *list = (ServedList){0};

@@ -77,7 +77,7 @@ void served_keep_alive(Served *served, int64_t seconds);
 typedef enum ServedState { SERVED_ABSENT, SERVED_LOADING, SERVED_READY, SERVED_LEAVING, SERVED_BROKEN } ServedState;
 
 typedef struct ServedInfo {
-    char *name, *path;
+    char *name, *path, *licence; /* licence: as its publisher named it to the store; NULL = not known */
     ServedState state;
     bool pinned;
     int users, context;

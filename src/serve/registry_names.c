@@ -104,6 +104,7 @@ void registry_free_entry(Served *e) {
         return;
     mem_free(e->name);
     mem_free(e->path);
+    mem_free(e->licence);
     json_decref(e->settings);
     mem_free(e);
 }
@@ -263,7 +264,8 @@ static bool is_model_folder(const char *path) {
     return is;
 }
 
-static Status found_model(Registry *r, const char *name, const char *path, Error *err) {
+/* licence: NULL = not known. */
+static Status found_model(Registry *r, const char *name, const char *path, const char *licence, Error *err) {
     Served *e = r->models;
     while (e != NULL && strcasecmp(e->name, name) != 0)
         e = e->next;
@@ -276,6 +278,8 @@ static Status found_model(Registry *r, const char *name, const char *path, Error
         registry_stat(path, &seconds, &nanoseconds, &e->file_bytes);
     }
     e->seen = true;
+    if (licence != NULL && licence[0] != '\0' && e->licence == NULL)
+        e->licence = mem_strdup(licence, MEM_MISC); /* without memory it is not shown, which is no failure */
     return OK;
 }
 
@@ -297,7 +301,7 @@ static Status scan_folder(Registry *r, Error *err) {
                 name[split.stem_bytes] = '\0';
             else if (ends_with(name, ".gguf"))
                 name[strlen(name) - 5] = '\0';
-            status = found_model(r, name, path, err);
+            status = found_model(r, name, path, NULL, err);
         }
         mem_free(path);
         mem_free(name);
@@ -314,7 +318,7 @@ static Status scan_store(Registry *r, Error *err) {
         const StoreModel *m = &list.items[i];
         char *path = m->state == MODEL_COMPLETE ? store_model_path(m) : NULL;
         if (path != NULL)
-            status = found_model(r, m->name, path, err);
+            status = found_model(r, m->name, path, m->licence, err);
         mem_free(path);
     }
     store_list_free(&list);

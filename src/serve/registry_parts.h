@@ -11,6 +11,7 @@ struct Served {
     Served *next;
     char *name;
     char *path;       /* NULL: the store says, when it is needed */
+    char *licence;    /* as the store knows it, or NULL */
     json_t *settings; /* what was configured, over the defaults of all; the texts of `wish` belong to it */
     ModelSettings wish;
     bool found; /* by looking through folders, not configured: goes when its file has gone */

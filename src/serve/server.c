@@ -49,14 +49,6 @@ static Status metrics(ApiCall *call, Error *err) {
     return OK;
 }
 
-static Status front(ApiCall *call, Error *err) {
-    Text text = {0};
-    (void)err;
-    text_append_format(&text, "houle %s is running. Its models: /v1/models\n", call->server->spec.version);
-    http_reply(call->http, 200, "text/plain; charset=utf-8", &text);
-    return OK;
-}
-
 enum { OPEN = 1, ADMIN = 2 };
 
 static const struct Route {
@@ -65,7 +57,8 @@ static const struct Route {
     ApiHandler handler;
     unsigned flags;
 } routes[] = {
-    {"GET", "/", API_OLLAMA, front, OPEN},
+    {"GET", "/", API_OLLAMA, page_front, OPEN},
+    {"GET", "/page/*", API_OPENAI, page_file, OPEN},
     {"GET", "/health", API_OPENAI, health, OPEN},
     {"GET", "/ready", API_OPENAI, ready, OPEN},
     {"GET", "/metrics", API_OPENAI, metrics, 0},
