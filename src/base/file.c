@@ -174,6 +174,13 @@ void file_map_release(const FileMap *map, size_t offset, size_t bytes) {
     advise(map, offset, bytes, MADV_DONTNEED);
 }
 
+void file_map_sparse(const FileMap *map) {
+    advise(map, 0, map->size, MADV_RANDOM);
+    advise(map, 0, map->size, MADV_DONTNEED);
+    if (map->descriptor >= 0)
+        posix_fadvise(map->descriptor, 0, 0, POSIX_FADV_DONTNEED);
+}
+
 Status file_read(const char *path, size_t limit, char **content, size_t *bytes, Error *err) {
     *content = NULL;
     const int fd = open(path, O_RDONLY | O_CLOEXEC);

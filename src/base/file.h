@@ -25,6 +25,9 @@ bool file_map_broken(const FileMap *map);
 /* Asks the kernel to read a range ahead; to forget it (the pages leave this process, not the page cache). */
 void file_map_prefetch(const FileMap *map, size_t offset, size_t bytes);
 void file_map_release(const FileMap *map, size_t offset, size_t bytes);
+/* Tells that little of the file will be read through the mapping: a fault brings in its page and none around it, and pages
+ * that were brought in so far leave the page cache, unless some process has them mapped. */
+void file_map_sparse(const FileMap *map);
 
 /* Reads a whole file of at most `limit` bytes into a fresh block (mem_free), NUL-terminated; *bytes may be NULL. */
 Status file_read(const char *path, size_t limit, char **content, size_t *bytes, Error *err);

@@ -19,6 +19,7 @@
 static struct {
     int64_t prompt, generate, depth, batch, threads, repeat, layers;
     const char *precision, *cache, *type;
+    uint64_t memory;
     bool json, profile, roof, kernels, shape;
 } want = {.prompt = 512, .generate = 128, .batch = 1, .repeat = 3, .precision = "fast", .cache = "f16"};
 
@@ -229,7 +230,7 @@ static double peak_of(const Session *s, Precision precision, const Roof *roof) {
     double bytes[ACT_FORM_COUNT] = {0};
     for (int w = 0; w < g->n_weight; w++)
         if (g->weights[w].role != WEIGHT_VECTOR && weight_bytes(weights, w) > 0)
-            bytes[kernel_act_form(kernels, weight_acquire(weights, w, 0)->form, precision)] += (double)weight_bytes(weights, w);
+            bytes[kernel_act_form(kernels, weight_form(weights, w), precision)] += (double)weight_bytes(weights, w);
     const double whole = bytes[ACT_FORM_Q8_32] + bytes[ACT_FORM_Q8_256];
     if (whole > bytes[ACT_FORM_F32] && whole > bytes[ACT_FORM_BF16])
         return roof_int8(roof);
@@ -270,7 +271,7 @@ static Status bench_model(const char *path, Pool *pool, Error *err) {
     TRY(parse_precision(want.precision, &spec.precision, err));
     TRY(parse_cache_type(want.cache, &spec.cache_type, err));
     TRY(want.shape ? shape_open(path, want.type, (int)want.layers, &shape, err) : cli_open_model(path, &model, err));
-    Status status = session_open(want.shape ? shape.model : model, spec, &session, err);
+    Status status = cli_open_session(want.shape ? shape.model : model, spec, want.memory, &session, err);
     if (status == OK)
         status = bench_session(session, &spec, &report, err);
     session_close(session);
@@ -309,6 +310,7 @@ static const Option options[] = {
     {"type", OPT_STRING, &want.type, "TYPE", "of a shape's weights: bf16, q4_k, fp8, ... (as the configuration says)", NULL},
     {"roof", OPT_FLAG, &want.roof, NULL, "measure what this machine can do at the most, at each CPU level", NULL},
     {"kernels", OPT_FLAG, &want.kernels, NULL, "measure each kernel by itself, beside plain C", NULL},
+    {"memory", OPT_BYTES, &want.memory, "SIZE", "what all of it may take; experts that do not fit are read when they are needed", NULL},
     {"json", OPT_FLAG, &want.json, NULL, "print JSON (docs/json-schema.md)", NULL},
     {"profile", OPT_FLAG, &want.profile, NULL, "also print where the time of a step goes, for prompt and generation", NULL},
     {0},

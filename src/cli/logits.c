@@ -12,6 +12,7 @@ static struct {
     int64_t chunk, threads, ctx;
     const char *out, *precision, *cache;
     bool hidden;
+    uint64_t memory;
 } want = {.precision = "f32", .cache = "f16"};
 
 enum { MAX_PROMPTS = 64 };
@@ -116,7 +117,7 @@ static Status write_out(const Job *job, int vocab, Error *err) {
     return safetensors_writer_commit(writer, err);
 }
 
-static Status logits_of(const Model *model, Job *job, Error *err) {
+static Status logits_of(Model *model, Job *job, Error *err) {
     const int vocab = model_vocab(model);
     Precision precision;
     CacheType cache;
@@ -135,7 +136,7 @@ static Status logits_of(const Model *model, Job *job, Error *err) {
                               .sequences = job->n_prompt, .max_rows = MIN(chunk * job->n_prompt, total),
                               .max_wanted = MIN(chunk * job->n_prompt, total), .keep_hidden = want.hidden, .pool = pool};
     Session *session;
-    TRY(session_open(model, spec, &session, err));
+    TRY(cli_open_session(model, spec, want.memory, &session, err));
     Status status = OK;
     for (int i = 1; status == OK && i < job->n_prompt; i++)
         status = session_add_sequence(session, err);
@@ -186,6 +187,7 @@ static const Option options[] = {
     {"precision", OPT_STRING, &want.precision, "f32|fast", "float throughout (default), or what this CPU does best", NULL},
     {"cache-type", OPT_STRING, &want.cache, "TYPE", "form of the cache with --precision fast: f16 (default), q8_0, f32", NULL},
     {"ctx", OPT_INT, &want.ctx, "N", "declare a context of N tokens (some rotations depend on it)", NULL},
+    {"memory", OPT_BYTES, &want.memory, "SIZE", "what all of it may take; experts that do not fit are read when they are needed", NULL},
     {"threads", OPT_INT, &want.threads, "N", "threads (default: the physical cores this process may use)", NULL},
     {0},
 };

@@ -17,6 +17,7 @@ static struct {
     const char *precision, *cache, *ids;
     int64_t chunk, threads, chunks;
     bool json, no_bos;
+    uint64_t memory;
 } want = {.precision = "fast", .cache = "f16", .chunk = 512, .chunks = -1};
 
 enum { ROWS = 128 }; /* rows of logits in one step */
@@ -137,7 +138,7 @@ static int run(int n_argument, char **arguments, Error *err) {
         status = read_tokens(model, n_argument > 1 ? arguments[1] : NULL, &tokens, err);
     spec.context = (int)want.chunk;
     if (status == OK)
-        status = session_open(model, spec, &session, err);
+        status = cli_open_session(model, spec, want.memory, &session, err);
     cli_catch_interrupt();
     if (status == OK)
         status = score_text(session, tokens.ids, tokens.count, &score, err);
@@ -156,6 +157,7 @@ static const Option options[] = {
     {"no-special", OPT_FLAG, &want.no_bos, NULL, "don't put the tokens in front that the model was trained with", NULL},
     {"precision", OPT_STRING, &want.precision, "f32|fast", "float throughout, or what this CPU does best (fast)", NULL},
     {"cache-type", OPT_STRING, &want.cache, "TYPE", "f16 (default), q8_0, f32", NULL},
+    {"memory", OPT_BYTES, &want.memory, "SIZE", "what all of it may take; experts that do not fit are read when they are needed", NULL},
     {"threads", OPT_INT, &want.threads, "N", "threads (default: the physical cores this process may use)", NULL},
     {"json", OPT_FLAG, &want.json, NULL, "print the result as JSON (docs/json-schema.md)", NULL},
     {0},

@@ -79,7 +79,7 @@ static Status take_forms(Subject *s, Error *err) {
     for (int i = 0; i < g->n_weight; i++) {
         const WeightDecl *d = &g->weights[i];
         const bool matrix = d->role != WEIGHT_VECTOR && weight_bytes(w, i) > 0;
-        s->forms[i] = (WeightForm){matrix ? weight_acquire(w, i, 0)->form : FORM_F32,
+        s->forms[i] = (WeightForm){matrix ? weight_form(w, i) : FORM_F32,
                                    matrix ? weight_bytes(w, i) : (size_t)d->rows * (size_t)d->cols * sizeof(float)};
     }
     return OK;

@@ -18,6 +18,7 @@ static struct {
     double temp, top_p, min_p, typical_p, repeat_penalty, presence_penalty, frequency_penalty, dry_multiplier, dry_base;
     double xtc_probability, xtc_threshold;
     bool seed_given;
+    uint64_t memory;
 } want = {.precision = "fast", .cache = "f16", .n = -1, .temp = -1, .top_k = -1, .top_p = -1, .min_p = -1, .typical_p = 1,
           .repeat_penalty = -1, .repeat_last = -1, .dry_base = 1.75, .dry_allowed = 2, .dry_last = -1, .xtc_threshold = 0.1};
 
@@ -175,6 +176,14 @@ static Status run_text(Session *session, const char *prompt, Error *err) {
     return status;
 }
 
+static void print_streaming(const Model *model) {
+    Text text = {0};
+    cli_append_streaming(&text, model);
+    if (!text.failed && text.count > 0)
+        fprintf(stderr, "%s\n", text.bytes);
+    text_free(&text);
+}
+
 static int run(int n_argument, char **arguments, Error *err) {
     Model *model = NULL;
     Session *session = NULL;
@@ -195,10 +204,12 @@ static int run(int n_argument, char **arguments, Error *err) {
     if (status == OK) {
         const int declared = model_context(model);
         spec.context = want.ctx > 0 ? (int)MIN(want.ctx, INT32_MAX) : declared > 0 ? MIN(declared, 4096) : 4096;
-        status = session_open(model, spec, &session, err);
+        status = cli_open_session(model, spec, want.memory, &session, err);
     }
     if (status == OK)
         status = want.ids != NULL ? run_ids(session, err) : run_text(session, n_argument > 1 ? arguments[1] : NULL, err);
+    if (status == OK && want.verbose)
+        print_streaming(model);
     session_close(session);
     model_close(model);
     return status == OK ? 0 : 1;
@@ -236,6 +247,7 @@ static const Option options[] = {
     {"ignore-eos", OPT_FLAG, &want.ignore_eos, NULL, "go on when the model ends its text", NULL},
     {"ctx", OPT_INT, &want.ctx, "N", "context in tokens (the declared one, at most 4096)", NULL},
     {"precision", OPT_STRING, &want.precision, "f32|fast", "float throughout, or what this CPU does best (fast)", NULL},
+    {"memory", OPT_BYTES, &want.memory, "SIZE", "what all of it may take; experts that do not fit are read when they are needed", NULL},
     {"cache-type", OPT_STRING, &want.cache, "TYPE", "f16 (default), q8_0, f32", NULL},
     {"threads", OPT_INT, &want.threads, "N", "threads (default: the physical cores this process may use)", NULL},
     {0},

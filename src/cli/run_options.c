@@ -1,7 +1,7 @@
 /* run_options.c - see run_options.h. */
 #include "cli/run_options.h"
 
-#include "base/text.h"
+#include "store/fit.h"
 #include "store/store.h"
 
 #include <stdio.h>
@@ -82,4 +82,27 @@ Status cli_open_model(const char *name, Model **model, Error *err) {
         text_free(&text);
     }
     return OK;
+}
+
+Status cli_open_session(Model *model, SessionSpec spec, uint64_t memory, Session **session, Error *err) {
+    *session = NULL;
+    const uint64_t available = memory > 0 ? 0 : fit_machine().available_bytes / 10 * 9;
+    if (memory > 0)
+        TRY(session_fit(model, spec, memory, err));
+    else if (weights_mapped_bytes(model_weights(model)) > available / 2) /* where it does not work out, the system pages the
+                                                                          * mapped file in and out as well as it can */
+        (void)session_fit(model, spec, available, NULL);
+    return session_open(model, spec, session, err);
+}
+
+void cli_append_streaming(Text *text, const Model *model) {
+    const Weights *weights = model_weights(model);
+    if (!weights_streamed(weights))
+        return;
+    const CacheCounts n = weights_counts(weights);
+    char resident[16], per_token[16];
+    text_append_format(text, "experts: %.1f%% of %llu uses were in memory, %s read per token, %.2f s waited; the weights take %s",
+                       n.uses > 0 ? 100.0 * (1 - (double)MIN(n.misses, n.uses) / (double)n.uses) : 100.0, (unsigned long long)n.uses,
+                       format_bytes(n.tokens > 0 ? n.bytes_read / n.tokens : 0, per_token), (double)n.wait_ns * 1e-9,
+                       format_bytes(weights_resident_bytes(weights), resident));
 }

@@ -3,6 +3,7 @@
 #define HOULE_CLI_RUN_OPTIONS_H
 
 #include "cli/command.h"
+#include "base/text.h"
 #include "engine/session.h"
 
 /* "1,2,3" (or spaces) as token ids in a fresh array (mem_free). */
@@ -15,5 +16,10 @@ Status cli_pool(int n_thread, Pool **pool, Error *err);
 Status cli_open_files(const char *name, ModelFiles **files, Error *err);
 /* Opens MODEL in the same way. Warns on standard error about configuration keys nobody read. */
 Status cli_open_model(const char *name, Model **model, Error *err);
+
+/* session_fit and session_open. memory 0: what is free on this machine, if the model can do with it. */
+Status cli_open_session(Model *model, SessionSpec spec, uint64_t memory, Session **session, Error *err);
+/* What streaming came to, on a line: nothing when the model is not streamed. */
+void cli_append_streaming(Text *text, const Model *model);
 
 #endif

@@ -189,6 +189,10 @@ Status model_open_files(ModelFiles *files, Model **out, Error *err) {
     return open_parts(files, files, &(Opening){.weights = true}, out, err);
 }
 
+Status model_bind(const ModelFiles *files, Model **out, Error *err) {
+    return open_parts(files, NULL, &(Opening){.weights = true}, out, err);
+}
+
 Status model_describe(const ModelFiles *files, Model **out, Error *err) {
     return open_parts(files, NULL, &(Opening){0}, out, err);
 }
@@ -204,6 +208,10 @@ Status model_open(const char *path, Model **out, Error *err) {
     ModelFiles *files;
     TRY(model_files_open(path, &files, err));
     return model_open_files(files, out, err);
+}
+
+Status model_stream(Model *m, size_t bytes, Error *err) {
+    return weights_stream(m->weights, bytes, err);
 }
 
 void model_close(Model *m) {

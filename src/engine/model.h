@@ -16,6 +16,8 @@ typedef struct Model Model;
 Status model_open(const char *path, Model **model, Error *err);
 /* The same from files that are open already; takes the files, also on failure. */
 Status model_open_files(ModelFiles *files, Model **model, Error *err);
+/* The same from files that stay the caller's and must outlive the model. */
+Status model_bind(const ModelFiles *files, Model **model, Error *err);
 /* Only the description: no weights are bound, so that a configuration alone is enough (plans, parameter counts). The
  * model cannot run. The files stay the caller's and must outlive the model. */
 Status model_describe(const ModelFiles *files, Model **model, Error *err);
@@ -29,6 +31,8 @@ typedef struct MadeSpec {
 } MadeSpec;
 Status model_open_made(ModelFiles *files, const MadeSpec *spec, Model **model, Error *err);
 void model_close(Model *model);
+/* From now on the weights take at most so many bytes of memory (weights_stream). Before the first session. */
+Status model_stream(Model *model, size_t bytes, Error *err);
 
 const ModelFiles *model_files(const Model *model);
 const Cfg *model_cfg(const Model *model);

@@ -3,7 +3,10 @@
 
 #include <string.h>
 
-enum { DEFAULT_ROWS = 512 };
+enum {
+    DEFAULT_ROWS = 512,
+    PROCESS_BYTES = 24 << 20, /* of the program itself: code, libraries, stacks, what the allocator keeps */
+};
 
 struct Session {
     const Model *model;
@@ -45,6 +48,25 @@ Status session_memory(const Model *model, SessionSpec spec, MemoryPlan *plan, Er
                          .cache = cache_bytes(model_graph(model), cache_type_for(&spec), (int64_t)spec.context * spec.sequences,
                                               spec.sequences)};
     return program_bytes(model_graph(model), model_weights(model), program, &plan->scratch, err);
+}
+
+Status session_fit(Model *model, SessionSpec spec, uint64_t memory, Error *err) {
+    MemoryPlan plan;
+    StreamPlan stream;
+    TRY(session_memory(model, spec, &plan, err));
+    const uint64_t others = (uint64_t)plan.cache + plan.scratch + mem_bytes_total() + PROCESS_BYTES;
+    const uint64_t left = memory > others ? memory - others : 0;
+    TRY(weights_stream_plan(model_weights(model), (size_t)left, &stream, err));
+    if (stream.whole <= left)
+        return OK;
+    char weights[16], session[16];
+    stream.least = MIN(stream.least, stream.whole); /* tiny experts take more in slots than in the file */
+    FAIL_IF(stream.least > left, ERR_MEMORY,
+            "%s needs --memory %lluK at the least: %s for weights that every token uses and a few experts, %s for the context, "
+            "scratch and the program; %lluK is given",
+            model_files_path(model_files(model)), (unsigned long long)((others + stream.least) / 1024 + 1),
+            format_bytes(stream.least, weights), format_bytes(others, session), (unsigned long long)(memory / 1024));
+    return model_stream(model, (size_t)left, err);
 }
 
 Status session_open(const Model *model, SessionSpec spec, Session **out, Error *err) {

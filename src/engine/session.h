@@ -26,6 +26,11 @@ typedef struct SessionSpec {
 typedef struct MemoryPlan { size_t weights_mapped, weights_copied, cache, scratch; } MemoryPlan;
 Status session_memory(const Model *model, SessionSpec spec, MemoryPlan *plan, Error *err);
 
+/* Makes the model fit into `memory` bytes together with everything else in this process and with such a session: when it
+ * does not as a whole, its experts are streamed (weights_stream). Before the model's first session. ERR_MEMORY tells what
+ * is needed at the least, in KiB as the option takes it. */
+Status session_fit(Model *model, SessionSpec spec, uint64_t memory, Error *err);
+
 Status session_open(const Model *model, SessionSpec spec, Session **session, Error *err);
 void session_close(Session *session);
 const Model *session_model(const Session *session);

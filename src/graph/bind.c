@@ -3,7 +3,7 @@
  * A canonical name is tried in the spellings that containers use: as it is, under the prefixes of composite models
  * ("language_model."), or by GGUF's table. A matrix may be a tensor, a part of one (fused q/k/v, gate and up), one of a
  * stack (experts), or several tensors (values and scales of the quantised formats). */
-#include "graph/weights.h"
+#include "graph/weights_parts.h"
 
 #include "base/half.h"
 #include "base/text.h"
@@ -12,22 +12,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-typedef struct Weight {
-    Matrix *matrices; /* count of them, or NULL for a vector */
-    int count;
-    float *vector;
-    size_t bytes;     /* stored, all matrices */
-} Weight;
-
-struct Weights {
-    const Graph *graph;
-    const ModelFiles *files;
-    Weight *weights;
-    Arena arena;      /* matrices, vectors */
-    bool *used;       /* per tensor of the files */
-    size_t mapped_bytes, copied_bytes;
-};
 
 /* ---- names ------------------------------------------------------------------------------------------------------------- */
 
@@ -554,7 +538,7 @@ static bool weight_is_there(Binder *b, const WeightDecl *d) {
     return there;
 }
 
-static size_t matrix_bytes(const Matrix *m) {
+size_t matrix_bytes(const Matrix *m) {
     const bool turned = m->form == FORM_F32_T || m->form == FORM_F16_T || m->form == FORM_BF16_T ||
                         m->form == FORM_F8_BLOCK_T || m->form == FORM_F8_E8M0_T;
     const size_t rows = (size_t)m->rows, cols = (size_t)m->cols;
@@ -623,40 +607,9 @@ Status weights_open(const Graph *graph, const ModelFiles *files, Weights **out, 
 void weights_close(Weights *w) {
     if (w == NULL)
         return;
+    stream_close(w->stream);
     arena_free(&w->arena);
     mem_free(w);
-}
-
-const Matrix *weight_acquire(const Weights *w, int weight, int index) {
-    return &w->weights[weight].matrices[index];
-}
-
-void weight_release(const Weights *w, int weight, int index) {
-    (void)w; /* mapped weights are always there */
-    (void)weight;
-    (void)index;
-}
-
-void weight_prefetch(const Weights *w, int weight, int index) {
-    (void)w;
-    (void)weight;
-    (void)index;
-}
-
-const float *weight_vector(const Weights *w, int weight) {
-    return weight >= 0 ? w->weights[weight].vector : NULL;
-}
-
-size_t weights_mapped_bytes(const Weights *w) {
-    return w->mapped_bytes;
-}
-
-size_t weights_copied_bytes(const Weights *w) {
-    return w->copied_bytes;
-}
-
-size_t weight_bytes(const Weights *w, int weight) {
-    return w->weights[weight].bytes;
 }
 
 size_t weights_unused(const Weights *w, Text *list, int limit) {
@@ -671,8 +624,4 @@ size_t weights_unused(const Weights *w, Text *list, int limit) {
         }
     }
     return count;
-}
-
-Status weights_check(const Weights *w, Error *err) {
-    return model_files_check(w->files, err);
 }

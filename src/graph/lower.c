@@ -106,8 +106,6 @@ static Status lower_row(Lower *l, const Op *op) {
         r->in[2] = (Ref){.buffer = l->p->buffer_of_rope[op->u.rope.table]};
     for (int i = 0; i < 3 && l->p->weights != NULL && op->kind != OP_EMBED; i++)
         r->vector[i] = op->weight[i] >= 0 ? weight_vector(l->p->weights, op->weight[i]) : NULL;
-    if (op->kind == OP_EMBED && l->p->weights != NULL)
-        r->table = weight_acquire(l->p->weights, op->weight[0], 0);
     r->out = write_ref(l, op->out, step, true);
     return r->out.buffer < 0 ? no_memory(l) : OK;
 }
@@ -145,7 +143,7 @@ static Status convert(Lower *l, Val v, int parts, ActForm form, Ref *acts, size_
 }
 
 static Form form_of(const Program *p, int weight) {
-    return p->weights != NULL ? weight_acquire(p->weights, weight, 0)->form : FORM_Q8_0;
+    return p->weights != NULL ? weight_form(p->weights, weight) : FORM_Q8_0;
 }
 
 static Precision precision_of(const Program *p, const Op *op) {
@@ -227,6 +225,33 @@ static Status lower_linear(Lower *l, int at) {
     return OK;
 }
 
+/* The choice of experts, and the matrix it is made with, that an operation on experts follows; NULL: something else. */
+static const Op *route_of(const Graph *g, const Op *experts, const Op **router) {
+    const Op *route = &g->ops[g->values[experts->in[1]].op];
+    *router = route->kind == OP_ROUTE ? &g->ops[g->values[base_of(g, route->in[0])].op] : NULL;
+    return *router != NULL && (*router)->kind == OP_LINEAR && (*router)->out == route->in[0] ? route : NULL;
+}
+
+static Guess guess_of(Lower *l, const Op *up, int step) {
+    const Graph *g = l->g;
+    Guess guess = {.seen.buffer = -1};
+    const Op *router, *next = up + 1;
+    if (l->p->weights == NULL || !weights_streamed(l->p->weights) || route_of(g, up, &router) == NULL)
+        return guess;
+    while (next < g->ops + g->n_op && next->kind != OP_EXPERTS_UP)
+        next++;
+    if (next == g->ops + g->n_op || (guess.route = route_of(g, next, &guess.router)) == NULL ||
+        g->values[guess.router->in[0]].width != g->values[router->in[0]].width)
+        return (Guess){.seen.buffer = -1};
+    guess.weights[0] = next->weight[0];
+    guess.weights[1] = next->weight[1];
+    while (next < g->ops + g->n_op && next->kind != OP_EXPERTS_DOWN)
+        next++;
+    guess.weights[2] = next < g->ops + g->n_op ? next->weight[0] : -1;
+    guess.seen = read_ref(l, router->in[0], step);
+    return guess;
+}
+
 static Status lower_experts(Lower *l, const Op *op) {
     const bool up = op->kind == OP_EXPERTS_UP;
     const int weight = op->weight[up ? 1 : 0];
@@ -238,6 +263,14 @@ static Status lower_experts(Lower *l, const Op *op) {
     if (s == NULL)
         return no_memory(l);
     const int step = (int)(s - l->p->steps);
+    s->next_weight = -1;
+    if (up)
+        s->guess = guess_of(l, op, step);
+    for (int i = step - 1; !up && i >= 0; i--)
+        if (l->p->steps[i].kind == STEP_EXPERTS_UP) {
+            l->p->steps[i].next_weight = weight;
+            break;
+        }
     s->in[0] = acts;
     s->in[1] = read_ref(l, op->in[1], step);
     s->form = form;

@@ -45,7 +45,6 @@ struct RowOp {
     const Op *op;
     Ref in[3], out;
     const float *vector[3];
-    const Matrix *table;
     ActForm form;      /* conversions: in -> out, `parts` runs of each slot, out.width numbers each */
     int parts;
 };
@@ -65,6 +64,14 @@ typedef struct LinearPart {
     Glu glu;
     int first_unit, units;
 } LinearPart;
+
+/* Which experts the next layer may choose: what its router would say to the input of this layer's router. Residual streams
+ * change slowly from layer to layer. */
+typedef struct Guess {
+    const Op *router, *route; /* of the next layer with experts; NULL: there is none */
+    int weights[3];           /* of its experts, in the order of use; -1: none */
+    Ref seen;                 /* the input of this layer's router */
+} Guess;
 
 typedef enum StepKind { STEP_ROWS, STEP_LINEAR, STEP_STORE, STEP_MIX, STEP_EXPERTS_UP, STEP_EXPERTS_DOWN } StepKind;
 
@@ -101,9 +108,13 @@ struct Step {
     bool may_skip;          /* no barrier follows when it has no units */
     ActForm form;
     Precision precision;
+    /* STEP_EXPERTS_UP, for reading ahead */
+    int next_weight;        /* what these experts use afterwards, or -1 */
+    Guess guess;
 };
 
 enum {
+    MAX_ROUTED = 4096, /* experts of a layer */
     FEW_ROWS = 2,     /* up to here each thread does all row operations itself */
     LINEAR_UNIT = 64, /* outputs that a thread takes at once */
 };
@@ -206,13 +217,16 @@ static inline void apply_glu(const Kernels *k, const Glu *glu, float *y, const f
 /* Units of work of a step: n of them, from `unit` on. */
 void run_linear(const Ctx *ctx, const Step *step, int unit, int n);
 void row_store(const Ctx *ctx, const RowOp *op, int row);
-/* Experts: each thread sorts the slots by expert for itself first. */
+/* Experts: each thread sorts the slots by expert for itself first; one tells the weights what is going to be used. */
 void experts_begin(const Ctx *ctx, const Step *step);
 int experts_units(const Ctx *ctx, const Step *step);
 void run_experts(const Ctx *ctx, const Step *step, int unit, int n);
 size_t experts_bytes(const Program *p, const Op *op);
 size_t linear_bytes(const Program *p);
 
+/* Writes the chosen experts' numbers (as integers in the place of floats), then their weights. vector: correction, scale by
+ * expert, table of experts by token; each may be NULL. */
+void route(const Ctx *ctx, const OpRoute *r, const float *const vector[3], const float *logits, int32_t token, float *out);
 void row_convert(const Ctx *ctx, const RowOp *op, int row);
 void row_token(const Ctx *ctx, const RowOp *op, int row);
 void row_ngram(const Ctx *ctx, const RowOp *op, int row);

@@ -217,6 +217,7 @@ Status program_run(Program *p, Pool *pool, const Batch *batch, Error *err) {
         FAIL_IF(batch->tokens[i] < 0 || batch->tokens[i] >= p->graph->vocab_rows, ERR_ARGUMENT,
                 "token %d is outside the vocabulary of %d", batch->tokens[i], p->graph->vocab_rows);
     p->batch = batch;
+    weights_step(p->weights, batch->n_row);
     atomic_store(&p->stopped, false);
     for (int i = 0; i < p->n_step; i++)
         atomic_store_explicit(&p->next_unit[i], 0, memory_order_relaxed);

@@ -31,7 +31,8 @@ static LinearJob job_of(const Ctx *ctx, const LinearPart *part, const Matrix *m,
 
 static void run_single(const Ctx *ctx, const LinearPart *part, int rows, int group, int begin, int end) {
     const Weights *w = ctx->program->weights;
-    LinearJob job = job_of(ctx, part, weight_acquire(w, part->weight, group), group, begin, end);
+    Matrix room;
+    LinearJob job = job_of(ctx, part, weight_acquire(w, part->weight, group, &room), group, begin, end);
     job.n_row = rows;
     job.out = ref_floats(ctx, part->out, 0) + (size_t)group * (size_t)part->out_width;
     job.out_stride = slot_bytes(ctx->program, part->out) / sizeof(float);
@@ -47,8 +48,9 @@ static void run_pair(const Ctx *ctx, const LinearPart *gate, const LinearPart *u
     const Weights *w = ctx->program->weights;
     const int n = end - begin, stride = MAX(n, LINEAR_UNIT), most = PAIR_MANY_ROWS * LINEAR_UNIT / stride;
     float *g = (float *)(void *)(ctx->scratch + LINEAR_SCRATCH_BYTES), *u = g + PAIR_MANY_ROWS * LINEAR_UNIT;
-    LinearJob gate_job = job_of(ctx, gate, weight_acquire(w, gate->weight, 0), 0, begin, end);
-    LinearJob up_job = job_of(ctx, up, weight_acquire(w, up->weight, 0), 0, begin, end);
+    Matrix gate_room, up_room;
+    LinearJob gate_job = job_of(ctx, gate, weight_acquire(w, gate->weight, 0, &gate_room), 0, begin, end);
+    LinearJob up_job = job_of(ctx, up, weight_acquire(w, up->weight, 0, &up_room), 0, begin, end);
     gate_job.out_stride = up_job.out_stride = (size_t)stride;
     for (int r0 = 0; r0 < rows; r0 += most) {
         gate_job.n_row = up_job.n_row = MIN(most, rows - r0);

@@ -29,7 +29,7 @@ void row_ngram(const Ctx *ctx, const RowOp *op, int row) {
     const int64_t shard = ctx->program->graph->weights[weight].rows;
     float *y = ref_floats(ctx, op->out, row);
     for (int j = 0; j < (n->size - 1) * n->heads; j++)
-        form_decode_row(weight_acquire(weights, weight, (int)(rows[j] / shard)), (int)(rows[j] % shard), 0, n->width, y + j * n->width);
+        weight_decode_row(weights, weight, (int)(rows[j] / shard), (int)(rows[j] % shard), n->width, ctx->scratch, y + j * n->width);
 }
 
 void row_dot(const Ctx *ctx, const RowOp *op, int row) {

@@ -27,7 +27,7 @@ static void row_embed(const Ctx *ctx, const RowOp *op, int row) {
     for (int i = 0; i < blanks->n; i++)
         if (blanks->token[i] == ctx->batch->tokens[row])
             token = blanks->as;
-    form_decode_row(op->table, token, 0, op->out.width, ref_floats(ctx, op->out, row));
+    weight_decode_row(ctx->program->weights, op->op->weight[0], 0, token, op->out.width, ctx->scratch, ref_floats(ctx, op->out, row));
 }
 
 static void row_wanted(const Ctx *ctx, const RowOp *op, int row) {
@@ -199,14 +199,8 @@ static void limit_groups(const OpRoute *r, float *choice) {
             choice[e] = -INFINITY;
 }
 
-enum { MAX_ROUTED = 4096 };
-
-/* Gives the experts' numbers (as integers in the place of floats), then their weights. */
-static void row_route(const Ctx *ctx, const RowOp *op, int row) {
-    const OpRoute *r = &op->op->u.route;
+void route(const Ctx *ctx, const OpRoute *r, const float *const vector[3], const float *logits, int32_t token, float *out) {
     const int all = r->experts + r->zero_experts;
-    const float *logits = ref_floats(ctx, op->in[0], row);
-    float *out = ref_floats(ctx, op->out, row);
     int32_t *chosen = (int32_t *)(void *)out;
     float *weight = out + r->used;
     float scores[MAX_ROUTED], choice[MAX_ROUTED];
@@ -219,16 +213,16 @@ static void row_route(const Ctx *ctx, const RowOp *op, int row) {
             scores[e] = sqrtf(logits[e] > 20 ? logits[e] : log1pf(expf(logits[e])));
         break;
     }
-    if (op->vector[2] != NULL) { /* chosen by the token's id */
-        const float *table = op->vector[2] + (size_t)ctx->batch->tokens[row] * (size_t)r->used;
+    if (vector[2] != NULL) { /* chosen by the token's id */
+        const float *table = vector[2] + (size_t)token * (size_t)r->used;
         for (int k = 0; k < r->used; k++) {
             const int e = (int)table[k];
             chosen[k] = e >= 0 && e < all ? e : 0;
         }
     } else {
         memcpy(choice, scores, (size_t)all * sizeof *choice);
-        if (op->vector[0] != NULL)
-            ctx->kernels->add(choice, choice, op->vector[0], all);
+        if (vector[0] != NULL)
+            ctx->kernels->add(choice, choice, vector[0], all);
         if (r->groups > 1)
             limit_groups(r, choice);
         choose_best(choice, all, r->used, chosen);
@@ -247,7 +241,12 @@ static void row_route(const Ctx *ctx, const RowOp *op, int row) {
         for (int k = 0; k < r->used; k++)
             weight[k] /= sum + r->renormalise_eps;
     for (int k = 0; k < r->used; k++)
-        weight[k] *= r->scale * (op->vector[1] != NULL ? op->vector[1][chosen[k]] : 1.0f);
+        weight[k] *= r->scale * (vector[1] != NULL ? vector[1][chosen[k]] : 1.0f);
+}
+
+static void row_route(const Ctx *ctx, const RowOp *op, int row) {
+    route(ctx, &op->op->u.route, op->vector, ref_floats(ctx, op->in[0], row), ctx->batch->tokens[row],
+          ref_floats(ctx, op->out, row));
 }
 
 /* The weighted sum of the slots' outputs, in the order of choice. */
