@@ -58,6 +58,9 @@ typedef struct houle_model houle_model;
 /* Opens a GGUF file, or a folder of safetensors as published on Hugging Face. The weights are mapped, not copied: the
  * files must stay as they are while the model is open. */
 HOULE_API houle_status houle_model_open(const char *path, houle_model **model, houle_error *error);
+/* The same with at most so many bytes of memory for the weights. Of a mixture of experts that is larger, experts are read
+ * when they are chosen, and kept while they are of use; results are the same. HOULE_ERROR_MEMORY tells what is needed. */
+HOULE_API houle_status houle_model_open_within(const char *path, uint64_t weight_bytes, houle_model **model, houle_error *error);
 /* All sessions of the model must be closed before. NULL is fine. */
 HOULE_API void houle_model_close(houle_model *model);
 

@@ -54,15 +54,21 @@ static void give_pool_back(void) {
 /* ---- models ---------------------------------------------------------------------------------------------------------- */
 
 houle_status houle_model_open(const char *path, houle_model **out, houle_error *error) {
+    return houle_model_open_within(path, UINT64_MAX, out, error);
+}
+
+houle_status houle_model_open_within(const char *path, uint64_t weight_bytes, houle_model **out, houle_error *error) {
     Error *err = inside(error);
     *out = NULL;
     json_setup();
     houle_model *m = mem_zalloc(sizeof *m, MEM_MISC);
     if (m == NULL)
         return (houle_status)error_set(err, ERR_MEMORY, "no memory for the model");
-    const Status status = model_open(path, &m->model, err);
+    Status status = model_open(path, &m->model, err);
+    if (status == OK)
+        status = model_fit(m->model, weight_bytes, err);
     if (status != OK)
-        mem_free(m);
+        houle_model_close(m);
     else
         *out = m;
     return (houle_status)status;

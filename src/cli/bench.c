@@ -85,7 +85,16 @@ static Status time_generation(Session *s, int n, int batch, uint32_t *seed, Rate
     return OK;
 }
 
-static Status measure(Session *s, Rate *prompt, Rate *generation, Error *err) {
+/* Adds what was read since `before`. */
+static void add_counts(const Weights *weights, const CacheCounts *before, CacheCounts *sum) {
+    const CacheCounts now = weights_counts(weights);
+    sum->tokens += now.tokens - before->tokens;
+    sum->uses += now.uses - before->uses;
+    sum->misses += now.misses - before->misses;
+    sum->bytes_read += now.bytes_read - before->bytes_read;
+}
+
+static Status measure(Session *s, Rate *prompt, Rate *generation, CacheCounts *reading, Error *err) {
     const int vocab = model_vocab(session_model(s)), depth = (int)want.depth, n_prompt = (int)want.prompt;
     const int longest = MAX(depth, MAX(n_prompt, 1));
     int32_t *tokens = mem_array((size_t)longest, sizeof *tokens, MEM_MISC);
@@ -105,8 +114,11 @@ static Status measure(Session *s, Rate *prompt, Rate *generation, Error *err) {
             status = time_prompt(s, tokens, r < 0 ? MIN(n_prompt, 64) : n_prompt, r < 0 ? &ignored : prompt, err);
             sequence_cut(session_sequence(s, 0), depth);
         }
+        const CacheCounts before = weights_counts(model_weights(session_model(s)));
         if (status == OK && want.generate > 0)
             status = time_generation(s, r < 0 ? 2 : (int)want.generate, (int)want.batch, &seed, r < 0 ? &ignored : generation, err);
+        if (r >= 0)
+            add_counts(model_weights(session_model(s)), &before, reading);
         for (int b = 0; b < want.batch; b++)
             sequence_cut(session_sequence(s, b), depth);
         if (r < 0)
@@ -135,6 +147,9 @@ typedef struct Report {
     const Session *session;
     const Shape *shape; /* NULL: a model with weights of its own */
     LayerKinds kinds;
+    CacheCounts reading; /* of generation, when the model is streamed */
+    size_t resident;
+    bool streamed;
     Roof roof;
     Cost cost;
     Rate prompt, generation;
@@ -162,6 +177,15 @@ static double rate_or_0(const Rate *rate) {
     return rate->n > 0 ? median(rate) : 0;
 }
 
+static double hit_rate(const Report *r) {
+    const CacheCounts *n = &r->reading;
+    return n->uses > 0 ? 1 - (double)MIN(n->misses, n->uses) / (double)n->uses : 1;
+}
+
+static uint64_t read_per_token(const Report *r) {
+    return r->reading.tokens > 0 ? r->reading.bytes_read / r->reading.tokens : 0;
+}
+
 static Status print_report(const Report *r, Error *err) {
     roof_print(&r->roof);
     if (want.prompt > 0) {
@@ -179,6 +203,11 @@ static Status print_report(const Report *r, Error *err) {
     }
     if (r->shape != NULL)
         shape_print(r->shape, r->session, rate_or_0(&r->prompt), rate_or_0(&r->generation), r->roof.read_all);
+    if (r->streamed) {
+        char resident[16], per_token[16];
+        printf("experts: %.1f%% of uses were in memory, %s read per token, weights take %s (while generating)\n", 100 * hit_rate(r),
+               format_bytes(read_per_token(r), per_token), format_bytes(r->resident, resident));
+    }
     return want.profile ? bench_profile_print(r->session, &r->kinds, err) : OK;
 }
 
@@ -207,6 +236,9 @@ static Status print_report_json(const Report *r, Error *err) {
         json_object_set_new(generation, "share_of_bandwidth", cli_json_number(share_of(read_rate(r), r->roof.read_all)));
         json_object_set_new(out, "generation", generation);
     }
+    if (r->streamed)
+        json_object_set_new(out, "streaming", json_pack("{s:f, s:I, s:I}", "hit_rate", hit_rate(r), "read_bytes_per_token",
+                                                        (json_int_t)read_per_token(r), "resident_bytes", (json_int_t)r->resident));
     if (r->shape != NULL)
         json_object_set_new(out, "shape", shape_json(r->shape, r->session, rate_or_0(&r->prompt), rate_or_0(&r->generation),
                                                      r->roof.read_all));
@@ -242,6 +274,7 @@ static Status check_wants(Error *err) {
                 want.repeat > MAX_REPEAT || want.depth > 1 << 24 || want.prompt > 1 << 24 || want.generate > 1 << 24,
             ERR_ARGUMENT, "a number is out of range; 'houle bench --help' explains");
     FAIL_IF(!want.shape && (want.type != NULL || want.layers != 0), ERR_ARGUMENT, "--type and --layers go with --shape");
+    FAIL_IF(want.shape && want.memory > 0, ERR_ARGUMENT, "--memory goes with a model's own files, not with --shape");
     FAIL_IF(want.layers < 0 || want.layers > 1 << 16, ERR_ARGUMENT, "--layers %lld: a number of layers is expected",
             (long long)want.layers);
     FAIL_IF(want.prompt == 0 && want.generate == 0, ERR_ARGUMENT, "-p 0 -n 0: there is nothing to measure");
@@ -251,7 +284,9 @@ static Status check_wants(Error *err) {
 static Status bench_session(Session *session, const SessionSpec *spec, Report *report, Error *err) {
     report->session = session;
     TRY(roof_measure(spec->pool, 2, &report->roof, err));
-    TRY(measure(session, &report->prompt, &report->generation, err));
+    TRY(measure(session, &report->prompt, &report->generation, &report->reading, err));
+    report->streamed = weights_streamed(model_weights(session_model(session)));
+    report->resident = weights_resident_bytes(model_weights(session_model(session)));
     report->cost = cost_of(session, spec->precision == PRECISION_F32 ? CACHE_F32 : spec->cache_type);
     report->peak = peak_of(session, spec->precision, &report->roof);
     TRY(layer_kinds_open(model_graph(session_model(session)), &report->kinds, err));

@@ -22,6 +22,7 @@ static struct {
     bool tensors, json, full, memory, graph, families;
     const char *dump, *precision, *cache;
     int64_t ctx, batch, threads;
+    uint64_t budget;
 } want = {.precision = "fast", .cache = "f16"};
 
 enum {
@@ -461,9 +462,33 @@ static void print_family(const Model *model) {
         printf("unread keys   %s\n", model_unread_keys(model));
 }
 
+/* What of the weights is in memory when they and the rest share a budget. */
+static Status print_budget(const Model *model, const MemoryPlan *plan, Error *err) {
+    StreamPlan s;
+    char a[16], b[16], c[16], d[16];
+    const uint64_t others = (uint64_t)plan->cache + plan->scratch + weights_copied_bytes(model_weights(model));
+    const uint64_t left = want.budget - MIN(want.budget, others);
+    TRY(weights_stream_plan(model_weights(model), (size_t)left, &s, err));
+    printf("\nwithin %s\n", format_bytes(want.budget, a));
+    if (s.whole <= left) {
+        printf("weights       all of them fit\n");
+        return OK;
+    }
+    printf("stays         %s of weights that every token uses\n", format_bytes(s.resident, a));
+    if (s.tables > 0)
+        printf("read by rows  %s of tables\n", format_bytes(s.tables, a));
+    if (left < s.least)
+        printf("experts       do not fit: %s are needed at the least\n", format_bytes(others + s.least, b));
+    else if (s.experts > 0)
+        printf("experts       %s of %s are kept in memory (%.0f%%), the others read when they are chosen\n",
+               format_bytes(s.cached, b), format_bytes(s.experts, c), 100.0 * (double)s.cached / (double)s.experts);
+    printf("in all        %s\n", format_bytes(others + (left < s.least ? s.least : s.resident + s.cache), d));
+    return OK;
+}
+
 static Status print_memory(const ModelFiles *files, Error *err) {
     Model *model;
-    TRY(model_describe(files, &model, err));
+    TRY(want.budget > 0 ? model_bind(files, &model, err) : model_describe(files, &model, err));
     SessionSpec spec = {.context = (int)(want.ctx > 0 ? want.ctx : MIN(MAX(model_context(model), 1), 8192)),
                         .sequences = (int)MAX(want.batch, 1)};
     Pool *pool;
@@ -485,6 +510,8 @@ static Status print_memory(const ModelFiles *files, Error *err) {
         printf("scratch       %s\n", format_bytes(plan.scratch, c));
         printf("in all        %s\n", format_bytes(weights + plan.cache + plan.scratch, d));
     }
+    if (status == OK && want.budget > 0)
+        status = print_budget(model, &plan, err);
     model_close(model);
     return status;
 }
@@ -570,11 +597,11 @@ static int run(int n_argument, char **arguments, Error *err) {
     Status status = OK;
     if (want.dump != NULL)
         status = dump(files, want.dump, err);
-    else if (want.memory)
+    else if (want.memory || want.budget > 0)
         status = print_memory(files, err);
     else if (want.graph)
         status = print_network(files, err);
-    if (status == OK && ((want.dump == NULL && !want.memory && !want.graph) || want.json || want.tensors))
+    if (status == OK && ((want.dump == NULL && !want.memory && want.budget == 0 && !want.graph) || want.json || want.tensors))
         status = report(files, err);
     model_files_close(files);
     return status == OK ? 0 : 1;
@@ -587,6 +614,7 @@ static const Option options[] = {
     {"dump", OPT_STRING, &want.dump, "FILE", "write all tensors as float32 to a safetensors file; prints nothing",
      NULL},
     {"memory", OPT_FLAG, &want.memory, NULL, "print what running it takes: weights, cache, scratch", NULL},
+    {"memory-budget", OPT_BYTES, &want.budget, "SIZE", "the same, and what stays in memory when there is no more than this", NULL},
     {"ctx", OPT_INT, &want.ctx, "N", "for --memory: tokens of context (the declared one, at most 8192)", NULL},
     {"batch", OPT_INT, &want.batch, "N", "for --memory: sequences at once (1)", NULL},
     {"cache-type", OPT_STRING, &want.cache, "TYPE", "for --memory: f16 (default), q8_0, f32", NULL},

@@ -210,6 +210,11 @@ Status model_open(const char *path, Model **out, Error *err) {
     return model_open_files(files, out, err);
 }
 
+Status model_fit(Model *m, uint64_t bytes, Error *err) {
+    const uint64_t copied = weights_copied_bytes(m->weights);
+    return copied + weights_mapped_bytes(m->weights) <= bytes ? OK : model_stream(m, (size_t)(bytes - MIN(bytes, copied)), err);
+}
+
 Status model_stream(Model *m, size_t bytes, Error *err) {
     return weights_stream(m->weights, bytes, err);
 }

@@ -31,6 +31,8 @@ typedef struct MadeSpec {
 } MadeSpec;
 Status model_open_made(ModelFiles *files, const MadeSpec *spec, Model **model, Error *err);
 void model_close(Model *model);
+/* model_stream if the weights take more; nothing otherwise. */
+Status model_fit(Model *model, uint64_t bytes, Error *err);
 /* From now on the weights take at most so many bytes of memory (weights_stream). Before the first session. */
 Status model_stream(Model *model, size_t bytes, Error *err);
 

@@ -257,6 +257,18 @@ static void write_registry(const ServedList *list, const RegistryStats *s, int a
     for (size_t i = 0; i < list->count; i++)
         if (list->items[i].state == SERVED_READY)
             one(out, "num_preemptions_total", list->items[i].name, "", (double)list->items[i].stats.preempted);
+    static const struct { const char *name, *help; size_t at; } experts[] = {
+        {"expert_uses_total", "Pieces of experts that steps needed, of models streamed from disk.", offsetof(CacheCounts, uses)},
+        {"expert_misses_total", "Of them those that had to be read for it.", offsetof(CacheCounts, misses)},
+        {"expert_read_bytes_total", "Bytes of weights read from disk.", offsetof(CacheCounts, bytes_read)},
+    };
+    for (size_t k = 0; k < COUNT(experts); k++) {
+        head(out, experts[k].name, "counter", experts[k].help);
+        for (size_t i = 0; i < list->count; i++)
+            if (list->items[i].streamed)
+                one(out, experts[k].name, list->items[i].name, "",
+                    (double)*(const uint64_t *)(const void *)((const char *)&list->items[i].experts + experts[k].at));
+    }
     head(out, "model_loads_total", "counter", "Models loaded.");
     one(out, "model_loads_total", NULL, "", (double)s->loads);
     head(out, "model_load_failures_total", "counter", "Models that could not be loaded.");

@@ -137,6 +137,7 @@ typedef struct Loaded {
     Scheduler *scheduler;
     SchedulerSpec spec;
     uint64_t weight_bytes, run_bytes;
+    uint64_t least_bytes; /* of weights, when they are streamed */
     char *path;
 } Loaded;
 
@@ -146,6 +147,11 @@ static Status find_path(const Served *e, char **path, Error *err) {
     *path = mem_strdup(e->path, MEM_MISC);
     FAIL_IF(*path == NULL, ERR_MEMORY, "no memory for a path");
     return OK;
+}
+
+static uint64_t limit_of(const Registry *r, const Served *e) {
+    const uint64_t budget = r->stats.budget_bytes, own = e->wish.memory_bytes;
+    return own > 0 ? MIN(own, budget) : budget;
 }
 
 static Status plan(const Registry *r, const Served *e, Loaded *l, Error *err) {
@@ -168,7 +174,7 @@ static Status plan(const Registry *r, const Served *e, Loaded *l, Error *err) {
         l->run_bytes = bytes;
         /* Unless the user said how long texts may be, they get what fits beside the weights. */
         if (w->context > 0 || w->cache_tokens > 0 || s->context <= LEAST_CONTEXT ||
-            l->weight_bytes + l->run_bytes <= r->stats.budget_bytes)
+            (l->weight_bytes > limit_of(r, e) ? l->least_bytes : l->weight_bytes) + l->run_bytes <= limit_of(r, e))
             return OK;
         s->context = MAX(s->context / 2, LEAST_CONTEXT);
     }
@@ -201,9 +207,22 @@ static Status open_model(const Registry *r, const Served *e, Loaded *l, Error *e
     (void)model_chat(l->model, &chat, NULL); /* a broken template costs the chats only: they get its message */
     const size_t after = mem_bytes(MEM_TEXT) + mem_bytes(MEM_FORMAT) + mem_bytes(MEM_GRAPH);
     const Weights *weights = model_weights(l->model);
-    l->weight_bytes =
-        weights_mapped_bytes(weights) + weights_copied_bytes(weights) + (after > before ? after - before : 0);
-    return plan(r, e, l, err);
+    const uint64_t besides = weights_copied_bytes(weights) + (after > before ? after - before : 0);
+    StreamPlan stream;
+    TRY(weights_stream_plan(weights, 0, &stream, err));
+    l->weight_bytes = weights_mapped_bytes(weights) + besides;
+    l->least_bytes = MIN(stream.least + besides, l->weight_bytes);
+    TRY(plan(r, e, l, err));
+    const uint64_t limit = limit_of(r, e);
+    char need[16], have[16];
+    FAIL_IF(l->least_bytes + l->run_bytes > limit, ERR_MEMORY,
+            "%s takes %s at the least, %s are allowed (\"memory\" or --memory); a smaller \"context\" takes less", e->name,
+            format_bytes(l->least_bytes + l->run_bytes, need), format_bytes(limit, have));
+    if (l->weight_bytes + l->run_bytes <= limit)
+        return OK;
+    TRY(model_stream(l->model, (size_t)(limit - l->run_bytes - besides), err));
+    l->weight_bytes = weights_resident_bytes(weights) + besides - weights_copied_bytes(weights);
+    return OK;
 }
 
 static Status open_scheduler(Loaded *l, Error *err) {
@@ -642,6 +661,10 @@ Status registry_list(Registry *r, ServedList *list, Error *err) {
             registry_stat(e->path, &i->modified, &nanoseconds, &i->file_bytes);
         if (e->state == SERVED_READY)
             i->stats = scheduler_stats(e->scheduler);
+        if (e->state == SERVED_READY && weights_streamed(model_weights(e->model))) {
+            i->streamed = true;
+            i->experts = weights_counts(model_weights(e->model));
+        }
     }
     pthread_mutex_unlock(&r->lock);
     if (status != OK)

@@ -1,5 +1,8 @@
 /* registry.h - the models that can be asked for, and those of them that are in memory, under one budget.
  *
+ * A model of experts that does not fit into the budget as a whole is streamed (graph/weights.h) in what the budget leaves
+ * beside its cache, or in its own setting "memory"; what it then takes is fixed as well.
+ *
  * A model is loaded by the first request that needs it and given up when others need its memory: the one whose loading
  * took least time for each second that it has not been used goes first; pinned ones never do. What a model takes
  * (weights, cache, scratch) is known before it is loaded, and the sum never exceeds the budget: a request waits until
@@ -20,6 +23,7 @@ typedef struct Served Served; /* a model that was asked for, held until it is re
 typedef struct ModelSettings {
     int context, sequences, max_waiting, draft_tokens, max_rows;
     int64_t cache_tokens;
+    uint64_t memory_bytes;    /* that it may take, weights, cache and scratch; at most the server's budget */
     bool cache_type_given, precision_given;
     CacheType cache_type;
     Precision precision;
@@ -87,6 +91,8 @@ typedef struct ServedInfo {
     int64_t expires_s;                /* seconds until it goes unused; -1: not decided by time */
     char error[ERROR_TEXT_BYTES];     /* of the last load */
     SchedulerStats stats;             /* when ready */
+    bool streamed;                    /* its experts are read from disk when they are chosen: counts */
+    CacheCounts experts;
 } ServedInfo;
 
 typedef struct ServedList {

@@ -68,6 +68,9 @@ Status registry_read_settings(const char *name, const json_t *settings, ModelSet
             *(int *)(void *)((char *)w + counts[i].at) = (int)number;
         } else if (strcmp(key, "cache_tokens") == 0) {
             TRY(read_count(name, key, value, 64, (int64_t)1 << 40, &w->cache_tokens, err));
+        } else if (strcmp(key, "memory") == 0) {
+            FAIL_IF(!json_is_string(value) || !parse_bytes(json_string_value(value), &w->memory_bytes) || w->memory_bytes == 0,
+                    ERR_ARGUMENT, "model %s: \"memory\" must be a size such as \"12G\"", name);
         } else if (strcmp(key, "precision") == 0) {
             TRY(read_word(name, key, value, precisions, &word, err));
             w->precision_given = true;
