@@ -4,6 +4,7 @@
 data/configs holds settings of published models; expected.json says for each what is known of it:
 
     total, active    all parameters of the model without further layers, and those used for a token, exactly
+    kept             those of further layers (multi-token prediction), exactly
     stored, copies   what the published files hold: with multi-token-prediction layers and that many copies of the
                      vocabulary's matrix which belong to them
     published, published_active    as its makers say it, rounded; active_without: tables of the vocabulary not counted
@@ -44,6 +45,7 @@ def check(name, known, folder):
     total, active, kept, table = inspect((CONFIGS / name).read_bytes(), folder)
     assert known.get("total", total) == total, f"{total} parameters"
     assert known.get("active", active) == active, f"{active} active parameters"
+    assert known.get("kept", kept) == kept, f"{kept} parameters of further layers"
     if "published" in known:
         assert agrees(total, known["published"]), f"{total} parameters are not {known['published']}"
     if "stored" in known:

@@ -370,6 +370,48 @@ static void test_a_model_cut_short(void **state) {
     mem_free(path);
 }
 
+enum { TOKENS = 7 };
+
+/* Logits after a few tokens, with weights in the least memory they can do with. */
+static void logits_of(const char *path, Precision precision, bool streamed, float *logits, int vocab) {
+    static const int32_t tokens[TOKENS] = {5, 17, 250, 3, 99, 30, 7};
+    Error err = {0};
+    Pool *pool;
+    Model *model;
+    Session *session;
+    StreamPlan plan;
+    assert_int_equal(pool_open(2, &pool, &err), OK);
+    assert_int_equal(model_open(path, &model, &err), OK);
+    assert_int_equal(model_vocab(model), vocab);
+    assert_int_equal(weights_stream_plan(model_weights(model), 0, &plan, &err), OK);
+    if (streamed)
+        assert_int_equal(model_stream(model, plan.least, &err), OK);
+    const SessionSpec spec = {.precision = precision, .cache_type = CACHE_F16, .context = 64, .pool = pool};
+    assert_int_equal(session_open(model, spec, &session, &err), OK);
+    for (int i = 0; i < TOKENS; i += i == 0 ? TOKENS - 3 : 1)
+        assert_int_equal(session_feed(session, 0, tokens + i, i == 0 ? TOKENS - 3 : 1, 0, NULL, &err), OK);
+    memcpy(logits, session_logits(session), (size_t)vocab * sizeof *logits);
+    session_close(session);
+    model_close(model);
+    pool_close(pool);
+}
+
+/* Values with scales beside them, and halves that alternate in one tensor, of experts so small that a command would not
+ * stream them: their slots are larger than they are. */
+static void test_forms_of_experts(void **state) {
+    (void)state;
+    static const char *const models[] = {"text/gpt_oss_mxfp4", "text/gpt_oss", "text/deepseek_v3_fp8", "gguf/families/gpt_oss_mxfp4.gguf"};
+    enum { VOCAB = 384 };
+    static float whole[VOCAB], streamed[VOCAB];
+    char path[GOLDEN_PATH_BYTES];
+    for (size_t i = 0; i < COUNT(models); i++)
+        for (int precision = 0; golden_path(path, models[i]) != NULL && precision < 2; precision++) {
+            logits_of(path, (Precision)precision, false, whole, VOCAB);
+            logits_of(path, (Precision)precision, true, streamed, VOCAB);
+            assert_memory_equal(whole, streamed, sizeof whole);
+        }
+}
+
 int main(void) {
     json_setup();
     const struct CMUnitTest tests[] = {
@@ -382,6 +424,7 @@ int main(void) {
         TEST(test_failing_reads),
         TEST(test_no_memory_for_a_cache),
         TEST(test_a_model_cut_short),
+        TEST(test_forms_of_experts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

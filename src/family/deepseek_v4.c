@@ -152,9 +152,22 @@ static Val collapse(Graph *g, const Cfg *c, Val x) {
     return hyper_collapse(g, x, hyper_weights(g, x, "hc_head_", h), h.streams);
 }
 
+/* A layer that predicts one token more: a whole one, in which embedding and hidden state come together. */
+static Val predicting(Graph *g, const Cfg *c, Val x, int i) {
+    push(g, "mtp.%d", i);
+    const Val one = collapse(g, c, x); /* by weights of its own */
+    const int width = width_of(g, one);
+    linear(g, norm(g, one, "enorm"), "e_proj", width, false, SPLIT_NONE);
+    linear(g, norm(g, one, "hnorm"), "h_proj", width, false, SPLIT_NONE);
+    norm(g, one, "norm");
+    x = block(g, c, x, cfg_need(c, "num_hidden_layers") + i);
+    pop(g);
+    return x;
+}
+
 static void build(Graph *g, const Cfg *c) {
-    cfg_covered(c, "num_nextn_predict_layers"); /* they lie beside the layers, as mtp.N */
     decoder(g, c, block, (Decoder){.streams = cfg_int(c, "hc_mult", 4), .collapse = collapse});
+    predicting_layers_as(g, c, cfg_int(c, "num_nextn_predict_layers", 0), "mtp.0.e_proj.weight", predicting);
 }
 
 const Family family_deepseek_v4 = {.name = "deepseek_v4", .build = build, .reply_format = "deepseek_v3_1", .since = "0.1",

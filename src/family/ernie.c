@@ -44,11 +44,23 @@ static Val block_moe(Graph *g, const Cfg *c, Val x, int i) {
     return add(g, x, moe(g, h, m));
 }
 
+/* The layer that predicts one token more: dense, whatever the layers before are. */
+static Val predicting(Graph *g, const Cfg *c, Val x, int i) {
+    push(g, "model");
+    const Val both = concat(g, norm(g, x, "mtp_emb_norm.0"), norm(g, x, "mtp_hidden_norm.0"));
+    linear(g, both, "mtp_linear_proj.0", width_of(g, x), cfg_bool(c, "use_bias", false), SPLIT_NONE);
+    push(g, "mtp_block.0");
+    x = block(g, c, x, i);
+    pop(g);
+    pop(g);
+    return x;
+}
+
 static void build(Graph *g, const Cfg *c) { decoder(g, c, block, (Decoder){0}); }
 
 static void build_moe(Graph *g, const Cfg *c) {
-    cfg_covered(c, "num_nextn_predict_layers"); /* they lie beside the layers, as model.mtp_block.N */
     decoder(g, c, block_moe, (Decoder){.head_bias = cfg_bool(c, "use_bias", false)});
+    predicting_layers_as(g, c, cfg_int(c, "num_nextn_predict_layers", 0) > 0 ? 1 : 0, "model.mtp_linear_proj.0.weight", predicting);
 }
 
 const Family family_ernie4_5 = {

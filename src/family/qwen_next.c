@@ -13,6 +13,14 @@ static bool is_linear(const Graph *g, const Cfg *c, int i) {
     return interval < 1 || (i + 1) % interval != 0;
 }
 
+static Val attended(Graph *g, const Cfg *c, Val x) {
+    Attn a = attn_of(g, c);
+    a.q_norm = "q_norm";
+    a.k_norm = "k_norm";
+    a.gate_in_q = cfg_bool(c, "attn_output_gate", true);
+    return attention(g, x, a);
+}
+
 static Val mix(Graph *g, const Cfg *c, Val x, int i, bool fused) {
     if (is_linear(g, c, i)) {
         DeltaNet d = delta_net_of(g, c);
@@ -24,11 +32,7 @@ static Val mix(Graph *g, const Cfg *c, Val x, int i, bool fused) {
         }
         return delta_net(g, x, d);
     }
-    Attn a = attn_of(g, c);
-    a.q_norm = "q_norm";
-    a.k_norm = "k_norm";
-    a.gate_in_q = cfg_bool(c, "attn_output_gate", true);
-    return attention(g, x, a);
+    return attended(g, c, x);
 }
 
 static Val experts(Graph *g, const Cfg *c, Val x, bool renormalise) {
@@ -57,12 +61,27 @@ static Val block_moe(Graph *g, const Cfg *c, Val x, int i) {
     return add(g, x, experts(g, c, norm(g, x, "post_attention_layernorm"), true));
 }
 
+/* A layer that predicts one token more: attention, and what the others have after it. */
+static Val predicting(Graph *g, const Cfg *c, Val x, int i) {
+    push(g, "mtp");
+    linear(g, concat(g, norm(g, x, "pre_fc_norm_embedding"), norm(g, x, "pre_fc_norm_hidden")), "fc", width_of(g, x), false, SPLIT_NONE);
+    norm(g, x, "norm");
+    push(g, "layers.%d", i);
+    x = add(g, x, attended(g, c, norm(g, x, "input_layernorm")));
+    const Val h = norm(g, x, "post_attention_layernorm");
+    x = add(g, x, cfg_has(c, "num_experts") ? experts(g, c, h, true) : ffn(g, h, ffn_of(g, c)));
+    pop(g);
+    pop(g);
+    return x;
+}
+
 #define DEFAULTS "{\"partial_rotary_factor\": 0.25, \"head_dim\": 256}"
 
 static void build(Graph *g, const Cfg *c, BlockFn block) {
     norm_style(g, NORM_RMS, norm_eps(g), true);
-    cfg_covered(c, "mtp_num_hidden_layers"); /* they lie beside the layers, as mtp.layers.N */
     decoder(g, c, block, (Decoder){0});
+    const int silent = has_tensor(g, "mtp.fc.weight") ? 1 : 0; /* the older configurations do not say */
+    predicting_layers_as(g, c, cfg_int(c, "mtp_num_hidden_layers", silent), "mtp.fc.weight", predicting);
 }
 
 static void build_next(Graph *g, const Cfg *c) { build(g, c, block_next); }

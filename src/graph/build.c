@@ -573,13 +573,43 @@ Val prepared(const Graph *g) {
     return g->prepared;
 }
 
-/* One of them: what is declared stays, what would be computed is forgotten. */
-static void predicting_layer(Graph *g, const Cfg *c, BlockFn block, int i) {
-    const int n_op = g->n_op, n_value = g->n_value, n_state = g->n_state, n_rope = g->n_rope;
-    const Val choice = g->last_choice;
-    const Val x = g->hidden[g->n_layer];
+/* What is declared from here on stays, and what would be computed is forgotten at the end. */
+typedef struct Keeping {
+    int n_op, n_value, n_state, n_rope;
+    Val choice;
+} Keeping;
+
+static Keeping keep_begin(Graph *g, int layer) {
     g->keeping = true;
-    g->layer = i;
+    g->layer = layer;
+    return (Keeping){g->n_op, g->n_value, g->n_state, g->n_rope, g->last_choice};
+}
+
+static void keep_end(Graph *g, const Keeping *k) {
+    g->keeping = false;
+    g->layer = -1;
+    g->n_op = k->n_op;
+    g->n_value = k->n_value;
+    g->n_state = k->n_state;
+    g->n_rope = k->n_rope;
+    g->last_choice = k->choice;
+}
+
+enum { MAX_PREDICTING = 64 };
+
+void predicting_layers_as(Graph *g, const Cfg *c, int count, const char *sign, BlockFn describe) {
+    if (g->has_tensor != NULL && !has_tensor(g, sign))
+        return;
+    for (int i = 0; i < MIN(count, MAX_PREDICTING) && graph_ok(g); i++) {
+        const Keeping k = keep_begin(g, g->n_layer + i);
+        describe(g, c, g->hidden[g->n_layer], i);
+        keep_end(g, &k);
+    }
+}
+
+static void predicting_layer(Graph *g, const Cfg *c, BlockFn block, int i) {
+    const Val x = g->hidden[g->n_layer];
+    const Keeping k = keep_begin(g, i);
     linear(g, concat(g, norm(g, x, "enorm"), norm(g, x, "hnorm")), "eh_proj", g->width, false, SPLIT_NONE);
     if (has_tensor(g, "embed_tokens.weight"))
         embed(g, "embed_tokens", g->vocab, g->width);
@@ -587,17 +617,11 @@ static void predicting_layer(Graph *g, const Cfg *c, BlockFn block, int i) {
     if (has_tensor(g, "shared_head.head.weight"))
         linear(g, x, "shared_head.head", g->vocab, false, SPLIT_ROWS);
     block(g, c, x, i);
-    g->keeping = false;
-    g->layer = -1;
-    g->n_op = n_op;
-    g->n_value = n_value;
-    g->n_state = n_state;
-    g->n_rope = n_rope;
-    g->last_choice = choice;
+    keep_end(g, &k);
 }
 
 void predicting_layers(Graph *g, const Cfg *c, BlockFn block) {
-    const int most = 64, count = MIN(cfg_int(c, "num_nextn_predict_layers", 0), most);
+    const int count = MIN(cfg_int(c, "num_nextn_predict_layers", 0), MAX_PREDICTING);
     for (int i = g->n_layer; i < g->n_layer + count && graph_ok(g); i++) {
         if (!is_described(g, i))
             continue;

@@ -135,6 +135,9 @@ void decoder(Graph *g, const Cfg *c, BlockFn block, Decoder spec);
 /* Layers after the last that predict further tokens, num_nextn_predict_layers of them: `block` describes their decoder
  * layer. Their weights are declared as kept, nothing of them runs. */
 void predicting_layers(Graph *g, const Cfg *c, BlockFn block);
+/* The same where files call them otherwise: `describe` declares the i-th of `count`, from the outermost scope on, and all that
+ * belongs to it. x: what the last layer gives. Files without the tensor `sign` have none. */
+void predicting_layers_as(Graph *g, const Cfg *c, int count, const char *sign, BlockFn describe);
 /* What Decoder.prepare made. */
 Val prepared(const Graph *g);
 
