@@ -19,6 +19,7 @@ static ALWAYS_INLINE void put(Sink *s, int i, NI four) {
 #include "kernel/groups_ggml.h"
 
 #include "base/bytes.h"
+#include "op/form_split.h"
 
 /* ---- scales ---- */
 
@@ -276,6 +277,56 @@ static void unpack_awq(const Matrix *m, int row0, int col, int n, BlockTile *til
     }
 }
 
+/* ---- 8-bit floats with a scale for each block of the tensor as it is stored ---- */
+
+/* The scales of NI_LANES outputs (those of a row, for numbers stored by input) at an input. */
+static ALWAYS_INLINE NF scales_of_f8(const Matrix *m, int row, int col, bool by_input) {
+    float x[NI_LANES];
+    for (int l = 0; l < NI_LANES; l++) {
+        const int stored_row = (by_input ? col : row + l) + m->scale_row0;
+        const int stored_col = (by_input ? row + l : col) + m->scale_col0;
+        x[l] = form_scale_at(m, (size_t)(stored_row / m->block_rows), (size_t)(stored_col / m->block_cols));
+    }
+    return nf_load(x);
+}
+
+/* Inputs from `col` on, at most n, that share their scales with it. */
+static ALWAYS_INLINE int inputs_of_scale(const Matrix *m, int col, int n, bool by_input) {
+    const int length = by_input ? m->block_rows : m->block_cols;
+    return MIN(n, length - (col + (by_input ? m->scale_row0 : m->scale_col0)) % length);
+}
+
+/* Values first, sixteen inputs at a time; then scales, which may reach to any input. */
+static ALWAYS_INLINE void scale_f8(const Matrix *m, int row0, int col, int n, FloatTile *tile, bool by_input) {
+    for (int lane = 0; lane < LINEAR_PANEL; lane += NI_LANES)
+        for (int k = 0; k < n;) {
+            const NF scale = scales_of_f8(m, row0 + lane, col + k, by_input);
+            for (const int end = k + inputs_of_scale(m, col + k, n - k, by_input); k < end; k++)
+                nf_store(tile->w[k] + lane, nf_mul(nf_load(tile->w[k] + lane), scale));
+        }
+}
+
+static void unpack_f8(const Matrix *m, int row0, int col, int n, FloatTile *tile) {
+    for (int lane = 0; lane < LINEAR_PANEL; lane += NI_LANES)
+        for (int k = 0; k < n; k += 16) {
+            NI x[4];
+            turn_rows_16(x, m->data + (size_t)(row0 + lane) * m->row_bytes + (size_t)(col + k), m->row_bytes);
+            for (int i = 0; i < 16; i++)
+                nf_store(tile->w[k + i] + lane, f8_of_lanes(ni_and(ni_srl(x[i / 4], 8 * (i % 4)), ni_set(0xFF))));
+        }
+    scale_f8(m, row0, col, n, tile, false);
+}
+
+static void unpack_f8_by_input(const Matrix *m, int row0, int col, int n, FloatTile *tile) {
+    const size_t step = m->row_step != 0 ? (size_t)m->row_step : 1;
+    for (int k = 0; k < n; k++) {
+        const uint8_t *p = m->data + (size_t)(col + k) * m->row_bytes + (size_t)row0 * step;
+        for (int lane = 0; lane < LINEAR_PANEL; lane += NI_LANES)
+            nf_store(tile->w[k] + lane, f8_of_lanes(gather_8(p + (size_t)lane * step, step)));
+    }
+    scale_f8(m, row0, col, n, tile, true);
+}
+
 void K(unpackers_fill_split)(Unpackers *u) {
     u->block[FORM_MXFP4_SPLIT] = unpack_mxfp4_split;
     u->block[FORM_NVFP4_SPLIT] = unpack_nvfp4_split;
@@ -283,6 +334,8 @@ void K(unpackers_fill_split)(Unpackers *u) {
     u->block[FORM_INT_PACKED] = unpack_int_packed;
     u->block[FORM_GPTQ] = unpack_gptq;
     u->block[FORM_AWQ] = unpack_awq;
+    u->floats[FORM_F8_BLOCK] = u->floats[FORM_F8_E8M0] = unpack_f8;
+    u->floats[FORM_F8_BLOCK_T] = u->floats[FORM_F8_E8M0_T] = unpack_f8_by_input;
 }
 
 #endif
