@@ -187,6 +187,35 @@ static bool few(void) {
 /* Calls a check for every present level and precision. */
 typedef void (*Check)(const Kernels *k, Precision precision, Form form, int bits);
 
+#if defined(EMULATED_TILES)
+void kernels_fill_linear_emulated(Kernels *k);
+bool tiles_work_emulated(void);
+
+/* The kernels of level amx over tiles in plain C (tile_emulation.h), where the machine has what lies below them. */
+static const Kernels *emulated_amx(void) {
+    static Kernels table;
+    Error err;
+    const Kernels *below;
+    if (!level_present(LEVEL_AVX512BF16))
+        return NULL;
+    assert_int_equal(kernels_of(LEVEL_AVX512BF16, &below, &err), OK);
+    table = *below;
+    table.level = LEVEL_AMX;
+    kernels_fill_linear_emulated(&table);
+    return &table;
+}
+#endif
+
+static void for_level(const Kernels *k, Precision precision, Check check) {
+    for (size_t f = 0; f < sizeof all_forms / sizeof *all_forms; f++)
+        for (int bits = 4; bits <= 8; bits += 4) {
+            const Form form = all_forms[f];
+            const bool choice = form == FORM_INT_PACKED || form == FORM_GPTQ || form == FORM_GPTQ_ORDER;
+            if (bits == 4 || choice)
+                check(k, precision, form, bits);
+        }
+}
+
 static void for_all(Check check) {
     for (int l = 0; l < LEVEL_COUNT; l++) {
         if (!level_present((Level)l))
@@ -194,15 +223,13 @@ static void for_all(Check check) {
         Error err;
         const Kernels *k;
         assert_int_equal(kernels_of((Level)l, &k, &err), OK);
-        for (size_t f = 0; f < sizeof all_forms / sizeof *all_forms; f++)
-            for (int precision = 0; precision < 2; precision++)
-                for (int bits = 4; bits <= 8; bits += 4) {
-                    const Form form = all_forms[f];
-                    const bool choice = form == FORM_INT_PACKED || form == FORM_GPTQ || form == FORM_GPTQ_ORDER;
-                    if (bits == 4 || choice)
-                        check(k, (Precision)precision, form, bits);
-                }
+        for_level(k, PRECISION_F32, check);
+        for_level(k, PRECISION_FAST, check);
     }
+#if defined(EMULATED_TILES)
+    if (emulated_amx() != NULL)
+        for_level(emulated_amx(), PRECISION_FAST, check);
+#endif
 }
 
 static void describe(char what[128], const Kernels *k, Precision precision, const Case *c, SampleKind kind) {
@@ -214,18 +241,19 @@ static void describe(char what[128], const Kernels *k, Precision precision, cons
 static void check_shapes(const Kernels *k, Precision precision, Form form, int bits) {
     static const int shapes[][2] = {{48, 512}, {16, 256}, {100, 768}, {33, 1280}, {7, 256}, {1, 256},
                                     {72, 32}, {40, 96},  {24, 576},  {129, 288}, {19, 64}, {17, 333}, {64, 1},  {32, 127}};
+    const int n_row = k->level == LEVEL_AMX ? 19 : 7; /* tiles are for more */
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
         for (int kind = 0; kind < (few() ? 1 : 3); kind++) {
             int rows = shapes[s][0];
             if (form == FORM_AWQ || form == FORM_GPTQ || form == FORM_GPTQ_ORDER)
                 rows = (rows + 7) & ~7; /* packed along the outputs */
             Case c;
-            if (!make_case(&c, k, precision, form, rows, shapes[s][1], bits, (SampleKind)kind, 7))
+            if (!make_case(&c, k, precision, form, rows, shapes[s][1], bits, (SampleKind)kind, n_row))
                 continue;
             char what[128];
             describe(what, k, precision, &c, (SampleKind)kind);
-            float *y = malloc((size_t)rows * 7 * sizeof *y);
-            multiply(k, precision, &c, 0, rows, 0, 7, y, (size_t)rows);
+            float *y = malloc((size_t)rows * (size_t)n_row * sizeof *y);
+            multiply(k, precision, &c, 0, rows, 0, n_row, y, (size_t)rows);
             check_values(k, precision, &c, y, what);
             free(y);
             free_case(&c);
@@ -379,12 +407,25 @@ static void test_activations(void **state) {
     }
 }
 
+#if defined(EMULATED_TILES)
+/* What decides at the start whether tiles are used finds nothing wrong with right ones. */
+static void test_tiles_work(void **state) {
+    (void)state;
+    if (!level_present(LEVEL_AVX512BF16))
+        skip();
+    assert_true(tiles_work_emulated());
+}
+#endif
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_activations),
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_same_bits),
         cmocka_unit_test(test_edges),
+#if defined(EMULATED_TILES)
+        cmocka_unit_test(test_tiles_work),
+#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -30,6 +30,8 @@ static void print_levels(void) {
     for (int l = 0; l < LEVEL_COUNT; l++)
         if (level_present((Level)l))
             printf("%s\n", level_word((Level)l));
+    if (level_why_not_amx() != NULL)
+        fprintf(stderr, "amx is not used: %s\n", level_why_not_amx());
 }
 
 /* Generation reads all weights once a token: the model that a speed of reading stands for. */
@@ -95,6 +97,8 @@ static int run(int n_argument, char **arguments, Error *err) {
         return cli_print_json(out, JSON_INDENT(2), err) == OK ? 0 : 1;
     }
     printf("CPU: %s\nlevel: %s (HOULE_CPU forces a lower one), %d threads\n", name, level_word(roof.level), roof.threads);
+    if (level_why_not_amx() != NULL)
+        printf("amx is not used: %s\n", level_why_not_amx());
     roof_print(&roof);
     print_outlook(&roof, total, available);
     print_store();

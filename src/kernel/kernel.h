@@ -182,6 +182,8 @@ Status kernels_of(Level level, const Kernels **kernels, Error *err);
 Status kernels_best(const Kernels **kernels, Error *err);
 
 bool level_present(Level level);
+/* Why a CPU that has AMX cannot use it, or NULL: it then does what level avx512bf16 does. */
+const char *level_why_not_amx(void);
 const char *level_word(Level level);
 bool level_of_word(const char *word, Level *level);
 

@@ -70,7 +70,13 @@ KERNELS_OF_LEVEL(avx2)
 KERNELS_OF_LEVEL(avx512)
 KERNELS_OF_LEVEL(avx512vnni)
 KERNELS_OF_LEVEL(avx512bf16)
-KERNELS_OF_LEVEL(amx)
+
+/* Multiplying with tiles: linear_tiles.c. Filled in over the table of the level below, which does what tiles do not. */
+#define TILES_OF_LEVEL(level)                                                                                          \
+    void kernels_fill_linear_##level(Kernels *k);                                                                      \
+    bool tiles_work_##level(void);
+
+TILES_OF_LEVEL(amx)
 
 #define UNPACKERS_OF_LEVEL(level)                                                                                      \
     void unpackers_fill_float_##level(Unpackers *u);                                                                   \

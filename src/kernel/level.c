@@ -45,6 +45,18 @@ static bool may_use_tiles(void) {
     return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
 }
 
+static const char *why_no_tiles;
+
+/* Tiles that the system does not save, does not allow, or that do not compute what they should are left alone. */
+static bool tiles_usable(uint64_t state) {
+    enum { STATE_TILES = 0x60000 };
+    why_no_tiles = (state & STATE_TILES) != STATE_TILES ? "the operating system does not save its registers"
+                   : !may_use_tiles()                   ? "the operating system refuses it (arch_prctl)"
+                   : !tiles_work_amx()                  ? "its products differ from plain C's"
+                                                        : NULL;
+    return why_no_tiles == NULL;
+}
+
 static Level best_level(void) {
     unsigned a, b, c, d;
     if (!__get_cpuid(1, &a, &b, &c, &d) || (c & bit_OSXSAVE) == 0)
@@ -65,9 +77,11 @@ static Level best_level(void) {
     const bool tiles = (d & (1u << 24)) != 0 && (d & (1u << 25)) != 0 && (d & (1u << 22)) != 0;
     if (!vbmi || !__get_cpuid_count(7, 1, &a, &b, &c, &d) || (a & bit_AVX512BF16) == 0)
         return LEVEL_AVX512VNNI;
-    return tiles && (state & 0x60000) == 0x60000 && may_use_tiles() ? LEVEL_AMX : LEVEL_AVX512BF16;
+    return tiles && tiles_usable(state) ? LEVEL_AMX : LEVEL_AVX512BF16;
 }
 #else
+static const char *why_no_tiles;
+
 static Level best_level(void) {
     return LEVEL_GENERIC;
 }
@@ -97,6 +111,7 @@ static void fill_tables(void) {
                               kernels_fill_recur_avx512, kernels_fill_index_avx512, kernels_fill_streams_avx512},
             [LEVEL_AVX512VNNI] = {kernels_fill_linear_avx512vnni},
             [LEVEL_AVX512BF16] = {kernels_fill_linear_avx512bf16},
+            [LEVEL_AMX] = {kernels_fill_linear_amx},
         };
         for (int below = LEVEL_AVX2; below <= l; below++)
             for (int part = 0; part < PARTS; part++)
@@ -109,6 +124,11 @@ static void fill_tables(void) {
 bool level_present(Level level) {
     pthread_once(&once, fill_tables);
     return level <= present;
+}
+
+const char *level_why_not_amx(void) {
+    pthread_once(&once, fill_tables);
+    return why_no_tiles;
 }
 
 Status kernels_of(Level level, const Kernels **kernels, Error *err) {

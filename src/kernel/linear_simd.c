@@ -12,23 +12,10 @@
  * The last panel of a matrix begins 16 rows before its end and so overlaps the one before: what is computed twice has
  * the same bits, and is written once. */
 #include "kernel/linear_dots.h"
+#include "kernel/linear_group.h"
 #include "kernel/linear_one.h"
 
-enum {
-    ROW_BLOCK = 512,     /* rows that use a tile before it is gone: unpacking costs a per cent or two */
-    GROUP_PANELS = 4,
-    GROUP_OUTS = GROUP_PANELS * LINEAR_PANEL,
-    FEW_OUTS = 2 * LINEAR_PANEL, /* a group of few rows: two of them fit the L2 cache however long their rows are, */
-    TOUCH_BYTES = 64 << 10,      /* and short ones are read several groups at a time */
-};
-
-/* Where results go until all inputs are done: [ROW_BLOCK][GROUP_OUTS], for the outputs of the group at `begin`. */
-typedef struct Group {
-    const Matrix *m;
-    int begin, count, panels; /* panels: those in use, made even */
-    bool whole;               /* all of them full and in place: with the last inputs, results go where they belong */
-    float *buffer;
-} Group;
+enum { TOUCH_BYTES = 64 << 10 }; /* of few rows: groups of short ones are read several at a time */
 
 typedef struct LinearScratch {
     union {
@@ -55,15 +42,6 @@ _Static_assert(sizeof(LinearScratch) <= LINEAR_SCRATCH_BYTES, "LINEAR_SCRATCH_BY
 #endif
 
 static Unpackers unpackers;
-
-static const uint8_t *act_row(const LinearJob *job, int r) {
-    return job->acts + (size_t)(job->act_rows != NULL ? job->act_rows[r] : r) * job->act_bytes;
-}
-
-/* The first row of a panel's tile. */
-static int panel_row(const Group *g, int panel) {
-    return MAX(0, MIN(g->begin + LINEAR_PANEL * panel, g->m->rows - LINEAR_PANEL));
-}
 
 static void group_flush(const Group *g, const LinearJob *job, int r0, int n_row) {
     for (int p = 0; p * LINEAR_PANEL < g->count; p++) {
@@ -192,35 +170,6 @@ static SuperFn super_fn(int group, bool has_min, int top) {
 
 /* ---- integers: the walk ------------------------------------------------------------------------------------------ */
 
-/* Always inlined: gcc drops calls of functions that only prefetch. */
-static ALWAYS_INLINE void prefetch_lines(const void *p, size_t bytes) {
-    for (size_t i = 0; i < bytes; i += 64)
-        PREFETCH((const uint8_t *)p + i);
-}
-
-/* While many rows are multiplied, the group's next weights are fetched: a share of them with each few rows. */
-typedef struct Ahead {
-    const uint8_t *next; /* of the next output */
-    size_t stride, bytes;
-    int left, share;     /* outputs */
-} Ahead;
-
-static Ahead ahead_of(const LinearJob *job, const Group *g, int col, int n_row, int most) {
-    const Matrix *m = job->m;
-    const int next = col + TILE_COLS;
-    if (n_row <= LINEAR_FEW_ROWS || next >= m->cols || !form_by_rows(m->form))
-        return (Ahead){0};
-    const size_t bytes = m->row_bytes * TILE_COLS / (size_t)m->cols;
-    return (Ahead){.next = m->data + (size_t)g->begin * m->row_bytes + bytes * (size_t)(next / TILE_COLS),
-                   .stride = m->row_bytes, .bytes = bytes, .left = MIN(g->count, m->rows - g->begin),
-                   .share = (g->count * most + n_row - 1) / n_row};
-}
-
-static ALWAYS_INLINE void fetch_ahead(Ahead *a) {
-    for (int i = MIN(a->share, a->left); i > 0; i--, a->left--, a->next += a->stride)
-        prefetch_lines(a->next, a->bytes);
-}
-
 /* Where the results of rows [r, r + rows) of a block are until now, and where they go. */
 #define BEGIN_RESULTS(part, job, g, r0, r, rows, last)                                                                 \
     for (int i = 0; i < (rows); i++) {                                                                                 \
@@ -236,19 +185,6 @@ static ALWAYS_INLINE void fetch_ahead(Ahead *a) {
         (part)[i].from += LINEAR_PANEL * PANELS;                                                                       \
         (part)[i].to += LINEAR_PANEL * PANELS;                                                                         \
     }
-
-/* Few rows: time goes by in waiting for weights, which machines deliver fastest when they are read in order. A group's
- * weights are one run of bytes; before it is used, the next one is read into the L2 cache by plain loads, which start the
- * hardware's prefetcher (Zen 5, from memory, one thread: prefetch instructions are mostly dropped in such numbers, and
- * plain loads about double the rate). */
-static void touch(const Matrix *m, int begin, int end) {
-    if (begin >= end || !form_by_rows(m->form))
-        return;
-    const volatile uint8_t *p = m->data + (size_t)begin * m->row_bytes;
-    const size_t bytes = (size_t)(end - begin) * m->row_bytes;
-    for (size_t at = 0; at < bytes; at += 64)
-        (void)p[at];
-}
 
 static void linear_block(const LinearJob *job, const Group *g, LinearScratch *s, int r0, int n_row) {
     const FormInfo *info = form_info(job->m->form);

@@ -14,6 +14,7 @@ static const PeakLoopFn loops[LEVEL_COUNT][PEAK_KIND_COUNT] = {
     [LEVEL_AVX512] = {peak_f32_avx512, peak_bf16_avx512, peak_int8_avx512},
     [LEVEL_AVX512VNNI] = {peak_f32_avx512vnni, peak_bf16_avx512vnni, peak_int8_avx512vnni},
     [LEVEL_AVX512BF16] = {peak_f32_avx512bf16, peak_bf16_avx512bf16, peak_int8_avx512bf16},
+    [LEVEL_AMX] = {peak_f32_avx512bf16, peak_bf16_amx, peak_int8_amx},
 };
 static const PeakReadFn readers[LEVEL_COUNT] = {peak_read_generic, peak_read_avx2, peak_read_avx512, peak_read_avx512,
                                                 peak_read_avx512, peak_read_avx512};

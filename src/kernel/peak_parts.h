@@ -20,6 +20,7 @@ PEAK_OF_LEVEL(avx2)
 PEAK_OF_LEVEL(avx512)
 PEAK_OF_LEVEL(avx512vnni)
 PEAK_OF_LEVEL(avx512bf16)
-PEAK_OF_LEVEL(amx)
+uint64_t peak_bf16_amx(long rounds);
+uint64_t peak_int8_amx(long rounds);
 
 #endif

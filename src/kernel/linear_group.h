@@ -1,0 +1,75 @@
+/* linear_group.h - what the ways of multiplying many rows share: groups of outputs, and weights that are
+ * fetched before they are used. */
+#ifndef HOULE_KERNEL_LINEAR_GROUP_H
+#define HOULE_KERNEL_LINEAR_GROUP_H
+
+#include "base/compiler.h"
+#include "kernel/kernel_parts.h"
+
+enum {
+    ROW_BLOCK = 512,     /* rows that use a tile before it is gone: unpacking costs a per cent or two */
+    GROUP_PANELS = 4,
+    GROUP_OUTS = GROUP_PANELS * LINEAR_PANEL,
+    FEW_OUTS = 2 * LINEAR_PANEL, /* a group of few rows: two of them fit the L2 cache however long their rows are */
+};
+
+/* Where results go until all inputs are done: [ROW_BLOCK][GROUP_OUTS], for the outputs of the group at `begin`. */
+typedef struct Group {
+    const Matrix *m;
+    int begin, count, panels; /* panels: those in use, made even */
+    bool whole;               /* all of them full and in place: with the last inputs, results go where they belong */
+    float *buffer;
+} Group;
+
+static inline const uint8_t *act_row(const LinearJob *job, int r) {
+    return job->acts + (size_t)(job->act_rows != NULL ? job->act_rows[r] : r) * job->act_bytes;
+}
+
+/* The first row of a panel's tile. */
+static inline int panel_row(const Group *g, int panel) {
+    return MAX(0, MIN(g->begin + LINEAR_PANEL * panel, g->m->rows - LINEAR_PANEL));
+}
+
+/* Always inlined: gcc drops calls of functions that only prefetch. */
+static ALWAYS_INLINE void prefetch_lines(const void *p, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += 64)
+        PREFETCH((const uint8_t *)p + i);
+}
+
+/* While many rows are multiplied, the group's next weights are fetched: a share of them with each few rows. */
+typedef struct Ahead {
+    const uint8_t *next; /* of the next output */
+    size_t stride, bytes;
+    int left, share;     /* outputs */
+} Ahead;
+
+static inline Ahead ahead_of(const LinearJob *job, const Group *g, int col, int n_row, int most) {
+    const Matrix *m = job->m;
+    const int next = col + TILE_COLS;
+    if (n_row <= LINEAR_FEW_ROWS || next >= m->cols || !form_by_rows(m->form))
+        return (Ahead){0};
+    const size_t bytes = m->row_bytes * TILE_COLS / (size_t)m->cols;
+    return (Ahead){.next = m->data + (size_t)g->begin * m->row_bytes + bytes * (size_t)(next / TILE_COLS),
+                   .stride = m->row_bytes, .bytes = bytes, .left = MIN(g->count, m->rows - g->begin),
+                   .share = (g->count * most + n_row - 1) / n_row};
+}
+
+static ALWAYS_INLINE void fetch_ahead(Ahead *a) {
+    for (int i = MIN(a->share, a->left); i > 0; i--, a->left--, a->next += a->stride)
+        prefetch_lines(a->next, a->bytes);
+}
+
+/* Few rows: time goes by in waiting for weights, which machines deliver fastest when they are read in order. A group's
+ * weights are one run of bytes; before it is used, the next one is read into the L2 cache by plain loads, which start the
+ * hardware's prefetcher (Zen 5, from memory, one thread: prefetch instructions are mostly dropped in such numbers, and
+ * plain loads about double the rate). */
+static inline void touch(const Matrix *m, int begin, int end) {
+    if (begin >= end || !form_by_rows(m->form))
+        return;
+    const volatile uint8_t *p = m->data + (size_t)begin * m->row_bytes;
+    const size_t bytes = (size_t)(end - begin) * m->row_bytes;
+    for (size_t at = 0; at < bytes; at += 64)
+        (void)p[at];
+}
+
+#endif
