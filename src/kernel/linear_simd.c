@@ -14,6 +14,7 @@
 #include "kernel/linear_dots.h"
 #include "kernel/linear_group.h"
 #include "kernel/linear_one.h"
+#include "kernel/linear_walk.h"
 
 enum { TOUCH_BYTES = 64 << 10 }; /* of few rows: groups of short ones are read several at a time */
 
@@ -426,6 +427,13 @@ static void linear(const LinearJob *job, Precision precision) {
 #if defined(NATIVE_X86)
     const Matrix *m = job->m;
     const One *one = &ones[m->form];
+#if defined(CAN_WALK)
+    const Walk *walk = job->n_row == 1 && precision == PRECISION_FAST ? walk_of(m) : NULL;
+    if (walk != NULL) {
+        linear_walk(job, walk, act_row(job, 0));
+        return;
+    }
+#endif
     if (job->n_row == 1 && precision == PRECISION_FAST && one->run != NULL && m->rows >= one->outs &&
         m->cols % one->multiple == 0) {
         linear_one(job, one);

@@ -1,0 +1,324 @@
+/* linear_walk.h - one row times a matrix, reading each row of weights from its first byte to its last.
+ *
+ * What generation does, where AVX-512 has byte dot products. Memory is delivered fastest to a thread that reads one run of
+ * bytes in plain order: the hardware fetches far ahead then. Sixteen rows side by side, as the tiles have them, leave some
+ * of that, the more the longer the rows are (Zen 5, two threads, share of what reading in plain order reaches: Q8_0 82 ->
+ * 93%, Q4_K 84 -> 97%, Q6_K 77 -> 99%). For forms with many scales per byte (Q4_0, MXFP4) the tiles are as fast.
+ *
+ *     for each 16 rows
+ *         for each row: lanes along the inputs; the exact sums of its groups, and its scales, go to scratch
+ *         turn them round: lanes are rows; the float operations, in the order that the tiles have
+ *
+ * Integer sums are exact and everything else is done as in linear_one.h, so the bits are the same. */
+#ifndef HOULE_KERNEL_LINEAR_WALK_H
+#define HOULE_KERNEL_LINEAR_WALK_H
+
+#include "kernel/linear_dots.h"
+
+#if defined(NATIVE_512) && defined(NATIVE_DOT4)
+#define CAN_WALK 1
+
+#include "kernel/groups_ggml.h"
+
+enum {
+    WALK_ROWS = 16,
+    WALK_GROUPS = 16,       /* of 32 inputs, summed up in one vector */
+    WALK_MOST_COLS = 32768, /* as the scratch holds */
+    WALK_AHEAD = 4096,      /* bytes: nearer and farther (1 to 16 KB) were not faster */
+};
+
+typedef struct WalkScratch {
+    _Alignas(64) int8_t acts[WALK_MOST_COLS + 32 * WALK_GROUPS]; /* in the order that the weights' bits come in */
+    union {
+        struct {
+            int32_t sums[WALK_MOST_COLS / (32 * WALK_GROUPS) + 1][WALK_ROWS][WALK_GROUPS];
+            uint16_t d[WALK_MOST_COLS / 32][WALK_ROWS];
+        } block;
+        struct {
+            /* Four parts of each sum. Row r stands at r % 4 * 4 + r / 4, so that turn_4x4() gives lanes in order. */
+            int32_t total[WALK_MOST_COLS / 256][WALK_ROWS][4], less[WALK_MOST_COLS / 256][WALK_ROWS][4];
+            uint8_t scales[WALK_MOST_COLS / 256][WALK_ROWS * 4]; /* d, or d and dm, as in the file */
+        } super;
+    } of;
+} WalkScratch;
+_Static_assert(sizeof(WalkScratch) <= LINEAR_SCRATCH_BYTES, "LINEAR_SCRATCH_BYTES is too small");
+
+/* Asks for the lines that will be read when `bytes` at p have been walked over. */
+static ALWAYS_INLINE void walk_ahead(const uint8_t *p, int bytes) {
+    UNROLL
+    for (int line = 0; line < bytes + 63; line += 64)
+        PREFETCH(p + WALK_AHEAD + line);
+}
+
+/* ---- Q8_0 -------------------------------------------------------------------------------------------------------- */
+
+/* Sums of sixteen groups; group g in lane place_of_group(g). v[i] holds groups 2 i and 2 i + 1 in its halves. */
+static ALWAYS_INLINE NI fold_halves(const NI v[8]) {
+    NI x[2];
+    UNROLL
+    for (int h = 0; h < 2; h++) {
+        const NI *u = v + 4 * h;
+        const NI a = ni_add(ni_unpack32_low(u[0], u[1]), ni_unpack32_high(u[0], u[1]));
+        const NI b = ni_add(ni_unpack32_low(u[2], u[3]), ni_unpack32_high(u[2], u[3]));
+        x[h] = ni_add(ni_unpack64_low(a, b), ni_unpack64_high(a, b));
+    }
+    return ni_add(_mm512_shuffle_i32x4(x[0], x[1], 0x88), _mm512_shuffle_i32x4(x[0], x[1], 0xDD));
+}
+
+static ALWAYS_INLINE int place_of_group(int g) {
+    return g / 8 * 8 + g % 2 * 4 + g / 2 % 4;
+}
+
+/* Where chunk c of 16 groups begins: the last one ends with the row and may overlap the one before. */
+static ALWAYS_INLINE int chunk_begin(int c, int groups) {
+    return MIN(WALK_GROUPS * c, groups - WALK_GROUPS);
+}
+
+static void walk_acts_block(WalkScratch *s, const ActBlock32 *a, int cols) {
+    const int groups = cols / 32;
+    for (int c = 0; WALK_GROUPS * c < groups; c++)
+        for (int i = 0; i < WALK_GROUPS; i++) {
+            const int g = chunk_begin(c, groups) + i;
+            memcpy(s->acts + 32 * (WALK_GROUPS * c + i), a[g / 8].q + 32 * (g % 8), 32);
+        }
+}
+
+static void walk_rows_q8_0(const Matrix *m, int row0, const void *acts, WalkScratch *s, float *out) {
+    enum { BYTES = 34, OFFSET = 128 };
+    const int groups = m->cols / 32;
+    for (int r = 0; r < WALK_ROWS; r++) {
+        const uint8_t *row = m->data + (size_t)(row0 + r) * m->row_bytes;
+        for (int c = 0; WALK_GROUPS * c < groups; c++) {
+            const int g0 = chunk_begin(c, groups);
+            const uint8_t *p = row + (size_t)g0 * BYTES;
+            const int8_t *a = s->acts + 32 * WALK_GROUPS * c;
+            walk_ahead(p, WALK_GROUPS * BYTES);
+            NI v[8];
+            UNROLL
+            for (int i = 0; i < 8; i++) {
+                const uint8_t *q = p + 2 * i * BYTES + 2;
+                const NI x = _mm512_inserti64x4(_mm512_castsi256_si512(HALF(q)), HALF(q + BYTES), 1);
+                v[i] = ni_dot4(ni_zero(), ni_xor(x, ni_set8(OFFSET)), ni_load(a + 64 * i));
+            }
+            ni_store(s->of.block.sums[c][r], fold_halves(v));
+            UNROLL
+            for (int i = 0; i < WALK_GROUPS; i++)
+                memcpy(&s->of.block.d[g0 + i][r], p + i * BYTES, sizeof s->of.block.d[0][0]);
+        }
+    }
+    const ActBlock32 *a = acts;
+    NF acc = nf_zero();
+    for (int c = 0; WALK_GROUPS * c < groups; c++) {
+        const int g0 = chunk_begin(c, groups);
+        VF turned[16];
+        for (int r = 0; r < WALK_ROWS; r++)
+            turned[r] = (VF)ni_load(s->of.block.sums[c][r]);
+        vf_transpose(turned);
+        for (int i = WALK_GROUPS * c - g0; i < WALK_GROUPS; i++) {
+            const int g = g0 + i, at = g % 8;
+            const int16_t *counts = a[g / 8].counts + 2 * at;
+            const NI sum = ni_add((NI)turned[place_of_group(i)], ni_set(-OFFSET * (counts[0] + counts[1])));
+            const NF scale = nf_mul(nf_load_f16(s->of.block.d[g]), nf_set(a[g / 8].d[at]));
+            acc = nf_fma(nf_of_ni(sum), scale, acc);
+        }
+    }
+    nf_store(out, acc);
+}
+
+/* ---- class SUPER ------------------------------------------------------------------------------------------------- */
+
+/* What one block of 256 of one row gives: four parts of the exact total, and of the sum of the minima. */
+typedef struct WalkSums {
+    __m128i total, less;
+} WalkSums;
+
+static ALWAYS_INLINE __m128i fold_quarters_of(NI x) {
+    const __m256i y = _mm256_add_epi32(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64(x, 1));
+    return _mm_add_epi32(_mm256_castsi256_si128(y), _mm256_extracti128_si256(y, 1));
+}
+
+/* Bytes a and b of each eight in the low bytes of 32-bit lanes, a in the lower half of the vector. */
+static ALWAYS_INLINE NI byte_in_lanes(int a, int b) {
+    const int32_t x = (int32_t)(0x80808000u | (unsigned)a), y = (int32_t)(0x80808000u | (unsigned)b);
+    return _mm512_inserti64x4(_mm512_set1_epi32(x), _mm256_set1_epi32(y), 1);
+}
+
+/* Products of four bytes fit 16 bits here: |sum| <= 4 * 63 * 127. So a scale (16 bits, zeros above) multiplies them by
+ * one instruction, which also adds. */
+
+/* Q4_K, Q5_K: the 6-bit scales and minima in the 12 bytes at p. */
+static ALWAYS_INLINE NI six_bit_scales(const uint8_t *p, const ActBlock256 *a, __m128i *less) {
+    uint32_t u[3];
+    memcpy(u, p, sizeof u);
+    const uint64_t sc = (u[0] & 0x3F3F3F3Fu) | (uint64_t)((u[2] & 0x0F0F0F0Fu) | ((u[0] >> 2) & 0x30303030u)) << 32;
+    const uint64_t mn = (u[1] & 0x3F3F3F3Fu) | (uint64_t)(((u[2] >> 4) & 0x0F0F0F0Fu) | ((u[1] >> 2) & 0x30303030u)) << 32;
+    *less = _mm_madd_epi16(_mm_cvtepu8_epi16(_mm_cvtsi64_si128((int64_t)mn)),
+                           _mm_loadu_si128((const __m128i *)(const void *)a->counts32));
+    return _mm512_set1_epi64((int64_t)sc);
+}
+
+static ALWAYS_INLINE WalkSums walk_q4_k(const uint8_t *p, const int8_t *q, const ActBlock256 *a) {
+    WalkSums sums;
+    const NI sc = six_bit_scales(p + 4, a, &sums.less);
+    NI total = ni_zero();
+    UNROLL
+    for (int i = 0; i < 2; i++) {
+        const NI x = ni_load(p + 16 + 64 * i);
+        const NI low = ni_dot4(ni_zero(), low_nibbles(x), ni_load(q + 128 * i));
+        const NI high = ni_dot4(ni_zero(), high_nibbles(x), ni_load(q + 128 * i + 64));
+        total = ni_dot2(total, low, ni_shuffle8(sc, byte_in_lanes(4 * i, 4 * i + 2)));
+        total = ni_dot2(total, high, ni_shuffle8(sc, byte_in_lanes(4 * i + 1, 4 * i + 3)));
+    }
+    sums.total = fold_quarters_of(total);
+    return sums;
+}
+
+static ALWAYS_INLINE WalkSums walk_q5_k(const uint8_t *p, const int8_t *q, const ActBlock256 *a) {
+    WalkSums sums;
+    const NI sc = six_bit_scales(p + 4, a, &sums.less), bit = ni_set8(16);
+    const NI fifth = _mm512_broadcast_i64x4(HALF(p + 16)); /* bit g of byte i: number i of group g */
+    NI total = ni_zero();
+    UNROLL
+    for (int i = 0; i < 2; i++) {
+        const NI x = ni_load(p + 48 + 64 * i);
+        UNROLL
+        for (int odd = 0; odd < 2; odd++) {
+            const int a0 = 4 * i + odd, b0 = a0 + 2;
+            const NI count = _mm512_inserti64x4(_mm512_set1_epi32((4 - a0) & 31), _mm256_set1_epi32((4 - b0) & 31), 1);
+            const NI up = _mm512_rolv_epi32(fifth, count);
+            const NI w = ni_or(odd ? high_nibbles(x) : low_nibbles(x), ni_and(up, bit));
+            const NI sum = ni_dot4(ni_zero(), w, ni_load(q + 128 * i + 64 * odd));
+            total = ni_dot2(total, sum, ni_shuffle8(sc, byte_in_lanes(a0, b0)));
+        }
+    }
+    sums.total = fold_quarters_of(total);
+    return sums;
+}
+
+/* Words 4 i .. 4 i + 3, one for each quarter, in the low halves of its 32-bit lanes. */
+static ALWAYS_INLINE NI word_in_quarters(__m256i words, int i) {
+    const NI at = _mm512_setr_epi32(4 * i, 4 * i, 4 * i, 4 * i, 4 * i + 1, 4 * i + 1, 4 * i + 1, 4 * i + 1, 4 * i + 2, 4 * i + 2,
+                                    4 * i + 2, 4 * i + 2, 4 * i + 3, 4 * i + 3, 4 * i + 3, 4 * i + 3);
+    return _mm512_maskz_permutexvar_epi16(0x55555555u, at, _mm512_castsi256_si512(words));
+}
+
+/* Takes `offset` * the sum over groups of scale * inputs away. */
+static ALWAYS_INLINE __m128i less_offset(__m128i total, __m256i scales, const ActBlock256 *a, int shift) {
+    const __m256i x = _mm256_madd_epi16(scales, _mm256_loadu_si256((const __m256i *)(const void *)a->counts));
+    const __m128i y = _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+    return _mm_sub_epi32(total, _mm_slli_epi32(y, shift));
+}
+
+static ALWAYS_INLINE WalkSums walk_q6_k(const uint8_t *p, const int8_t *q, const ActBlock256 *a) {
+    const __m256i scales = _mm256_cvtepi8_epi16(PART(p + 192));
+    const NI two = ni_set8(0x30);
+    NI total = ni_zero();
+    UNROLL
+    for (int half = 0; half < 2; half++) {
+        const NI x = ni_load(p + 64 * half), h = _mm512_broadcast_i64x4(HALF(p + 128 + 32 * half));
+        const NI up = _mm512_sllv_epi32(h, _mm512_inserti64x4(ni_set(4), _mm256_set1_epi32(2), 1));
+        const NI down = _mm512_srlv_epi32(h, _mm512_inserti64x4(ni_set(0), _mm256_set1_epi32(2), 1));
+        const NI low = ni_dot4(ni_zero(), ni_or(low_nibbles(x), ni_and(up, two)), ni_load(q + 128 * half));
+        const NI high = ni_dot4(ni_zero(), ni_or(high_nibbles(x), ni_and(down, two)), ni_load(q + 128 * half + 64));
+        total = ni_dot2(total, low, word_in_quarters(scales, 2 * half));
+        total = ni_dot2(total, high, word_in_quarters(scales, 2 * half + 1));
+    }
+    return (WalkSums){.total = less_offset(fold_quarters_of(total), scales, a, 5)};
+}
+
+/* In order, or (runs of 64 numbers whose nibbles lie in the same 32 bytes) two runs' first halves, then their second. */
+static void walk_acts_super(WalkScratch *s, const ActBlock256 *a, int cols, bool runs) {
+    for (int b = 0; b < cols / 256; b++) {
+        int8_t *to = s->acts + 256 * b;
+        for (int g = 0; g < 8; g++)
+            memcpy(to + 32 * (runs ? g / 4 * 4 + g % 2 * 2 + g / 2 % 2 : g), a[b].q + 32 * g, 32);
+    }
+}
+
+static ALWAYS_INLINE NI sum_of_parts(int32_t parts[WALK_ROWS][4]) {
+    NI v[4];
+    UNROLL
+    for (int i = 0; i < 4; i++)
+        v[i] = ni_load(parts[4 * i]);
+    turn_4x4(v);
+    return ni_add(ni_add(v[0], v[1]), ni_add(v[2], v[3]));
+}
+
+#define WALK_SUPER(name, bytes, scale_at, scale_bytes, has_min)                                                        \
+    static void walk_rows_##name(const Matrix *m, int row0, const void *acts, WalkScratch *s, float *out) {            \
+        const int blocks = m->cols / 256;                                                                              \
+        const ActBlock256 *a = acts;                                                                                   \
+        for (int r = 0; r < WALK_ROWS; r++) {                                                                          \
+            const uint8_t *p = m->data + (size_t)(row0 + r) * m->row_bytes;                                            \
+            const int at = r % 4 * 4 + r / 4;                                                                          \
+            for (int b = 0; b < blocks; b++, p += bytes) {                                                             \
+                walk_ahead(p, bytes);                                                                                  \
+                const WalkSums sums = walk_##name(p, s->acts + 256 * b, &a[b]);                                        \
+                _mm_storeu_si128((__m128i *)(void *)s->of.super.total[b][at], sums.total);                             \
+                if (has_min)                                                                                           \
+                    _mm_storeu_si128((__m128i *)(void *)s->of.super.less[b][at], sums.less);                           \
+                memcpy(s->of.super.scales[b] + r * scale_bytes, p + scale_at, scale_bytes);                            \
+            }                                                                                                          \
+        }                                                                                                              \
+        NF acc = nf_zero();                                                                                            \
+        for (int b = 0; b < blocks; b++) {                                                                             \
+            const NI both = ni_load(s->of.super.scales[b]);                                                            \
+            const NF d = has_min ? nf_of_f16_lanes(both) : nf_load_f16(s->of.super.scales[b]);                         \
+            acc = nf_fma(nf_of_ni(sum_of_parts(s->of.super.total[b])), nf_mul(d, nf_set(a[b].d)), acc);                \
+            if (has_min) {                                                                                             \
+                const NF dm = nf_of_f16_lanes(ni_srl(both, 16));                                                       \
+                acc = nf_fnma(nf_of_ni(sum_of_parts(s->of.super.less[b])), nf_mul(dm, nf_set(a[b].d)), acc);           \
+            }                                                                                                          \
+        }                                                                                                              \
+        nf_store(out, acc);                                                                                            \
+    }
+
+WALK_SUPER(q4_k, 144, 0, 4, true)
+WALK_SUPER(q5_k, 176, 0, 4, true)
+WALK_SUPER(q6_k, 210, 208, 2, false)
+
+/* ---- by form ------------------------------------------------------------------------------------------------------ */
+
+typedef struct Walk {
+    void (*run)(const Matrix *m, int row0, const void *acts, WalkScratch *s, float *out); /* 16 outputs; NULL: no walk */
+    bool runs; /* SUPER: how walk_acts_super() orders the inputs */
+} Walk;
+
+static const Walk walks[FORM_COUNT] = {
+    [FORM_Q8_0] = {walk_rows_q8_0, false},
+    [FORM_Q4_K] = {walk_rows_q4_k, true},
+    [FORM_Q5_K] = {walk_rows_q5_k, true},
+    [FORM_Q6_K] = {walk_rows_q6_k, false},
+};
+
+/* NULL: this matrix cannot be walked. */
+static const Walk *walk_of(const Matrix *m) {
+    const Walk *walk = &walks[m->form];
+    const bool super = form_info(m->form)->kind == CLASS_SUPER;
+    const bool fits = m->rows >= WALK_ROWS && m->cols <= WALK_MOST_COLS && m->cols % (super ? 256 : 32) == 0 &&
+                      m->cols >= 32 * WALK_GROUPS;
+    return walk->run != NULL && fits ? walk : NULL;
+}
+
+static void linear_walk(const LinearJob *job, const Walk *walk, const uint8_t *acts) {
+    const Matrix *m = job->m;
+    WalkScratch *s = job->scratch;
+    if (form_info(m->form)->kind == CLASS_SUPER)
+        walk_acts_super(s, (const ActBlock256 *)(const void *)acts, m->cols, walk->runs);
+    else
+        walk_acts_block(s, (const ActBlock32 *)(const void *)acts, m->cols);
+    for (int o = job->begin; o < job->end; o += WALK_ROWS) {
+        const int row0 = MIN(o, m->rows - WALK_ROWS), count = MIN(job->end - o, WALK_ROWS);
+        if (count == WALK_ROWS && row0 == o) {
+            walk->run(m, row0, acts, s, job->out + o);
+        } else {
+            float part[WALK_ROWS];
+            walk->run(m, row0, acts, s, part);
+            memcpy(job->out + o, part + (o - row0), (size_t)count * sizeof(float));
+        }
+    }
+}
+
+#endif
+
+#endif
