@@ -11,6 +11,7 @@ import http.client
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -155,6 +156,14 @@ class OpenAI(Case):
         status, models = self.server.get("/v1/models")
         self.assertEqual(status, 200)
         self.assertIn("tiny", [m["id"] for m in models["data"]])
+        self.server.post("/v1/chat/completions", chat())
+        _, models = self.server.get("/v1/models")
+        tiny = next(m for m in models["data"] if m["id"] == "tiny")
+        self.assertEqual((tiny["status"]["value"], tiny["context_length"], tiny["meta"]["pinned"]), ("loaded", 2048, False))
+        self.assertGreater(tiny["meta"]["size"], 100000)
+        self.assertGreater(tiny["meta"]["tokens_per_second"], 0)
+        self.assertEqual(models["memory"]["used_bytes"], tiny["meta"]["memory_bytes"])
+        self.assertLess(models["memory"]["used_bytes"], models["memory"]["budget_bytes"])
         self.assertEqual(self.server.get("/v1/models/tiny")[1]["object"], "model")
         status, error = self.server.get("/v1/models/none")
         self.assertEqual((status, error["error"]["code"]), (404, "model_not_found"))
@@ -559,6 +568,47 @@ class KeysAndModels(Case):
         tiny_model.make(self.models / "late", seed=3, context=2048, template=TEMPLATE)
         time.sleep(1.1)
         self.assertEqual(self.ask(self.keys["boss"], model="late")[0], 200)
+
+
+class Page(Case):
+    """The files of the page: what browsers are told with them, and that they are sent once."""
+
+    def test_front(self):
+        status, body, headers = self.server.raw("GET", "/", None, {"Accept": "text/html,*/*;q=0.8"})
+        self.assertEqual((status, headers["Content-Type"]), (200, "text/html; charset=utf-8"))
+        self.assertIn(b"<!doctype html>", body)
+        policy = dict(p.strip().split(" ", 1) for p in headers["Content-Security-Policy"].split(";"))
+        self.assertEqual({policy[p] for p in ("default-src", "base-uri", "form-action", "frame-ancestors")}, {"'none'"})
+        self.assertEqual({policy[p] for p in ("script-src", "style-src", "connect-src")}, {"'self'"})
+        self.assertEqual((headers["X-Content-Type-Options"], headers["Referrer-Policy"]), ("nosniff", "no-referrer"))
+        for wrong in (b"<script>", b"onclick", b"style=", b"http:", b"https:", b"//"):
+            self.assertNotIn(wrong, body)
+        status, body, headers = self.server.raw("GET", "/", None, {"Accept": "*/*"})  # programs
+        self.assertEqual((status, headers["Content-Type"]), (200, "text/plain; charset=utf-8"))
+        self.assertIn(b"is running", body)
+
+    def test_files(self):
+        _, front, _ = self.server.raw("GET", "/", None, {"Accept": "text/html"})
+        types = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8", "svg": "image/svg+xml"}
+        left, seen = re.findall(r'(?:href|src)="(page/[^"]+)"', front.decode()), set()
+        while left:
+            name = left.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            status, body, headers = self.server.raw("GET", "/" + name)
+            self.assertEqual((status, headers["Content-Type"]), (200, types[name.rsplit(".", 1)[1]]), name)
+            self.assertIn("default-src 'none'", headers["Content-Security-Policy"])
+            left += ["page/" + m for m in re.findall(r'from "\./([^"]+)"', body.decode())]
+            status, again, known = self.server.raw("GET", "/" + name, None, {"If-None-Match": headers["ETag"]})
+            self.assertEqual((status, again, known["ETag"]), (304, b"", headers["ETag"]))
+            self.assertEqual(self.server.raw("GET", "/" + name, None, {"If-None-Match": '"other"'})[0], 200)
+            status, nothing, head = self.server.raw("HEAD", "/" + name)
+            self.assertEqual((status, nothing, head["Content-Length"]), (200, b"", str(len(body))))
+        self.assertGreater(len(seen), 15)
+        for wrong in ("/page/", "/page/none.js", "/page/../page/main.js", "/page/%2e%2e/main.js"):
+            self.assertEqual(self.server.raw("GET", wrong)[0], 404, wrong)
+        self.assertEqual(self.server.raw("POST", "/page/main.js", "{}")[0], 405)
 
 
 class Stopping(unittest.TestCase):
