@@ -27,6 +27,13 @@ export function openDialog(kind, title, content, onclose = () => {}) {
     dialog.addEventListener("close", () => {
         dialog.remove();
         onclose();
+        /* The focus is back where it was, but the caret went with the window's field: in Chromium what is typed would
+         * go nowhere until the field is focused anew. */
+        const back = document.activeElement;
+        if (back !== null && back !== document.body) {
+            back.blur();
+            back.focus();
+        }
     });
     document.body.append(dialog);
     dialog.showModal();
