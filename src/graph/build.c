@@ -598,9 +598,11 @@ static void keep_end(Graph *g, const Keeping *k) {
 enum { MAX_PREDICTING = 64 };
 
 void predicting_layers_as(Graph *g, const Cfg *c, int count, const char *sign, BlockFn describe) {
-    if (g->has_tensor != NULL && !has_tensor(g, sign))
+    if (g->hints.has_tensor != NULL && !has_tensor(g, sign))
         return;
     for (int i = 0; i < MIN(count, MAX_PREDICTING) && graph_ok(g); i++) {
+        if (!is_described(g, g->n_layer + i))
+            continue;
         const Keeping k = keep_begin(g, g->n_layer + i);
         describe(g, c, g->hidden[g->n_layer], i);
         keep_end(g, &k);
