@@ -45,6 +45,7 @@ typedef int32_t TileSums[TILE_ROWS][16];
 typedef struct RowScales {
     float d[TILE_COLS / 32][TILE_ROWS], s[TILE_COLS / 32][TILE_ROWS];
 } RowScales;
+_Static_assert(offsetof(ActBlock32, s) == offsetof(ActBlock32, d) + sizeof(float[8]), "a row's are turned together");
 
 typedef struct TileScratch {
     union {
@@ -166,40 +167,46 @@ static void super_store(TileSums sums[2][2]) {
     TILE_STORE(3, sums[1][1], TILE_BYTES);
 }
 
-/* The float operations of a block's rows with a panel: as super_rows() in linear_dots.h. */
-static ALWAYS_INLINE void super_finish_block(const Walk *w, const Folded *panel, TileSums sums[2], int block, int p,
-                                             int group, bool has_min) {
-    const NF d = nf_load(panel->d), dm = nf_load(panel->dm);
-    float(*buffer)[LINEAR_PANEL] = w->s->buffer[block][p];
-    float *out = results_of(w, block, p);
-    for (int r = 0; r < w->block_rows; r++) {
-        const ActBlock256 *a = (const ActBlock256 *)(const void *)row_of_block(w, block, r) + w->col / TILE_COLS;
-        const NI total = ni_add(ni_load(sums[0][r]), ni_sll(ni_load(sums[1][r]), 8));
-        const NF scale = nf_set(a->d);
-        NF acc = w->first ? nf_zero() : nf_load(buffer[r]);
-        acc = nf_fma(nf_of_ni(total), nf_mul(d, scale), acc);
-        if (has_min) {
-            const int16_t *counts = group == 16 ? a->counts : a->counts32;
-            NI less = ni_zero();
-            UNROLL
-            for (int g = 0; g < TILE_COLS / 2 / group; g++) {
-                int32_t two;
-                memcpy(&two, counts + 2 * g, sizeof two);
-                less = ni_dot2(less, ni_load(panel->mn[g]), ni_set(two));
-            }
-            acc = nf_fnma(nf_of_ni(less), nf_mul(dm, scale), acc);
-        }
-        if (w->last)
-            _mm512_mask_storeu_ps(out + (size_t)r * w->job->out_stride, w->lanes[p], acc);
-        else
-            nf_store(buffer[r], acc);
-    }
-}
-
 /* One or two blocks of rows with a panel, whose sums are made or are to be finished. */
 typedef struct Turn {
     int block, n_block, panel;
+    const ActBlock256 *(*acts)[TILE_ROWS]; /* of the rows of each block */
 } Turn;
+
+/* The float operations of a block's rows with a panel: as super_rows() in linear_dots.h. */
+static ALWAYS_INLINE void super_finish_block(const Walk *w, const Folded *panel, TileSums sums[2],
+                                             const ActBlock256 *const *acts, int block, int p, int group, bool has_min) {
+    enum { MOST_PAIRS = 8 };
+    const NF d = nf_load(panel->d), dm = nf_load(panel->dm);
+    const size_t stride = w->last ? w->job->out_stride : LINEAR_PANEL;
+    const float *from = w->s->buffer[block][p][0];
+    float *to = w->last ? results_of(w, block, p) : w->s->buffer[block][p][0];
+    const __mmask16 lanes = w->last ? w->lanes[p] : ALL_LANES;
+    const int pairs = has_min ? TILE_COLS / 2 / group : 0;
+    NI mn[MOST_PAIRS];
+    UNROLL
+    for (int g = 0; g < pairs; g++)
+        mn[g] = ni_load(panel->mn[g]);
+    for (int r = 0; r < w->block_rows; r++, from += LINEAR_PANEL, to += stride) {
+        const ActBlock256 *a = acts[r];
+        const NI total = ni_add(ni_load(sums[0][r]), ni_sll(ni_load(sums[1][r]), 8));
+        const NF scale = nf_set(a->d);
+        NF acc = w->first ? nf_zero() : nf_load(from);
+        acc = nf_fma(nf_of_ni(total), nf_mul(d, scale), acc);
+        if (has_min) {
+            const int16_t *counts = group == 16 ? a->counts : a->counts32;
+            NI less[2] = {ni_zero(), ni_zero()}; /* exact in any order */
+            UNROLL
+            for (int g = 0; g < pairs; g++) {
+                int32_t two;
+                memcpy(&two, counts + 2 * g, sizeof two);
+                less[g % 2] = ni_dot2(less[g % 2], mn[g], ni_set(two));
+            }
+            acc = nf_fnma(nf_of_ni(ni_add(less[0], less[1])), nf_mul(dm, scale), acc);
+        }
+        _mm512_mask_storeu_ps(to, lanes, acc);
+    }
+}
 
 static void super_finish(const Walk *w, const Turn *t, TileSums sums[2][2]) {
     const FormInfo *info = form_info(w->job->m->form);
@@ -207,11 +214,11 @@ static void super_finish(const Walk *w, const Turn *t, TileSums sums[2][2]) {
     for (int i = 0; i < t->n_block; i++) {
         const int block = t->block + i;
         if (!info->has_min)
-            super_finish_block(w, panel, sums[i], block, t->panel, 32, false);
+            super_finish_block(w, panel, sums[i], t->acts[i], block, t->panel, 32, false);
         else if (info->group == 16)
-            super_finish_block(w, panel, sums[i], block, t->panel, 16, true);
+            super_finish_block(w, panel, sums[i], t->acts[i], block, t->panel, 16, true);
         else
-            super_finish_block(w, panel, sums[i], block, t->panel, 32, true);
+            super_finish_block(w, panel, sums[i], t->acts[i], block, t->panel, 32, true);
     }
 }
 
@@ -224,21 +231,26 @@ static void super_columns(const Walk *w) {
         fold(&s->u.super.panel[p], &s->u.super.from, form_info(m->form), form_offset(m));
     }
     Ahead ahead = ahead_of(w->job, &w->g, w->col, w->n_row, 2 * TILE_ROWS);
+    const size_t at = (size_t)(w->col / TILE_COLS) * sizeof(ActBlock256);
+    const ActBlock256 *acts[2][2][TILE_ROWS]; /* of the blocks at hand, and of those before them */
     Turn before = {0};
     int turn = 0;
     for (int block = 0; block < w->n_block; block += 2) {
         const int n_block = MIN(2, w->n_block - block);
         const uint8_t *a[2] = {0};
         size_t stride[2] = {0};
-        for (int i = 0; i < n_block; i++)
-            a[i] = inputs_of(w, block + i, (size_t)(w->col / TILE_COLS) * sizeof(ActBlock256), TILE_COLS, s->rows[i][0], &stride[i]);
+        for (int i = 0; i < n_block; i++) {
+            a[i] = inputs_of(w, block + i, at, TILE_COLS, s->rows[i][0], &stride[i]);
+            for (int r = 0; r < TILE_ROWS; r++)
+                acts[block / 2 % 2][i][r] = (const ActBlock256 *)(const void *)(row_of_block(w, block + i, r) + at);
+        }
         fetch_ahead(&ahead);
         for (int p = 0; p < w->g.panels; p++, turn++) {
             super_multiply(&s->u.super.panel[p], a, stride, n_block);
             if (turn > 0) /* while the tiles are at work */
                 super_finish(w, &before, s->u.super.sums[(turn - 1) % 2]);
             super_store(s->u.super.sums[turn % 2]);
-            before = (Turn){block, n_block, p};
+            before = (Turn){block, n_block, p, acts[block / 2 % 2]};
         }
     }
     super_finish(w, &before, s->u.super.sums[(turn - 1) % 2]);
@@ -316,13 +328,11 @@ static void block_columns(const Walk *w) {
         const size_t at = (size_t)(w->col / TILE_COLS) * sizeof(ActBlock32);
         size_t stride;
         const uint8_t *a = inputs_of(w, block, at, TILE_COLS, s->rows[0][0], &stride);
-        for (int r = 0; r < TILE_ROWS; r++) {
-            const ActBlock32 *act = (const ActBlock32 *)(const void *)(row_of_block(w, block, r) + at);
-            for (int g = 0; g < TILE_COLS / 32; g++) {
-                s->u.block.scales.d[g][r] = act->d[g];
-                s->u.block.scales.s[g][r] = act->s[g];
-            }
-        }
+        VF both[TILE_ROWS]; /* d and s of a row, then one of them of all rows */
+        for (int r = 0; r < TILE_ROWS; r++)
+            both[r] = vf_load(((const ActBlock32 *)(const void *)(row_of_block(w, block, r) + at))->d);
+        vf_transpose(both);
+        memcpy(&s->u.block.scales, both, sizeof both);
         fetch_ahead(&ahead);
         for (int p = 0; p < w->g.panels; p++) {
             const BlockTile *panel = &s->u.block.panel[p];
