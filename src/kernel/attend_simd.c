@@ -151,9 +151,28 @@ static ALWAYS_INLINE void ask_ahead(const Ahead *ahead, int entry) {
         PREFETCH(ahead->values + (size_t)entry * ahead->value_stride + i);
 }
 
-/* Scores of up to 16 entries for n_row rows. */
+/* An entry of a width that is known where this is inlined, a multiple of 128: scales are converted four at a time. */
+enum { MOST_VECTORS = 8 };
+
+static ALWAYS_INLINE void load_whole(CacheType type, VF *x, const uint8_t *entry, int width) {
+    if (type != CACHE_Q8_0) {
+        UNROLL
+        for (int i = 0; i < width / 16; i++)
+            x[i] = load_16(type, entry, 16 * i, width);
+        return;
+    }
+    float scales[MOST_VECTORS / 2];
+    UNROLL
+    for (int i = 0; i < width / 32; i += 4)
+        load_four_f16(scales + i, entry + width + 2 * i);
+    UNROLL
+    for (int i = 0; i < width / 16; i++)
+        x[i] = vf_load_i8((const int8_t *)entry + 16 * i) * vf_set(scales[i / 2]);
+}
+
+/* Scores of up to 16 entries for n_row rows. `known`: the width is a constant, and at most 16 MOST_VECTORS. */
 static ALWAYS_INLINE void score_16(CacheType type, const uint8_t *const *keys, int n, const float *query, int width,
-                                   int query_stride, int n_row, float *scores, const Ahead *ahead, int entry) {
+                                   int query_stride, int n_row, bool known, float *scores, const Ahead *ahead, int entry) {
     VF part[FEW_ROWS][16];
     for (int e = 0; e < 16; e++) {
         ask_ahead(ahead, entry + e);
@@ -165,10 +184,20 @@ static ALWAYS_INLINE void score_16(CacheType type, const uint8_t *const *keys, i
         VF acc[FEW_ROWS];
         for (int r = 0; r < n_row; r++)
             acc[r] = vf_set(0);
-        for (int d = 0; d < width; d += 16) {
-            const VF k = load_16(type, keys[e], d, width);
-            for (int r = 0; r < n_row; r++)
-                acc[r] = vf_fma(k, vf_load(query + r * query_stride + d), acc[r]);
+        if (known) {
+            VF k[MOST_VECTORS];
+            load_whole(type, k, keys[e], width);
+            UNROLL
+            for (int i = 0; i < width / 16; i++)
+                UNROLL
+                for (int r = 0; r < n_row; r++)
+                    acc[r] = vf_fma(k[i], vf_load(query + r * query_stride + 16 * i), acc[r]);
+        } else {
+            for (int d = 0; d < width; d += 16) {
+                const VF k = load_16(type, keys[e], d, width);
+                for (int r = 0; r < n_row; r++)
+                    acc[r] = vf_fma(k, vf_load(query + r * query_stride + d), acc[r]);
+            }
         }
         for (int r = 0; r < n_row; r++)
             part[r][e] = acc[r];
@@ -199,6 +228,36 @@ static ALWAYS_INLINE void values_direct(CacheType type, const uint8_t *const *va
             vf_store(out + (size_t)r * width + at + 16 * v, acc[r][v]);
 }
 
+/* Whole entries of a known width, for as many rows as there are registers for: each entry is read once, in order. */
+enum { WHOLE_ROWS = 2 };
+
+static ALWAYS_INLINE void values_whole(CacheType type, const uint8_t *const *values, int n, const float *weights, int width,
+                                       int n_row, float *out) {
+    VF acc[WHOLE_ROWS][MOST_VECTORS];
+    UNROLL
+    for (int r = 0; r < n_row; r++)
+        UNROLL
+        for (int v = 0; v < width / 16; v++)
+            acc[r][v] = vf_load(out + r * width + 16 * v);
+    NO_UNROLL
+    for (int e = 0; e < n; e++) {
+        VF x[MOST_VECTORS];
+        load_whole(type, x, values[e], width);
+        UNROLL
+        for (int r = 0; r < n_row; r++) {
+            const VF w = vf_set(weights[r * TILE + e]);
+            UNROLL
+            for (int v = 0; v < width / 16; v++)
+                acc[r][v] = vf_fma(x[v], w, acc[r][v]);
+        }
+    }
+    UNROLL
+    for (int r = 0; r < n_row; r++)
+        UNROLL
+        for (int v = 0; v < width / 16; v++)
+            vf_store(out + r * width + 16 * v, acc[r][v]);
+}
+
 #define FOR_FEW(n_row, call)                                                                                           \
     do {                                                                                                               \
         switch (n_row) {                                                                                               \
@@ -213,16 +272,18 @@ static ALWAYS_INLINE void values_direct(CacheType type, const uint8_t *const *va
         }                                                                                                              \
     } while (0)
 
-static ALWAYS_INLINE void few_rows_of(CacheType type, const AttendJob *job, const Scratch *s, int row0, int n_row,
-                                      const uint8_t *const *keys, const uint8_t *const *values, const int *low,
-                                      const int *high, int n, const Ahead *next) {
-    const int kp = padded(job->key_width), vw = job->value_width;
-    float *scores = s->scores + row0 * TILE, *out = job->out + (size_t)row0 * (size_t)vw;
+static ALWAYS_INLINE void few_scores(CacheType type, int width, bool known, const Scratch *s, int row0, int n_row,
+                                     const uint8_t *const *keys, int n, const Ahead *next) {
+    const int kp = padded(width);
     for (int e = 0; e < n; e += 16)
-        FOR_FEW(n_row, score_16(type, keys + e, n - e < 16 ? n - e : 16, s->query + (size_t)row0 * (size_t)kp, job->key_width,
-                                kp, R, scores + e, next, e));
-    for (int r = row0; r < row0 + n_row; r++)
-        soften(job, s->scores + r * TILE, low[r], high[r], r);
+        FOR_FEW(n_row, score_16(type, keys + e, n - e < 16 ? n - e : 16, s->query + (size_t)row0 * (size_t)kp, width, kp, R,
+                                known, s->scores + row0 * TILE + e, next, e));
+}
+
+static ALWAYS_INLINE void few_values(CacheType type, const AttendJob *job, const Scratch *s, int row0, int n_row,
+                                     const uint8_t *const *values, int n) {
+    const int vw = job->value_width;
+    float *scores = s->scores + row0 * TILE, *out = job->out + (size_t)row0 * (size_t)vw;
     int at = 0;
     if (n_row <= 4)
         for (; at + 64 <= vw; at += 64)
@@ -239,6 +300,25 @@ static ALWAYS_INLINE void few_rows_of(CacheType type, const AttendJob *job, cons
                 vf_store(x, load_16(type, values[e], d, vw));
                 out[(size_t)i * (size_t)vw + (size_t)d] += x[0] * scores[i * TILE + e];
             }
+}
+
+/* Heads of 128 numbers, the usual ones, have code of their own: nothing in it depends on a width. */
+static ALWAYS_INLINE void few_rows_of(CacheType type, const AttendJob *job, const Scratch *s, int row0, int n_row,
+                                      const uint8_t *const *keys, const uint8_t *const *values, const int *low,
+                                      const int *high, int n, const Ahead *next) {
+    if (job->key_width == 128)
+        few_scores(type, 128, true, s, row0, n_row, keys, n, next);
+    else
+        few_scores(type, job->key_width, false, s, row0, n_row, keys, n, next);
+    for (int r = row0; r < row0 + n_row; r++)
+        soften(job, s->scores + r * TILE, low[r], high[r], r);
+    float *scores = s->scores + row0 * TILE, *out = job->out + (size_t)row0 * (size_t)job->value_width;
+    if (job->value_width == 128 && n_row == 1)
+        values_whole(type, values, n, scores, 128, 1, out);
+    else if (job->value_width == 128 && n_row == 2)
+        values_whole(type, values, n, scores, 128, 2, out);
+    else
+        few_values(type, job, s, row0, n_row, values, n);
 }
 
 static void few_rows(const AttendJob *job, const Scratch *s, int row0, int n_row, const uint8_t *const *keys,

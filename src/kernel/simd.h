@@ -252,6 +252,16 @@ static inline float f16_value(const void *p) {
 #endif
 }
 
+/* Four halves, anywhere in memory. */
+static inline void load_four_f16(float *x, const void *p) {
+#if defined(__F16C__)
+    _mm_storeu_ps(x, _mm_cvtph_ps(_mm_loadl_epi64((const __m128i *)p)));
+#else
+    for (int i = 0; i < 4; i++)
+        x[i] = f16_value((const uint8_t *)p + 2 * i);
+#endif
+}
+
 /* Turns 16 vectors round: afterwards v[i] holds what was lane i of each. */
 static inline void vf_transpose(VF v[16]) {
 #if defined(__AVX512F__)
