@@ -23,7 +23,7 @@ static struct {
     bool json, profile, roof, kernels, shape;
 } want = {.prompt = 512, .generate = 128, .batch = 1, .repeat = 3, .precision = "fast", .cache = "f16"};
 
-enum { MAX_REPEAT = 64, KERNEL_MS = 20 };
+enum { MAX_REPEAT = 64, KERNEL_MS = 7 };
 
 typedef struct Rate {
     double all[MAX_REPEAT]; /* tokens/s */
@@ -325,7 +325,7 @@ static int run(int n_argument, char **arguments, Error *err) {
     if (status == OK && want.roof)
         status = roof_print_levels(pool, (int)MAX(want.repeat, 1), want.json, err);
     if (status == OK && want.kernels)
-        status = bench_kernels(pool, KERNEL_MS, want.json, err);
+        status = bench_kernels(pool, KERNEL_MS * (int)MAX(want.repeat, 1), want.json, err);
     if (status == OK && n_argument > 0)
         status = bench_model(arguments[0], pool, err);
     return status == OK ? 0 : 1;

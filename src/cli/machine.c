@@ -13,7 +13,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { PROBE_MS = 25, COLS = 2048, FEW_OUTPUTS = 512, MANY_OUTPUTS = 8192, PROMPT_OUTPUTS = 1024, FEW_TOKENS = 32, MANY_TOKENS = 256 };
+enum { PROBE_MS = 25, COLS = 2048, FEW_OUTPUTS = 512, MANY_OUTPUTS = 8192, PROMPT_OUTPUTS = 1024, FEW_TOKENS = 32, MANY_TOKENS = 256,
+       HANDED_NUMBERS = 2048, FAR_NUMBERS = 1 << 20 /* beyond the caches that a core has for itself */, ROW_ADD = 9 };
 
 void cpu_name(char name[CPU_NAME_BYTES]) {
     char line[512];
@@ -62,6 +63,9 @@ static Status measure_rest(Probes *probes, const Kernels *kernels, Rates *r, Err
     TRY(probe_row(probes, kernels, 0, 4096, PROBE_MS / 4, &name, &many, err));
     r->row_number = fmax((many.seconds - one.seconds) / (4096 - 256), 0);
     r->row_op = fmax(one.seconds - 256 * r->row_number, 0);
+    TRY(probe_row(probes, kernels, ROW_ADD, FAR_NUMBERS, PROBE_MS, &name, &many, err));
+    r->row_number_far = many.seconds / FAR_NUMBERS;
+    TRY(probe_handover(probes, kernels, HANDED_NUMBERS, &r->barrier, err));
     AttendProbe attend = {.kernels = kernels, .type = CACHE_F16, .heads = 32, .kv_heads = 8, .width = 128, .tokens = 1, .entries = 2048,
                           .ms = PROBE_MS};
     TRY(probe_attend(probes, &attend, &one, err));
@@ -86,7 +90,7 @@ static json_t *key_of(const Pool *pool, Level level) {
     struct stat program = {0};
     cpu_name(name);
     (void)!stat("/proc/self/exe", &program);
-    return json_pack("{s:i, s:s, s:s, s:i, s:I, s:I}", "format", 1, "cpu", name, "level", level_word(level), "threads",
+    return json_pack("{s:i, s:s, s:s, s:i, s:I, s:I}", "format", 2, "cpu", name, "level", level_word(level), "threads",
                      pool_threads(pool), "program_bytes", (json_int_t)program.st_size, "program_time", (json_int_t)program.st_mtime);
 }
 
@@ -113,6 +117,7 @@ static bool get_number(const json_t *object, const char *key, double *number) {
 
 static const struct { const char *key; size_t at; } rate_keys[] = {
     {"barrier", offsetof(Rates, barrier)}, {"row_op", offsetof(Rates, row_op)}, {"row_number", offsetof(Rates, row_number)},
+    {"row_number_far", offsetof(Rates, row_number_far)},
     {"attend_byte", offsetof(Rates, attend_byte)}, {"attend_product", offsetof(Rates, attend_product)},
     {"recur_byte", offsetof(Rates, recur_byte)}, {"recur_product", offsetof(Rates, recur_product)},
 };
@@ -179,14 +184,14 @@ static void save(json_t *key, const Roof *roof, Rates *r) {
 
 /* ---- all of it -------------------------------------------------------------------------------------------------------------- */
 
-static Status measure_missing(Pool *pool, const Kernels *kernels, const bool *wanted, bool all, Roof *roof, Rates *r, Error *err) {
+static Status measure_missing(Pool *pool, const Kernels *kernels, const bool *wanted, bool all, Roof *roof, Rates *r, bool *disturbed,
+                              Error *err) {
     Probes *probes;
     if (all)
         TRY(roof_measure(pool, 2, roof, err));
     TRY(probes_open(pool, &probes, err));
     Status status = OK;
     if (all) {
-        r->barrier = probe_barrier(pool);
         status = measure_rest(probes, kernels, r, err);
     }
     for (int f = 0; status == OK && f < FORM_COUNT; f++) {
@@ -195,12 +200,14 @@ static Status measure_missing(Pool *pool, const Kernels *kernels, const bool *wa
         else if (wanted[f] && r->linear[f].product <= 0)
             status = measure_form(probes, kernels, (Form)f, &r->linear[f], err);
     }
+    *disturbed = probes_disturbed(probes);
     probes_close(probes);
     return status;
 }
 
-Status machine_rates(Pool *pool, const bool *wanted, bool anew, Roof *roof, Rates *r, Error *err) {
+Status machine_rates(Pool *pool, const bool *wanted, bool anew, Roof *roof, Rates *r, bool *disturbed, Error *err) {
     const Kernels *kernels;
+    *disturbed = false;
     TRY(kernels_best(&kernels, err));
     json_t *key = key_of(pool, kernels->level);
     FAIL_IF(key == NULL, ERR_MEMORY, "no memory for the machine's rates");
@@ -216,8 +223,8 @@ Status machine_rates(Pool *pool, const bool *wanted, bool anew, Roof *roof, Rate
     bool missing = !known;
     for (int f = 0; f < FORM_COUNT; f++)
         missing = missing || (wanted[f] && r->linear[f].product <= 0);
-    const Status status = missing ? measure_missing(pool, kernels, wanted, !known, roof, r, err) : OK;
-    if (status == OK && missing)
+    const Status status = missing ? measure_missing(pool, kernels, wanted, !known, roof, r, disturbed, err) : OK;
+    if (status == OK && missing && !*disturbed)
         save(key, roof, r);
     else
         json_decref(key);

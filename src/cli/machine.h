@@ -13,7 +13,8 @@ enum { CPU_NAME_BYTES = 128 };
 void cpu_name(char name[CPU_NAME_BYTES]);
 
 /* Rates for the forms that are wanted (wanted[FORM_COUNT]), and the roof. anew: nothing remembered is used. A cache that
- * cannot be read or written is no error. */
-Status machine_rates(Pool *pool, const bool *wanted, bool anew, Roof *roof, Rates *rates, Error *err);
+ * cannot be read or written is no error. *disturbed: other processes were so busy that the rates are too low; they are not
+ * remembered then. */
+Status machine_rates(Pool *pool, const bool *wanted, bool anew, Roof *roof, Rates *rates, bool *disturbed, Error *err);
 
 #endif

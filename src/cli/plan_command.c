@@ -57,6 +57,7 @@ typedef struct Outlook {
     Line own, lines[MAX_LINES];
     int n_line;
     double generation_at_end; /* with the context full */
+    bool disturbed;           /* others were busy while kernels were measured */
 } Outlook;
 
 /* ---- the model ------------------------------------------------------------------------------------------------------------ */
@@ -231,7 +232,7 @@ static Status make_outlook(const Subject *s, Pool *pool, Outlook *o, Error *err)
             wanted[forms[i][w].form] = wanted[forms[i][w].form] || g->weights[w].role != WEIGHT_VECTOR;
     }
     if (status == OK)
-        status = machine_rates(pool, wanted, want.measure, &o->roof, &o->rates, err);
+        status = machine_rates(pool, wanted, want.measure, &o->roof, &o->rates, &o->disturbed, err);
     if (status == OK)
         status = make_lines(s, o, forms, err);
     for (size_t i = 0; i < COUNT(table); i++)
@@ -319,6 +320,8 @@ static void print_plan(const Subject *s, const Outlook *o) {
     printf("            reads %s of weights for a token; this machine reads %.1f GB/s\n", sized(own->bytes_per_token, a),
            o->roof.read_all * 1e-9);
     printf("machine     %s, level %s, %d threads\n", cpu, level_word(o->roof.level), o->roof.threads);
+    if (o->disturbed)
+        printf("            other programs were busy while it was measured: the speeds are too low, and are not remembered\n");
     print_advice(s, o);
     printf("\n%-10s %10s %10s %6s %12s %12s\n", "weights", "size", "memory", "fits", "prompt t/s", "generation");
     for (int i = 0; i < o->n_line; i++) {
@@ -351,6 +354,7 @@ static Status print_plan_json(const Subject *s, const Outlook *o, Error *err) {
                                                  (json_int_t)o->machine.available_bytes, "machine_bytes",
                                                  (json_int_t)o->machine.memory_bytes));
     json_object_set_new(out, "generation_tokens_per_second_at_full_context", cli_json_number(o->generation_at_end));
+    json_object_set_new(out, "disturbed", json_boolean(o->disturbed));
     json_object_set_new(out, "types", lines);
     json_object_set_new(out, "largest_that_fits", best != NULL ? json_string(best->type) : json_null());
     json_object_set_new(out, "experts_can_be_streamed", json_boolean(has_experts(g)));

@@ -38,7 +38,7 @@ static double linear_seconds(const Estimate *e, const Step *s) {
                                part->pair >= 0 || part->is_up ? GATED_ROWS : e->p->spec.max_rows);
         begin = fmax(begin, e->rates->linear[f->form].step);
     }
-    return all + begin;
+    return all + fmax(begin, e->rates->barrier);
 }
 
 /* Of `experts` experts, those that some of so many rows choose, each with its share of the rows. */
@@ -56,13 +56,15 @@ static double experts_seconds(const Estimate *e, const Step *s) {
                                slots / active, GATED_ROWS);
         begin = fmax(begin, e->rates->linear[f->form].step);
     }
-    return all + begin;
+    return all + fmax(begin, e->rates->barrier);
 }
 
 /* Entries that a token sees of a state, on average over the step. */
 static double entries_seen(const Estimate *e, State state, int window, int chunk, int listed) {
     const int stride = MAX(e->p->graph->states[state].rows.stride, 1);
     double seen = e->spec.depth + (e->spec.tokens + 1) / 2.0;
+    if (e->spec.tokens > FEW_ROWS) /* whole blocks are multiplied */
+        seen += MIN(e->spec.tokens, CACHE_BLOCK) / 2.0;
     if (window > 0)
         seen = fmin(seen, window);
     if (chunk > 0)
@@ -121,7 +123,7 @@ static double rows_seconds(const Estimate *e, const Step *s) {
     for (int i = 0; i < s->n_row_op; i++) {
         const RowOp *op = &s->row_ops[i];
         const double width = fmax(op->in[0].buffer >= 0 ? op->in[0].width : 0, (double)op->out.width * MAX(op->parts, 1));
-        one += e->rates->row_op + width * e->rates->row_number;
+        one += e->rates->row_op + width * (rows > FEW_ROWS ? e->rates->row_number_far : e->rates->row_number);
     }
     if (rows <= FEW_ROWS && s->kind == STEP_ROWS)
         return one * rows;

@@ -24,8 +24,9 @@ typedef struct LinearRate {
 
 typedef struct Rates {
     int threads;
-    double barrier;
+    double barrier;                /* threads hand over a row of numbers and meet */
     double row_op, row_number;     /* a row operation: each, and each of its numbers, on one thread */
+    double row_number_far;         /* each number, where rows are too many for the near caches */
     double attend_byte, attend_product; /* of the cache; each multiplication and addition */
     double recur_byte, recur_product;
     LinearRate linear[FORM_COUNT]; /* product 0: was not measured */

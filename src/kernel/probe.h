@@ -13,6 +13,8 @@
 typedef struct Probes Probes;
 Status probes_open(Pool *pool, Probes **probes, Error *err);
 void probes_close(Probes *probes); /* NULL is fine */
+/* Many measurements were never left alone by other processes: their times are too long. */
+bool probes_disturbed(const Probes *probes);
 
 typedef struct ProbeTime {
     double seconds;    /* of one call: one matrix, one layer's attention, one row */
@@ -51,7 +53,7 @@ Status probe_recur(Probes *probes, const RecurProbe *probe, ProbeTime *time, Err
 /* Operations on one row of n numbers, on one thread, in the first cache. which from 0 on; *name is NULL beyond the last. */
 Status probe_row(Probes *probes, const Kernels *kernels, int which, int n, int ms, const char **name, ProbeTime *time, Error *err);
 
-/* Seconds that all threads of the pool take to meet. */
-double probe_barrier(Pool *pool);
+/* Seconds from one step to the next: all threads write their shares of a row of n numbers, meet, and read all of it. */
+Status probe_handover(Probes *probes, const Kernels *kernels, int n, double *seconds, Error *err);
 
 #endif
