@@ -18,11 +18,12 @@
 #endif
 
 static struct {
-    const char *host, *models, *config, *keys, *make_key, *certificate, *key, *cache, *ready_file;
+    const char *host, *models, *config, *keys, *make_key, *certificate, *key, *cache, *state, *ready_file;
     StringList hosts, origins;
     bool admin, store, log_requests;
     int64_t port, threads, connections, per_address, idle, drain, deadline, queue, keep_alive;
-    uint64_t memory, cache_disk, body;
+    int64_t state_days;
+    uint64_t memory, cache_disk, state_disk, body;
 } want = {.host = "127.0.0.1",
           .store = true,
           .log_requests = true,
@@ -35,6 +36,8 @@ static struct {
           .queue = 120,
           .keep_alive = -1,
           .cache_disk = (uint64_t)8 << 30,
+          .state_disk = (uint64_t)1 << 30,
+          .state_days = 30,
           .body = (uint64_t)32 << 20};
 
 static void write_log(void *user, const char *line) {
@@ -70,16 +73,18 @@ static Status add_argument(Registry *registry, const char *argument, Error *err)
     return status;
 }
 
-static Status default_cache(char **folder, Error *err) {
-    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+/* $VARIABLE/houle/LAST, or a folder of the home. */
+static Status default_folder(const char *variable, const char *in_home, const char *last, const char *option,
+                             char **folder, Error *err) {
+    const char *base = getenv(variable), *home = getenv("HOME");
     Text text = {0};
-    if (cache != NULL && cache[0] == '/')
-        text_append_format(&text, "%s/houle/prefixes", cache);
+    if (base != NULL && base[0] == '/')
+        text_append_format(&text, "%s/houle/%s", base, last);
     else if (home != NULL && home[0] == '/')
-        text_append_format(&text, "%s/.cache/houle/prefixes", home);
+        text_append_format(&text, "%s/%s/houle/%s", home, in_home, last);
     else
-        return error_set(err, ERR_ARGUMENT,
-                         "there is no home for the cache; say where with --cache-dir, or --cache-disk 0 for none");
+        return error_set(err, ERR_ARGUMENT, "there is no home; say where with --%s-dir, or --%s-disk 0 for none", option,
+                         option);
     *folder = text_take(&text);
     FAIL_IF(*folder == NULL, ERR_MEMORY, "no memory for a path");
     return OK;
@@ -105,6 +110,8 @@ static Status start(int n_argument, char **arguments, Server **server, Error *er
         .queue_seconds = (int)MIN(MAX(want.queue, 0), 1 << 20),
         .log_requests = want.log_requests,
         .version = HOULE_VERSION,
+        .archive = {.budget_bytes = want.state_disk > 0 ? want.state_disk : (uint64_t)64 << 20,
+                  .keep_s = MIN(MAX(want.state_days, 0), 36500) * 86400},
         .log = write_log,
         .registry = {.memory_bytes = want.memory,
                      .keep_alive_s = want.keep_alive,
@@ -113,12 +120,15 @@ static Status start(int n_argument, char **arguments, Server **server, Error *er
                      .with_store = want.store},
     };
     json_t *config = NULL;
-    char *cache = NULL;
+    char *cache = NULL, *state = NULL;
     Status status = cli_pool((int)want.threads, &spec.registry.pool, err);
     if (status == OK && want.config != NULL)
         status = config_read(want.config, &config, err);
     if (status == OK && want.cache_disk > 0 && want.cache == NULL)
-        status = default_cache(&cache, err);
+        status = default_folder("XDG_CACHE_HOME", ".cache", "prefixes", "cache", &cache, err);
+    if (status == OK && want.state_disk > 0 && want.state == NULL)
+        status = default_folder("XDG_STATE_HOME", ".local/state", "serve", "state", &state, err);
+    spec.archive.folder = want.state_disk == 0 ? NULL : want.state != NULL ? want.state : state;
     spec.registry.cache_folder = want.cache_disk == 0 ? NULL : want.cache != NULL ? want.cache : cache;
     spec.registry.defaults = json_object_get(config, "defaults");
     if (status == OK)
@@ -129,6 +139,7 @@ static Status start(int n_argument, char **arguments, Server **server, Error *er
         status = add_argument(server_registry(*server), arguments[i], err);
     json_decref(config);
     mem_free(cache);
+    mem_free(state);
     return status;
 }
 
@@ -181,6 +192,10 @@ static const Option options[] = {
     {"cache-dir", OPT_STRING, &want.cache, "FOLDER",
      "where beginnings of conversations are kept (~/.cache/houle/prefixes)", NULL},
     {"cache-disk", OPT_BYTES, &want.cache_disk, "BYTES", "how much of them (8G); 0 = none on disk", NULL},
+    {"state-dir", OPT_STRING, &want.state, "FOLDER",
+     "where answers that clients go on from, and models that they create, are kept (~/.local/state/houle/serve)", NULL},
+    {"state-disk", OPT_BYTES, &want.state_disk, "BYTES", "how much of the answers (1G); 0 = nothing on disk", NULL},
+    {"state-days", OPT_INT, &want.state_days, "DAYS", "how long an answer that nobody uses is kept (30)", NULL},
     {"keys", OPT_STRING, &want.keys, "FILE", "ask for API keys; their hashes are in FILE", NULL},
     {"make-key", OPT_STRING, &want.make_key, "NAME",
      "make a key, write its hash into the file of --keys, print it, and end", NULL},

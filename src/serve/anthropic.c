@@ -226,20 +226,8 @@ static Status read_tools(Ask *ask, Fields *f, Error *err) {
 static Status read_choice(Ask *ask, Fields *f, Error *err) {
     const json_t *choice = NULL;
     TRY(field_object(f, "tool_choice", &choice, err));
-    const char *type = json_string_value(json_object_get(choice, "type"));
-    if (choice == NULL || (type != NULL && strcmp(type, "auto") == 0))
-        return OK;
-    if (type != NULL && strcmp(type, "none") == 0) {
-        json_decref(ask->tools);
-        ask->tools = NULL;
-        return OK;
-    }
-    if (type != NULL && strcmp(type, "any") == 0)
-        return ask_force_call(ask, "tool_choice", NULL, err);
-    const char *name = json_string_value(json_object_get(choice, "name"));
-    if (name == NULL)
-        return field_wrong(ask->call, "tool_choice", err, "\"auto\", \"any\", \"none\" or a tool's name is expected");
-    return ask_force_call(ask, "tool_choice", name, err);
+    ask->spec.single_call = json_is_true(json_object_get(choice, "disable_parallel_tool_use"));
+    return ask_tool_choice(ask, "tool_choice", choice, err);
 }
 
 static Status read_thinking(Ask *ask, Fields *f, Error *err) {
@@ -252,11 +240,15 @@ static Status read_thinking(Ask *ask, Fields *f, Error *err) {
         return OK;
     const char *type = json_string_value(json_object_get(thinking, "type"));
     const bool on = type == NULL || strcmp(type, "disabled") != 0;
-    ask->variables = json_pack("{s:b, s:b}", "enable_thinking", on, "thinking", on);
+    const json_t *budget = json_object_get(thinking, "budget_tokens");
+    if (on && budget != NULL && (!json_is_integer(budget) || json_integer_value(budget) < 1))
+        return field_wrong(ask->call, "thinking", err, "budget_tokens: a number of tokens is expected");
+    if (on && budget != NULL)
+        ask->spec.reasoning_tokens = (int)MIN(json_integer_value(budget), 1 << 30);
     if (effort != NULL)
-        json_object_set_new(ask->variables, "reasoning_effort", json_string(effort));
-    FAIL_IF(ask->variables == NULL, ERR_MEMORY, "no memory for the template's variables");
-    return OK;
+        TRY(ask_effort(ask, effort, err));
+    TRY(ask_variable(ask, "enable_thinking", json_boolean(on), err));
+    return ask_variable(ask, "thinking", json_boolean(on), err);
 }
 
 static const char *const no_matter[] = {"metadata",           "service_tier",  "container",

@@ -12,6 +12,7 @@
 #include "serve/keys.h"
 #include "serve/metrics.h"
 #include "serve/server.h"
+#include "serve/archive.h"
 
 #include <stdatomic.h>
 
@@ -23,7 +24,8 @@ struct Server {
     Registry *registry;
     Keys *keys;
     Metrics *metrics;
-    Pool *pool;
+    Archive *archive;
+    struct ResponseJobs *jobs;
     char *url;
     char **hosts;
     char **origins;
@@ -68,6 +70,8 @@ struct ApiCall {
 
 void api_hold(ApiCall *call);
 void api_release(ApiCall *call);
+/* A call for work that goes on when the reply has left: without body and client. NULL without memory. */
+ApiCall *api_detach(const ApiCall *call);
 
 /* ---- replies ----------------------------------------------------------------------------------------------------- */
 
@@ -135,7 +139,9 @@ typedef struct Ask {
     LogitBias *bias;
     int32_t *breakers;
     Grammar *grammar; /* what the answer must look like; NULL = anything */
-    bool forced_call;
+    bool forced_call, bound_calls; /* the answer must be a call; calls in it keep their schemas */
+    const char *force_name, *force_param; /* which (NULL: any), and the field that says so */
+    json_t *customs; /* tools that take any text, by name; see text/reply_calls.h */
     const char *stops[ASK_STOPS];
     GenerationSpec spec;
 } Ask;
@@ -147,6 +153,15 @@ void ask_free(Ask *ask);
 Status ask_fields(Ask *ask, const json_t *object, Fields *fields, Error *err);
 /* Temperature and the like, seed, logit_bias, stop. */
 Status ask_sampling(Ask *ask, Fields *fields, Error *err);
+/* A variable of the template (the value is taken). */
+Status ask_variable(Ask *ask, const char *name, json_t *value, Error *err);
+/* How much the model may think: a word ("none" to "max"), or the fields in which clients say it, and those of the
+ * template. */
+Status ask_effort(Ask *ask, const char *effort, Error *err);
+Status ask_thinking(Ask *ask, Fields *fields, Error *err);
+/* "auto", "none", "required", a tool's name in one of the forms that clients use, or those that are allowed. NULL: auto.
+ * Changes ask->tools, which must have been read. */
+Status ask_tool_choice(Ask *ask, const char *param, const json_t *choice, Error *err);
 /* Renders messages (an array) with the tools and variables in `ask` and tokenises the result. continue_final: the last
  * message, the assistant's, is to be gone on with. */
 Status ask_chat(Ask *ask, const json_t *messages, bool add_generation_prompt, bool continue_final, Error *err);
@@ -203,6 +218,11 @@ Status openai_chat(ApiCall *call, Error *err);
 Status openai_completions(ApiCall *call, Error *err);
 Status openai_embeddings(ApiCall *call, Error *err);
 Status openai_models(ApiCall *call, Error *err);
+Status responses_create(ApiCall *call, Error *err);
+Status responses_count(ApiCall *call, Error *err);
+Status responses_retrieve(ApiCall *call, Error *err);
+Status responses_cancel(ApiCall *call, Error *err);
+Status responses_delete(ApiCall *call, Error *err);
 Status anthropic_messages(ApiCall *call, Error *err);
 Status anthropic_count(ApiCall *call, Error *err);
 Status ollama_chat(ApiCall *call, Error *err);

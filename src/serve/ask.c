@@ -45,6 +45,7 @@ Status ask_model(ApiCall *call, const char *name, Ask *ask, Error *err) {
                                  .choices = 1,
                                  .max_tokens = -1,
                                  .logprobs = -1,
+                                 .reasoning_tokens = -1,
                                  .client = call->caller.id,
                                  .released = released,
                                  .user = ask->served};
@@ -58,6 +59,7 @@ void ask_free(Ask *ask) {
     json_decref(ask->merged);
     json_decref(ask->tools);
     json_decref(ask->variables);
+    json_decref(ask->customs);
     mem_free(ask->bias);
     mem_free(ask->breakers);
     grammar_free(ask->grammar);

@@ -1,9 +1,10 @@
 /* constraint.c - what an answer must look like: response formats, grammars and forced tool calls become a Grammar.
  *
- * A constraint that cannot be kept is refused, with the place in the schema; none is dropped. A forced call is written
- * as <tool_call> {"name": ..., "arguments": ...} </tool_call>, whatever the model's own form is: that form is read back
- * without doubt. */
+ * A constraint that cannot be kept is refused, with the place in the schema; none is dropped. Calls are bound when all is
+ * known of the prompt, since how they are written depends on the format of the reply (text/reply_calls.h). */
 #include "serve/api.h"
+
+#include "text/reply_calls.h"
 
 #include <string.h>
 
@@ -105,75 +106,106 @@ Status ask_constraints(Ask *ask, Fields *f, Error *err) {
     return OK;
 }
 
-/* ---- forced calls ------------------------------------------------------------------------------------------------ */
-
-typedef struct CallTags {
-    GrammarTag tags[TOOLS_MOST];
-    GrammarSpec contents[TOOLS_MOST];
-    Text begins[TOOLS_MOST];
-    size_t n;
-} CallTags;
-
-static Status add_call(CallTags *t, const json_t *function, Error *err) {
-    static const char end[] = "}\n</tool_call>";
-    const json_t *parameters = json_object_get(function, "parameters");
-    Text *begin = &t->begins[t->n];
-    JsonWriter writer = {.out = begin};
-    text_append_str(begin, "<tool_call>\n{\"name\": ");
-    json_write_string(&writer, json_string_value(json_object_get(function, "name")));
-    text_append_str(begin, ", \"arguments\": ");
-    TRY(text_check(begin, err));
-    t->contents[t->n] = json_is_object(parameters) ? (GrammarSpec){.kind = GRAMMAR_SCHEMA, .schema = parameters}
-                                                   : (GrammarSpec){.kind = GRAMMAR_OBJECT};
-    t->tags[t->n] = (GrammarTag){.begin = begin->bytes, .content = &t->contents[t->n], .end = end};
-    t->n++;
-    return OK;
-}
+/* ---- calls of tools ---------------------------------------------------------------------------------------------- */
 
 Status ask_force_call(Ask *ask, const char *param, const char *name, Error *err) {
     size_t i;
     json_t *tool;
+    bool found = false;
     if (json_array_size(ask->tools) == 0 || json_array_size(ask->tools) > TOOLS_MOST)
         return field_wrong(ask->call, param, err, "1 to %d tools are needed for it", TOOLS_MOST);
-    CallTags *t = mem_zalloc(sizeof *t, MEM_NETWORK);
-    FAIL_IF(t == NULL, ERR_MEMORY, "no memory for the tools");
-    Status status = OK;
     json_array_foreach (ask->tools, i, tool) {
-        const json_t *function = json_object_get(tool, "function");
-        const char *own = json_string_value(json_object_get(function, "name"));
-        if (status == OK && own != NULL && (name == NULL || strcmp(own, name) == 0))
-            status = add_call(t, function, err);
+        const char *own = json_string_value(json_object_get(json_object_get(tool, "function"), "name"));
+        found = found || (own != NULL && (name == NULL || strcmp(own, name) == 0));
     }
-    if (status == OK && t->n == 0)
-        status = field_wrong(ask->call, param, err, "there is no tool '%.100s'", name != NULL ? name : "");
-    if (status == OK) {
-        const GrammarSpec spec = {
-            .kind = GRAMMAR_TAGS, .tags = t->tags, .count = t->n, .required = true, .single = true, .bare = true};
-        status = compile(ask, param, &spec, err);
-    }
-    ask->forced_call = status == OK;
-    for (i = 0; i < t->n; i++)
-        text_free(&t->begins[i]);
-    mem_free(t);
+    if (!found)
+        return field_wrong(ask->call, param, err, "there is no tool '%.100s'", name != NULL ? name : "");
+    ask->forced_call = true;
+    ask->force_name = name;
+    ask->force_param = param;
+    return OK;
+}
+
+/* Compiles calls in a format. ERR_UNSUPPORTED: it has no notation for them that can be bound. */
+static Status of_calls(Ask *ask, const char *param, const char *format, bool forced, Error *err) {
+    const ReplyCallsSpec spec = {.format = format,
+                                 .tools = ask->tools,
+                                 .customs = ask->customs,
+                                 .only = forced ? ask->force_name : NULL,
+                                 .forced = forced};
+    ReplyCalls *calls;
+    TRY(reply_calls_open(&spec, &calls, err));
+    const Status status = compile(ask, param, reply_calls_grammar(calls), err);
+    reply_calls_close(calls);
     return status;
 }
 
+/* In the model's own notation if that can be bound, else as tagged objects, which are read back without doubt. */
+static Status force_call(Ask *ask, Error *err) {
+    static const char other[] = "tagged_objects";
+    const char *format = ask->spec.reply_format;
+    Error own = {0};
+    grammar_free(ask->grammar); /* what else the answer should look like does not matter: it is a call */
+    ask->grammar = NULL;
+    Status status = ERR_UNSUPPORTED;
+    if (format != NULL)
+        status = of_calls(ask, ask->force_param, format, true, &own);
+    if (status == ERR_UNSUPPORTED) {
+        const char *text = ask->text.bytes != NULL ? ask->text.bytes : "";
+        if (ask->spec.inside_reasoning && !reply_inside_reasoning(other, text, ask->text.count))
+            return field_wrong(ask->call, ask->force_param, err,
+                               "a call cannot be forced behind this model's reasoning; switch that off");
+        ask->spec.reply_format = other;
+        return of_calls(ask, ask->force_param, other, true, err);
+    }
+    FAIL_IF(status != OK, status, "%s", own.text);
+    return OK;
+}
+
+static bool is_strict(const Ask *ask) {
+    size_t i;
+    json_t *tool;
+    const char *key;
+    json_array_foreach (ask->tools, i, tool)
+        if (json_is_true(json_object_get(json_object_get(tool, "function"), "strict")))
+            return true;
+    json_object_foreach (ask->customs, key, tool)
+        if (json_object_get(json_object_get(tool, "format"), "definition") != NULL)
+            return true;
+    return false;
+}
+
+/* The model may call or not; a call that it begins keeps its tool's schema. Where its notation cannot be bound, that is
+ * said: the client's own check is then the only one. */
+static Status bind_calls(Ask *ask, Error *err) {
+    Error own = {0};
+    const char *format = ask->spec.reply_format;
+    if (!is_strict(ask) || ask->grammar != NULL)
+        return OK;
+    const Status status =
+        format != NULL ? of_calls(ask, "tools", format, false, &own) : error_set(&own, ERR_UNSUPPORTED, "its answers have no format");
+    if (status == ERR_UNSUPPORTED) {
+        api_warn(ask->call, "tools: \"strict\" is not enforced for this model: %s", own.text);
+        return OK;
+    }
+    FAIL_IF(status != OK, status, "%s", own.text);
+    ask->bound_calls = true;
+    return OK;
+}
+
 /* Constrained text is what was asked for and nothing else, so it is not taken apart; unless it begins with reasoning,
- * behind which the constraint sets in. */
+ * behind which the constraint sets in, or is a call. */
 Status ask_prepare_constraint(Ask *ask, Error *err) {
-    static const char calls[] = "tagged_objects";
+    if (ask->forced_call)
+        TRY(force_call(ask, err));
+    else
+        TRY(bind_calls(ask, err));
     if (ask->grammar == NULL)
         return OK;
-    const char *text = ask->text.bytes != NULL ? ask->text.bytes : "";
-    if (ask->forced_call) {
-        if (ask->spec.inside_reasoning && !reply_inside_reasoning(calls, text, ask->text.count))
-            return field_wrong(ask->call, "tool_choice", err,
-                               "a call cannot be forced behind this model's reasoning; switch that off");
-        ask->spec.reply_format = calls;
-    } else if (!ask->spec.inside_reasoning)
+    if (!ask->forced_call && !ask->bound_calls && !ask->spec.inside_reasoning)
         ask->spec.reply_format = NULL;
     ask->spec.grammar = ask->grammar;
-    ask->spec.prompt_text = text;
+    ask->spec.prompt_text = ask->text.bytes != NULL ? ask->text.bytes : "";
     ask->spec.prompt_bytes = ask->text.count;
     return OK;
 }

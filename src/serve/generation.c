@@ -29,6 +29,9 @@ typedef struct Strand {
     GrammarState *state; /* NULL: anything may come */
     bool constrained;    /* the reasoning is over */
     uint64_t *mask;
+    bool enough;     /* single_call: there is one */
+    bool closing;    /* the mark that ends the reasoning is being forced, or was */
+    size_t closed;   /* tokens of it that have come */
     int prompt_left; /* prompt tokens whose log-probabilities are still to come */
     Ending ending;
     Error err;
@@ -41,6 +44,7 @@ struct Generation {
     LogitBias *bias;
     int32_t *breakers;
     Text prompt_end;
+    TokenIds close_mark; /* what ends the reasoning */
     int bell; /* eventfd: there is something in the queue */
     uint64_t began_us;
 
@@ -68,6 +72,7 @@ static void drop(Generation *g) {
     }
     grammar_free(g->spec.grammar);
     text_free(&g->prompt_end);
+    token_ids_free(&g->close_mark);
     while (g->first != NULL) {
         Item *next = g->first->next;
         mem_free(g->first);
@@ -141,6 +146,11 @@ static void on_delta(void *user, const ReplyDelta *d) {
                                       [REPLY_ARGUMENTS] = PIECE_ARGUMENTS,
                                       [REPLY_CALL_END] = PIECE_CALL_END};
     Strand *c = user;
+    if (c->generation->spec.single_call) {
+        c->enough = c->enough || d->kind == REPLY_CALL_END;
+        if (d->index > 0 && d->kind != REPLY_CONTENT && d->kind != REPLY_REASONING)
+            return;
+    }
     c->in_reasoning = d->kind == REPLY_REASONING;
     c->ending.calls = c->ending.calls || d->kind == REPLY_CALL;
     if (d->bytes == 0 && (d->kind == REPLY_CONTENT || d->kind == REPLY_REASONING || d->kind == REPLY_ARGUMENTS))
@@ -153,10 +163,27 @@ static void on_delta(void *user, const ReplyDelta *d) {
                          .bytes = d->bytes});
 }
 
+/* When the reasoning has used up its tokens, the mark that ends it must come. */
+static bool must_close(Strand *c) {
+    const Generation *g = c->generation;
+    const int most = g->spec.reasoning_tokens;
+    if (!c->closing && most >= 0 && c->in_reasoning && c->ending.reasoning_tokens >= most)
+        c->closing = true;
+    return c->closing && c->closed < g->close_mark.count;
+}
+
 /* Which tokens may come. What goes wrong here ends the text at the next token: it must not go on without its bounds. */
 static const uint64_t *mask(void *user) {
     Strand *c = user;
-    if (!c->constrained || c->err.status != OK)
+    if (c->err.status != OK)
+        return NULL;
+    if (must_close(c)) {
+        const size_t next = (size_t)c->generation->close_mark.ids[c->closed];
+        memset(c->mask, 0, (((size_t)model_vocab(c->generation->spec.model) + 63) / 64 + 1) * sizeof *c->mask);
+        c->mask[next / 64] |= (uint64_t)1 << next % 64;
+        return c->mask;
+    }
+    if (!c->constrained)
         return NULL;
     return grammar_mask(c->state, (uint32_t *)(void *)c->mask, &c->err) == OK ? c->mask : NULL;
 }
@@ -198,12 +225,14 @@ static bool on_token(void *user, const RequestToken *token) {
     c->ending.reasoning_tokens += c->in_reasoning;
     if (c->err.status != OK) /* of the mask */
         return false;
+    if (c->closing && c->closed < g->close_mark.count)
+        c->in_reasoning = ++c->closed < g->close_mark.count;
     if (token->is_end)
         return true;
     if (answer_push(c->answer, token->token, &c->err) != OK)
         return false;
     c->ending.stop = answer_stop(c->answer);
-    return c->ending.stop == NULL && !g->failed && (c->state == NULL || advance(c, token));
+    return c->ending.stop == NULL && !g->failed && !c->enough && (c->state == NULL || advance(c, token));
 }
 
 static void on_prompt(void *user, int done, int total) {
@@ -246,7 +275,7 @@ static Status submit(Generation *g, int index, Error *err) {
                            .on_prompt = g->spec.progress ? on_prompt : NULL,
                            .on_end = on_end,
                            .user = c,
-                           .mask = c->state != NULL ? mask : NULL};
+                           .mask = c->mask != NULL ? mask : NULL};
     request.sample.seed += (uint64_t)index;
     atomic_fetch_add(&g->references, 1);
     const Status status = scheduler_submit(g->spec.scheduler, &request, &c->request, err);
@@ -291,13 +320,29 @@ static Status open_choice(Generation *g, int index, Error *err) {
     c->in_reasoning = g->spec.inside_reasoning;
     c->prompt_left = g->spec.prompt_logprobs && g->spec.logprobs >= 0 ? g->spec.n - 1 : 0;
     TRY(model_tokenizer(g->spec.model, &spec.tokenizer, err));
-    if (g->spec.grammar != NULL) {
-        c->constrained = !g->spec.inside_reasoning;
+    if (g->spec.grammar != NULL || g->close_mark.count > 0) {
         c->mask = mem_array(((size_t)model_vocab(g->spec.model) + 63) / 64 + 1, sizeof *c->mask, MEM_NETWORK);
         FAIL_IF(c->mask == NULL, ERR_MEMORY, "no memory for a request");
+    }
+    if (g->spec.grammar != NULL) {
+        c->constrained = !g->spec.inside_reasoning;
         TRY(grammar_state_new(g->spec.grammar, &c->state, err));
     }
     return answer_open(&spec, &c->answer, err);
+}
+
+/* A format without reasoning has no mark, and nothing to bound. */
+static Status find_close_mark(Generation *g, Error *err) {
+    const Tokenizer *tokenizer;
+    const char *mark = g->spec.reply_format != NULL ? reply_reasoning_close(g->spec.reply_format) : NULL;
+    if (g->spec.reasoning_tokens < 0 || mark == NULL)
+        return OK;
+    TRY(model_tokenizer(g->spec.model, &tokenizer, err));
+    TRY(tokenizer_encode(tokenizer, mark, strlen(mark), ENCODE_PARSE_SPECIAL, &g->close_mark, err));
+    for (size_t i = 0; i < g->close_mark.count; i++)
+        FAIL_IF(g->close_mark.ids[i] >= model_vocab(g->spec.model), ERR_FORMAT, "token %d is outside the vocabulary",
+                g->close_mark.ids[i]);
+    return OK;
 }
 
 Status generation_open(const GenerationSpec *spec, Generation **out, Error *err) {
@@ -316,6 +361,8 @@ Status generation_open(const GenerationSpec *spec, Generation **out, Error *err)
     pthread_mutex_init(&g->lock, NULL);
     g->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     Status status = g->bell < 0 ? error_set(err, ERR_IO, "eventfd: %s", strerror(errno)) : copy_lists(g, spec, err);
+    if (status == OK)
+        status = find_close_mark(g, err);
     for (int i = 0; status == OK && i < g->n_choice; i++)
         status = open_choice(g, i, err);
     /* Marks of reasoning are short: the prompt's end shows whether it is open. */

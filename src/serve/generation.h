@@ -34,6 +34,8 @@ typedef struct GenerationSpec {
     const json_t *tools;      /* a reference is kept */
     bool inside_reasoning;
     bool keep_special;
+    int reasoning_tokens; /* behind so many the reasoning is closed; -1: when the model ends it */
+    bool single_call;     /* the answer ends behind its first tool call */
     Grammar *grammar; /* what the answer must look like, behind its reasoning; NULL = anything. Taken on success */
     const char *prompt_text; /* with a grammar: to tell where the reasoning ends; copied */
     size_t prompt_bytes;

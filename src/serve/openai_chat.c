@@ -20,6 +20,7 @@ typedef struct Chat {
     char id[64];
     int64_t created;
     bool usage, progress, logprobs, timings;
+    bool exclude; /* the reasoning is not shown */
     int n;
     Message messages[GENERATION_CHOICES];
 } Chat;
@@ -47,12 +48,9 @@ static const char *const no_matter[] = {
     "prompt_cache_key",
     "prompt_cache_options",
     "prompt_cache_retention",
-    "parallel_tool_calls",
-    "verbosity",
     "prediction",
     "cache_prompt",
     "id_slot",
-    "reasoning_format",
     "moderation",
     NULL,
 };
@@ -90,64 +88,53 @@ static Status read_tools(Ask *ask, Fields *f, Error *err) {
     return OK;
 }
 
-/* "none": the model does not get to see the tools. */
-static Status read_tool_choice(Ask *ask, Fields *f, Error *err) {
-    const char *name = field(f, "tool_choice") != NULL ? "tool_choice" : "function_call";
-    const json_t *choice = field(f, name);
-    const char *word = json_string_value(choice);
-    if (choice == NULL || (word != NULL && strcmp(word, "auto") == 0))
-        return OK;
-    if (word != NULL && strcmp(word, "none") == 0) {
-        json_decref(ask->tools);
-        ask->tools = NULL;
-        return OK;
-    }
-    if (word != NULL && strcmp(word, "required") == 0)
-        return ask_force_call(ask, name, NULL, err);
-    const json_t *function = json_object_get(choice, "function") != NULL ? json_object_get(choice, "function") : choice;
-    const char *wanted = json_string_value(json_object_get(function, "name"));
-    if (wanted == NULL)
-        return field_wrong(ask->call, name, err, "\"auto\", \"none\", \"required\" or a function's name is expected");
-    return ask_force_call(ask, name, wanted, err);
-}
-
-static Status set_variable(Ask *ask, const char *name, json_t *value, Error *err) {
-    if (ask->variables == NULL)
-        ask->variables = json_object();
-    FAIL_IF(json_object_set_new(ask->variables, name, value) != 0, ERR_MEMORY,
-            "no memory for the template's variables");
-    return OK;
-}
-
-static Status read_reasoning(Ask *ask, Fields *f, Error *err) {
+/* What OpenRouter's clients say of reasoning, in one object. */
+static Status read_reasoning_object(Ask *ask, Fields *f, bool *exclude, Error *err) {
+    const json_t *reasoning = NULL;
     const char *effort = NULL;
-    const json_t *more = NULL, *format = NULL;
-    TRY(field_object(f, "chat_template_kwargs", &more, err));
+    bool enabled = true;
+    int64_t most = -1;
+    TRY(field_object(f, "reasoning", &reasoning, err));
+    if (reasoning == NULL)
+        return OK;
+    Fields inner = fields_of(ask->call, reasoning);
+    TRY(field_string(&inner, "effort", &effort, err));
+    TRY(field_int(&inner, "max_tokens", 0, 1 << 30, &most, err));
+    TRY(field_bool(&inner, "enabled", &enabled, err));
+    TRY(field_bool(&inner, "exclude", exclude, err));
+    TRY(fields_end(&inner, err));
+    ask->spec.reasoning_tokens = (int)most;
+    if (!enabled)
+        effort = "none";
+    return effort != NULL ? ask_effort(ask, effort, err) : OK;
+}
+
+static Status read_reasoning(Ask *ask, Fields *f, bool *exclude, Error *err) {
+    const char *effort = NULL, *verbosity = NULL, *how = "auto";
+    const json_t *format = NULL;
     TRY(field_string(f, "reasoning_effort", &effort, err));
-    if (effort != NULL) {
-        const bool off = strcmp(effort, "none") == 0 || strcmp(effort, "minimal") == 0;
-        TRY(set_variable(ask, "reasoning_effort", json_string(strcmp(effort, "minimal") == 0 ? "low" : effort), err));
-        TRY(set_variable(ask, "enable_thinking", json_boolean(!off), err));
-        TRY(set_variable(ask, "thinking", json_boolean(!off), err));
-    }
-    if (more != NULL) {
-        const char *key;
-        json_t *value;
-        json_object_foreach ((json_t *)(uintptr_t)more, key, value)
-            TRY(set_variable(ask, key, json_incref(value), err));
-    }
+    if (effort != NULL)
+        TRY(ask_effort(ask, effort, err));
+    TRY(read_reasoning_object(ask, f, exclude, err));
+    TRY(ask_thinking(ask, f, err));
+    TRY(field_string(f, "verbosity", &verbosity, err));
+    if (verbosity != NULL)
+        TRY(ask_variable(ask, "verbosity", json_string(verbosity), err));
+    TRY(field_string(f, "reasoning_format", &how, err));
+    if (strcmp(how, "auto") != 0 && strcmp(how, "de" "epseek") != 0) /* so other servers call it */
+        return field_wrong(ask->call, "reasoning_format", err, "reasoning stands apart here, in \"reasoning_content\"");
     TRY(field_object(f, "response_format", &format, err));
     TRY(ask_format(ask, "response_format", format, err));
     return ask_constraints(ask, f, err);
 }
 
 typedef struct Wishes {
-    bool stream, usage, progress, timings, add_prompt, continue_final;
+    bool stream, usage, progress, timings, add_prompt, continue_final, exclude;
 } Wishes;
 
 static Status read_fields(Ask *ask, Fields *f, Wishes *w, const json_t **messages, Error *err) {
     int64_t n = 1, most = -1, top = 0;
-    bool logprobs = false;
+    bool logprobs = false, parallel = true;
     const json_t *stream_options = NULL, *modalities = NULL;
     TRY(field_array(f, "messages", messages, err));
     if (*messages == NULL || json_array_size(*messages) == 0)
@@ -178,8 +165,11 @@ static Status read_fields(Ask *ask, Fields *f, Wishes *w, const json_t **message
             return field_wrong(ask->call, "modalities", err, "only \"text\" is supported");
     }
     TRY(read_tools(ask, f, err));
-    TRY(read_tool_choice(ask, f, err));
-    TRY(read_reasoning(ask, f, err));
+    TRY(ask_tool_choice(ask, field(f, "tool_choice") != NULL ? "tool_choice" : "function_call",
+                        field(f, field(f, "tool_choice") != NULL ? "tool_choice" : "function_call"), err));
+    TRY(field_bool(f, "parallel_tool_calls", &parallel, err));
+    ask->spec.single_call = !parallel;
+    TRY(read_reasoning(ask, f, &w->exclude, err));
     (void)field(f, "model");
     fields_ignore(f, no_matter);
     return fields_end(f, err);
@@ -237,7 +227,8 @@ static void stream_piece(Chat *c, const Piece *p, Text *out) {
         send_delta(c, out, p->choice, json_pack("{s:s%}", "content", p->text, p->bytes), NULL);
         break;
     case PIECE_REASONING:
-        send_delta(c, out, p->choice, json_pack("{s:s%}", "reasoning_content", p->text, p->bytes), NULL);
+        if (!c->exclude)
+            send_delta(c, out, p->choice, json_pack("{s:s%}", "reasoning_content", p->text, p->bytes), NULL);
         break;
     case PIECE_CALL:
     case PIECE_ARGUMENTS:
@@ -310,7 +301,8 @@ static Status keep_piece(Chat *c, const Piece *p, Error *err) {
         text_append(&m->text, p->text, p->bytes);
         break;
     case PIECE_REASONING:
-        text_append(&m->reasoning, p->text, p->bytes);
+        if (!c->exclude)
+            text_append(&m->reasoning, p->text, p->bytes);
         break;
     case PIECE_CALL:
         if (m->calls == NULL)
@@ -400,6 +392,7 @@ Status openai_chat(ApiCall *call, Error *err) {
         c->usage = wishes.usage;
         c->progress = wishes.progress;
         c->timings = wishes.timings;
+        c->exclude = wishes.exclude;
         c->logprobs = ask.spec.logprobs >= 0;
         c->n = ask.spec.choices;
     }

@@ -2,7 +2,7 @@
  *
  * The order of checks: the Host and Origin headers (a web page must not reach a server on the user's machine through
  * the browser), the key, the route; then the body is taken and parsed. */
-#include "serve/api.h"
+#include "serve/responses.h"
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -67,6 +67,11 @@ static const struct Route {
     {"POST", "/v1/chat/completions", API_OPENAI, openai_chat, 0},
     {"POST", "/v1/completions", API_OPENAI, openai_completions, 0},
     {"POST", "/v1/embeddings", API_OPENAI, openai_embeddings, 0},
+    {"POST", "/v1/responses", API_OPENAI, responses_create, 0},
+    {"POST", "/v1/responses/input_tokens", API_OPENAI, responses_count, 0},
+    {"GET", "/v1/responses/*", API_OPENAI, responses_retrieve, 0},
+    {"POST", "/v1/responses/*", API_OPENAI, responses_cancel, 0},
+    {"DELETE", "/v1/responses/*", API_OPENAI, responses_delete, 0},
     {"POST", "/v1/messages", API_ANTHROPIC, anthropic_messages, 0},
     {"POST", "/v1/messages/count_tokens", API_ANTHROPIC, anthropic_count, 0},
     {"POST", "/api/chat", API_OLLAMA, ollama_chat, 0},
@@ -237,6 +242,20 @@ void api_release(ApiCall *call) {
     mem_free(call);
 }
 
+ApiCall *api_detach(const ApiCall *call) {
+    ApiCall *own = mem_alloc(sizeof *own, MEM_NETWORK);
+    if (own == NULL)
+        return NULL;
+    *own = *call;
+    own->http = NULL;
+    own->references = 1;
+    own->rest = "";
+    own->body = NULL;
+    own->warnings = json_deep_copy(call->warnings);
+    own->param = own->code = NULL;
+    return own;
+}
+
 static void preflight(ApiCall *call) {
     Text nothing = {0};
     http_add_header(call->http, "Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS");
@@ -385,6 +404,8 @@ static Status open_parts(Server *s, Error *err) {
     TRY(copy_texts(s->spec.origins, s->spec.n_origin, &s->origins, &s->n_origin, err));
     TRY(metrics_open(&s->metrics, err));
     TRY(keys_open(s->spec.keys, &s->keys, err));
+    TRY(archive_open(&s->spec.archive, &s->archive, err));
+    TRY(response_jobs_open(&s->jobs, err));
     RegistrySpec registry = s->spec.registry;
     registry.notice = on_notice;
     registry.user = s;
@@ -471,7 +492,7 @@ void server_drain(Server *s, int seconds) {
     const uint64_t until = clock_us() + (uint64_t)seconds * 1000000;
     atomic_store(&s->stopping, true);
     http_quiesce(s->http);
-    while (http_active(s->http) > 0 && clock_us() < until)
+    while ((http_active(s->http) > 0 || response_jobs_running(s->jobs) > 0) && clock_us() < until)
         nap();
 }
 
@@ -489,6 +510,8 @@ void server_close(Server *s) {
             nap();
     }
     http_close(s->http);
+    response_jobs_close(s->jobs);
+    archive_close(s->archive);
     registry_close(s->registry);
     keys_close(s->keys);
     metrics_close(s->metrics);

@@ -3,6 +3,7 @@
 #define HOULE_SERVE_SERVER_H
 
 #include "serve/registry.h"
+#include "serve/archive.h"
 
 typedef struct Server Server;
 
@@ -20,6 +21,7 @@ typedef struct ServerSpec {
     int request_seconds; /* a request's deadline; 0 = none */
     int queue_seconds;   /* how long a request may wait for its model's memory */
     bool log_requests;
+    ArchiveSpec archive;
     RegistrySpec registry; /* its notice is the server's own */
     const char *version;
     /* One line of JSON (without newline) for the log; any thread. */

@@ -9,6 +9,7 @@
 #include "text/grammar_parts.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { CACHE_BYTES = 64 << 20, DEPTH = 256, MAX_DEPTH = 4096, MAX_SPEC_DEPTH = 8, MAX_TEXT_BYTES = 4 << 20 };
@@ -30,7 +31,56 @@ struct GrammarState {
     bool ended;
 };
 
+static void kind_build(Net *net, uint32_t from, uint32_t to, const GrammarSpec *spec, GrammarSpace space,
+                       const GrammarVocab *vocab, int depth);
+
+/* What a JSON string escapes, and how: two characters, or \u00XX. */
+static void escaped_byte(Net *net, uint32_t from, uint32_t to, unsigned byte) {
+    static const char with_letter[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
+    const char *at = byte != 0 ? strchr(with_letter, (int)byte) : NULL;
+    char text[7];
+    if (at != NULL)
+        snprintf(text, sizeof text, "\\%c", letters[at - with_letter]);
+    else
+        snprintf(text, sizeof text, "\\u%04x", byte);
+    net_string(net, from, to, text);
+}
+
+/* The bytes on edges that were added since then, as they are written in a JSON string. */
+static void escape_edges(Net *net, size_t first) {
+    const size_t end = net->edge_count;
+    for (size_t i = first; i < end && net->status == OK; i++) {
+        const NetEdge edge = net->edges[i];
+        if (edge.kind != EDGE_BYTES)
+            continue;
+        ByteSet plain = net->sets[edge.what];
+        bool changed = false;
+        for (unsigned byte = 0; byte < 128; byte++) {
+            if (!byte_set_has(&plain, byte) || (byte >= 32 && byte != '"' && byte != '\\'))
+                continue;
+            plain.bits[byte >> 6] &= ~((uint64_t)1 << (byte & 63));
+            escaped_byte(net, edge.from, edge.to, byte);
+            changed = true;
+        }
+        if (!changed)
+            continue;
+        const bool any = (plain.bits[0] | plain.bits[1] | plain.bits[2] | plain.bits[3]) != 0;
+        if (any)
+            net_bytes(net, edge.from, edge.to, &plain);
+        const uint32_t nowhere = net_node(net); /* the edge as it was leads to nothing */
+        net->edges[i].to = nowhere;
+    }
+}
+
 static void spec_build(Net *net, uint32_t from, uint32_t to, const GrammarSpec *spec, GrammarSpace space,
+                       const GrammarVocab *vocab, int depth) {
+    const size_t edges = net->edge_count;
+    kind_build(net, from, to, spec, space, vocab, depth);
+    if (spec->in_json_string)
+        escape_edges(net, edges);
+}
+
+static void kind_build(Net *net, uint32_t from, uint32_t to, const GrammarSpec *spec, GrammarSpace space,
                        const GrammarVocab *vocab, int depth) {
     if (depth > MAX_SPEC_DEPTH) {
         net_fail(net, ERR_LIMIT, "tags nested deeper than %d", (int)MAX_SPEC_DEPTH);

@@ -89,6 +89,7 @@ struct GrammarSpec {
     size_t text_count;
     const char *const *choices;
     const GrammarTag *tags;
+    bool in_json_string; /* text as it is written between the quotes of a JSON string: what must be is escaped */
     size_t count;  /* of choices or tags */
     bool required; /* tags: at least one before the text may end */
     bool single;   /* tags: the text ends after the first */

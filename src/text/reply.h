@@ -59,6 +59,9 @@ const char *reply_format_of_template(const char *text);
  * format. */
 bool reply_inside_reasoning(const char *format, const char *prompt, size_t bytes);
 
+/* What ends the reasoning in a format, as text (special tokens as their texts); NULL when it has none. */
+const char *reply_reasoning_close(const char *format);
+
 /* `tools` (an array of tool descriptions, or NULL) decides the types of parameters where a format leaves them open; it
  * must live as long as the reply. inside_reasoning: the prompt has opened the reasoning already. ERR_NOT_FOUND for an
  * unknown format. */

@@ -22,14 +22,15 @@
     .section_close = "<|tool_calls_section_end|>", .call_open = "<|tool_call_begin|>",                                 \
     .call_close = "<|tool_call_end|>", .header_end = "<|tool_call_argument_begin|>", .name_prefix = "functions."
 
-#define HARMONY .style = CALLS_HARMONY, .prompt_opening = "<|channel|>analysis<|message|>"
+#define HARMONY .style = CALLS_HARMONY, .prompt_opening = "<|channel|>analysis<|message|>",                              \
+    .reasoning_close = "<|end|><|start|>assistant<|channel|>final<|message|>"
 
 /* Functions and parameters in tags that hold their names, within `tag`. */
 #define NAMED_TAGS(tag)                                                                                                \
     .style = CALLS_XML, .section_open = "<" tag ">", .section_close = "</" tag ">",                                    \
     .call_open = "<function=", .call_alone = "<function=", /* the tag around it is sometimes forgotten */              \
         .name_end = ">", .param_open = "<parameter=", .param_name_end = ">", .param_close = "</parameter>",            \
-    .call_close = "</function>", .trim_newlines = true
+    .call_close = "</function>", .trim_newlines = true, .lines = true
 
 #define GLM_CALLS                                                                                                      \
     .style = CALLS_XML, .call_open = "<tool_call>", .call_close = "</tool_call>", .param_open = "<arg_key>",           \
@@ -44,7 +45,7 @@ static const ReplyFormat formats[] = {
      .content_open = "<response>",
      .content_close = "</response>",
      TAGGED_OBJECTS},
-    {.name = "glm_4_6", THINK_TAGS, GLM_CALLS},
+    {.name = "glm_4_6", THINK_TAGS, GLM_CALLS, .lines = true},
     {.name = "glm_4_7", THINK_TAGS, GLM_CALLS},
     {.name = "gpt_oss", HARMONY},
     {.name = "gpt_oss_template_style", HARMONY},
@@ -67,7 +68,8 @@ static const ReplyFormat formats[] = {
      .param_open = "<parameter name=\"",
      .param_name_end = "\">",
      .param_close = "</parameter>",
-     .call_close = "</invoke>"},
+     .call_close = "</invoke>",
+     .lines = true},
     {.name = "ministral_3_reasoning",
      .think_open = "[THINK]",
      .think_close = "[/THINK]",
@@ -151,6 +153,11 @@ bool reply_inside_reasoning(const char *format, const char *prompt, size_t bytes
         bytes--;
     const size_t length = opening != NULL ? strlen(opening) : 0;
     return length > 0 && bytes >= length && memcmp(prompt + bytes - length, opening, length) == 0;
+}
+
+const char *reply_reasoning_close(const char *format) {
+    const ReplyFormat *f = reply_format_find(format);
+    return f == NULL ? NULL : f->reasoning_close != NULL ? f->reasoning_close : f->think_close;
 }
 
 bool reply_format_known(const char *format) {

@@ -22,6 +22,7 @@ typedef struct ReplyFormat {
     const char *name;
     const char *think_open, *think_close;
     const char *prompt_opening; /* how a prompt opens the reasoning; NULL: with think_open */
+    const char *reasoning_close; /* what ends it and begins the content; NULL: think_close */
     const char *content_open, *content_close; /* around the content, left out */
     CallStyle style;
     bool calls_end_reasoning; /* the section of calls may follow the reasoning without its close */
@@ -39,6 +40,7 @@ typedef struct ReplyFormat {
     const char *param_open, *param_name_end;
     const char *value_open; /* between param_name_end and the value, white space before it */
     const char *param_close;
+    bool lines;         /* written with a newline behind each tag */
     bool trim_newlines; /* the value stands between newlines that are no part of it */
 } ReplyFormat;
 

@@ -1,5 +1,5 @@
-/* state.c - see state.h. */
-#include "serve/state.h"
+/* archive.c - see archive.h. */
+#include "serve/archive.h"
 
 #include "base/file.h"
 #include "base/text.h"
@@ -14,10 +14,10 @@
 
 enum { CHAIN_MOST = 10000 };
 
-struct State {
+struct Archive {
     Database *database;
     char *folder;
-    StateSpec spec;
+    ArchiveSpec spec;
     pthread_mutex_t lock; /* of transactions */
 };
 
@@ -26,7 +26,7 @@ static const char schema[] = "CREATE TABLE answer("
                              "  id TEXT PRIMARY KEY,"
                              "  owner TEXT NOT NULL,"
                              "  previous TEXT,"
-                             "  used INTEGER NOT NULL," /* Unix time */
+                             "  used INTEGER NOT NULL," /* microseconds of Unix time */
                              "  bytes INTEGER NOT NULL,"
                              "  process INTEGER NOT NULL,"
                              "  body TEXT NOT NULL, input TEXT NOT NULL, events TEXT);"
@@ -35,13 +35,13 @@ static const char schema[] = "CREATE TABLE answer("
 
 /* ---- opening ----------------------------------------------------------------------------------------------------- */
 
-static int64_t now_s(void) {
+static int64_t now_us(void) {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    return now.tv_sec;
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-static Status open_files(State *s, Error *err) {
+static Status open_files(Archive *s, Error *err) {
     static const DatabaseSpec database = {
         .what = "server's memory",
         .schema = schema,
@@ -54,30 +54,30 @@ static Status open_files(State *s, Error *err) {
     const bool ours = !file_exists(s->folder);
     TRY(file_make_directories(s->folder, err));
     FAIL_IF(ours && chmod(s->folder, S_IRWXU) != 0, ERR_IO, "%s: its mode cannot be set", s->folder);
-    char *path = path_join(s->folder, "state.db");
+    char *path = path_join(s->folder, "serve.db");
     FAIL_IF(path == NULL, ERR_MEMORY, "no memory for the server's state");
     const Status status = database_open(path, &database, true, &s->database, err);
     mem_free(path);
     return status;
 }
 
-Status state_open(const StateSpec *spec, State **out, Error *err) {
+Status archive_open(const ArchiveSpec *spec, Archive **out, Error *err) {
     *out = NULL;
-    State *s = mem_zalloc(sizeof *s, MEM_MISC);
+    Archive *s = mem_zalloc(sizeof *s, MEM_MISC);
     FAIL_IF(s == NULL, ERR_MEMORY, "no memory for the server's state");
     s->spec = *spec;
     pthread_mutex_init(&s->lock, NULL);
     const Status status = open_files(s, err);
     s->spec.folder = s->folder;
     if (status != OK) {
-        state_close(s);
+        archive_close(s);
         return status;
     }
     *out = s;
     return OK;
 }
 
-void state_close(State *s) {
+void archive_close(Archive *s) {
     if (s == NULL)
         return;
     database_close(s->database);
@@ -86,7 +86,7 @@ void state_close(State *s) {
     mem_free(s);
 }
 
-const char *state_folder(const State *s) {
+const char *archive_folder(const Archive *s) {
     return s->folder;
 }
 
@@ -107,27 +107,27 @@ static Status write_json(Text *out, const json_t *value, Error *err) {
 }
 
 /* Those unused for too long, then the least recently used until the rest fits; of one conversation the last first. */
-static Status make_room(State *s, Error *err) {
+static Status make_room(Archive *s, Error *err) {
     TRY(database_change(s->database, err, "DELETE FROM answer WHERE used < ? AND process = 0", "i",
-                        now_s() - s->spec.keep_s));
+                        now_us() - s->spec.keep_s * 1000000));
     return database_change(s->database, err,
                            "DELETE FROM answer WHERE id IN (SELECT id FROM (SELECT id, sum(bytes) OVER (ORDER BY used DESC, "
                            "rowid) AS total FROM answer) WHERE total > ?)",
                            "i", (int64_t)MIN(s->spec.budget_bytes, (uint64_t)INT64_MAX));
 }
 
-static Status put_rows(State *s, const char *id, const char *owner, const StoredAnswer *a, const Text *body,
+static Status put_rows(Archive *s, const char *id, const char *owner, const StoredAnswer *a, const Text *body,
                        const Text *input, Error *err) {
     const size_t bytes = body->count + input->count + (a->events != NULL ? strlen(a->events) : 0);
     TRY(database_change(s->database, err,
                         "INSERT OR REPLACE INTO answer(id, owner, previous, used, bytes, process, body, input, events) "
                         "VALUES(?,?,?,?,?,?,?,?,?)",
-                        "sssiiisss", id, owner, a->previous, now_s(), (int64_t)bytes, a->process, body->bytes,
+                        "sssiiisss", id, owner, a->previous, now_us(), (int64_t)bytes, a->process, body->bytes,
                         input->bytes, a->events));
     return make_room(s, err);
 }
 
-Status state_put(State *s, const char *id, const char *owner, const StoredAnswer *a, Error *err) {
+Status archive_put(Archive *s, const char *id, const char *owner, const StoredAnswer *a, Error *err) {
     Text body = {0}, input = {0};
     Status status = write_json(&body, a->body, err);
     if (status == OK)
@@ -149,13 +149,13 @@ static char *column_text(sqlite3_stmt *row, int column) {
     return text != NULL ? mem_strdup(text, MEM_NETWORK) : NULL;
 }
 
-static Status column_json(const State *s, sqlite3_stmt *row, int column, json_t **value, Error *err) {
+static Status column_json(const Archive *s, sqlite3_stmt *row, int column, json_t **value, Error *err) {
     const char *text = (const char *)sqlite3_column_text(row, column);
     return json_parse(text != NULL ? text : "", text != NULL ? strlen(text) : 0, database_path(s->database), false,
                       value, err);
 }
 
-static Status read_answer(const State *s, sqlite3_stmt *row, StoredAnswer *a, Error *err) {
+static Status read_answer(const Archive *s, sqlite3_stmt *row, StoredAnswer *a, Error *err) {
     a->previous = column_text(row, 0);
     a->process = sqlite3_column_int64(row, 1);
     a->events = column_text(row, 4);
@@ -164,7 +164,7 @@ static Status read_answer(const State *s, sqlite3_stmt *row, StoredAnswer *a, Er
 }
 
 /* Under the lock. */
-static Status find_answer(State *s, const char *id, const char *owner, StoredAnswer *a, Error *err) {
+static Status find_answer(Archive *s, const char *id, const char *owner, StoredAnswer *a, Error *err) {
     sqlite3_stmt *row;
     bool found;
     *a = (StoredAnswer){0};
@@ -182,14 +182,14 @@ static Status find_answer(State *s, const char *id, const char *owner, StoredAns
     return status;
 }
 
-Status state_get(State *s, const char *id, const char *owner, StoredAnswer *a, Error *err) {
+Status archive_get(Archive *s, const char *id, const char *owner, StoredAnswer *a, Error *err) {
     pthread_mutex_lock(&s->lock);
     const Status status = find_answer(s, id, owner, a, err);
     pthread_mutex_unlock(&s->lock);
     return status;
 }
 
-Status state_delete(State *s, const char *id, const char *owner, Error *err) {
+Status archive_delete(Archive *s, const char *id, const char *owner, Error *err) {
     pthread_mutex_lock(&s->lock);
     Status status = database_change(s->database, err, "DELETE FROM answer WHERE id = ? AND owner = ?", "ss", id, owner);
     if (status == OK && sqlite3_changes(database_handle(s->database)) == 0)
@@ -212,9 +212,10 @@ static Status put_in_front(json_t **items, const StoredAnswer *a, Error *err) {
     return OK;
 }
 
-static Status collect(State *s, const char *id, const char *owner, size_t most_bytes, json_t **items, Error *err) {
+static Status collect(Archive *s, const char *id, const char *owner, size_t most_bytes, json_t **items, Error *err) {
     char *at = mem_strdup(id, MEM_NETWORK);
     size_t bytes = 0;
+    const int64_t now = now_us();
     Status status = at == NULL ? error_set(err, ERR_MEMORY, "no memory for a conversation") : OK;
     for (int i = 0; status == OK && at != NULL; i++) {
         StoredAnswer a;
@@ -234,7 +235,7 @@ static Status collect(State *s, const char *id, const char *owner, size_t most_b
         if (status == OK && (i == CHAIN_MOST || bytes > most_bytes))
             status = error_set(err, ERR_LIMIT, "the conversation behind '%.80s' is too long", id);
         if (status == OK)
-            status = database_change(s->database, err, "UPDATE answer SET used = ? WHERE id = ?", "is", now_s(), at);
+            status = database_change(s->database, err, "UPDATE answer SET used = ? WHERE id = ?", "is", now, at);
         mem_free(at);
         at = a.previous;
         a.previous = NULL;
@@ -244,7 +245,7 @@ static Status collect(State *s, const char *id, const char *owner, size_t most_b
     return status;
 }
 
-Status state_conversation(State *s, const char *id, const char *owner, size_t most_bytes, json_t **items, Error *err) {
+Status archive_conversation(Archive *s, const char *id, const char *owner, size_t most_bytes, json_t **items, Error *err) {
     *items = json_array();
     FAIL_IF(*items == NULL, ERR_MEMORY, "no memory for a conversation");
     pthread_mutex_lock(&s->lock);
@@ -261,7 +262,7 @@ Status state_conversation(State *s, const char *id, const char *owner, size_t mo
 
 /* ---- presets ----------------------------------------------------------------------------------------------------- */
 
-Status state_put_preset(State *s, const char *name, const json_t *preset, Error *err) {
+Status archive_put_preset(Archive *s, const char *name, const json_t *preset, Error *err) {
     Text text = {0};
     Status status = write_json(&text, preset, err);
     if (status == OK)
@@ -271,11 +272,11 @@ Status state_put_preset(State *s, const char *name, const json_t *preset, Error 
     return status;
 }
 
-Status state_delete_preset(State *s, const char *name, Error *err) {
+Status archive_delete_preset(Archive *s, const char *name, Error *err) {
     return database_change(s->database, err, "DELETE FROM preset WHERE name = ?", "s", name);
 }
 
-Status state_presets(State *s, json_t **presets, Error *err) {
+Status archive_presets(Archive *s, json_t **presets, Error *err) {
     sqlite3_stmt *row;
     *presets = json_object();
     FAIL_IF(*presets == NULL, ERR_MEMORY, "no memory for presets");

@@ -1,0 +1,125 @@
+/* tools.c - what a request says of tools and of thinking, in the forms that the APIs have for it. See api.h. */
+#include "serve/api.h"
+
+#include <string.h>
+
+/* ---- thinking ---------------------------------------------------------------------------------------------------- */
+
+Status ask_variable(Ask *ask, const char *name, json_t *value, Error *err) {
+    if (ask->variables == NULL)
+        ask->variables = json_object();
+    FAIL_IF(json_object_set_new(ask->variables, name, value) != 0, ERR_MEMORY,
+            "no memory for the template's variables");
+    return OK;
+}
+
+/* Templates know two names for the same switch. */
+static Status switch_thinking(Ask *ask, bool on, Error *err) {
+    TRY(ask_variable(ask, "enable_thinking", json_boolean(on), err));
+    return ask_variable(ask, "thinking", json_boolean(on), err);
+}
+
+Status ask_effort(Ask *ask, const char *effort, Error *err) {
+    static const char *const words[] = {"none", "minimal", "low", "medium", "high", "xhigh", "max"};
+    size_t i = 0;
+    while (i < COUNT(words) && strcmp(words[i], effort) != 0)
+        i++;
+    if (i == COUNT(words))
+        return field_wrong(ask->call, "reasoning_effort", err,
+                           "none, minimal, low, medium, high, xhigh or max is expected");
+    /* Published templates know three words. */
+    const char *known = i <= 2 ? "low" : i >= 4 ? "high" : words[i];
+    TRY(ask_variable(ask, "reasoning_effort", json_string(known), err));
+    return switch_thinking(ask, i > 1, err);
+}
+
+Status ask_thinking(Ask *ask, Fields *f, Error *err) {
+    static const char *const budgets[] = {"thinking_budget", "thinking_budget_tokens", "thinking_token_budget",
+                                          "reasoning_budget"};
+    const json_t *more = NULL;
+    const char *key;
+    json_t *value;
+    int64_t most = ask->spec.reasoning_tokens;
+    TRY(field_object(f, "chat_template_kwargs", &more, err));
+    const json_t *budget = json_object_get(more, "thinking_budget");
+    if (json_is_integer(budget) && json_integer_value(budget) >= 0)
+        most = MIN(json_integer_value(budget), 1 << 30);
+    for (size_t i = 0; i < COUNT(budgets); i++)
+        TRY(field_int(f, budgets[i], -1, 1 << 30, &most, err));
+    ask->spec.reasoning_tokens = (int)most;
+    if (most == 0)
+        TRY(switch_thinking(ask, false, err));
+    json_object_foreach ((json_t *)(uintptr_t)more, key, value)
+        TRY(ask_variable(ask, key, json_incref(value), err));
+    return OK;
+}
+
+/* ---- the choice among tools -------------------------------------------------------------------------------------- */
+
+static void drop_tools(Ask *ask) {
+    json_decref(ask->tools);
+    ask->tools = NULL;
+}
+
+/* {"function": {"name"}}, {"custom": {"name"}}, or {"name"}. */
+static const char *chosen_name(const json_t *choice) {
+    const json_t *inner = json_object_get(choice, "function");
+    if (inner == NULL)
+        inner = json_object_get(choice, "custom");
+    return json_string_value(json_object_get(inner != NULL ? inner : choice, "name"));
+}
+
+static Status choose_word(Ask *ask, const char *param, const char *word, Error *err) {
+    if (strcmp(word, "auto") == 0)
+        return OK;
+    if (strcmp(word, "none") == 0) { /* the model does not get to see them */
+        drop_tools(ask);
+        return OK;
+    }
+    if (strcmp(word, "required") == 0 || strcmp(word, "any") == 0)
+        return ask_force_call(ask, param, NULL, err);
+    return field_wrong(ask->call, param, err, "\"auto\", \"none\", \"required\" or a tool's name is expected");
+}
+
+static bool is_among(const json_t *allowed, const char *name) {
+    size_t i;
+    json_t *one;
+    json_array_foreach ((json_t *)(uintptr_t)allowed, i, one) {
+        const char *own = chosen_name(one);
+        if (own != NULL && name != NULL && strcmp(own, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The others are left out: the model does not get to see them either. */
+static Status choose_allowed(Ask *ask, const char *param, const json_t *choice, Error *err) {
+    const json_t *inner = json_object_get(choice, "allowed_tools");
+    if (inner == NULL)
+        inner = choice;
+    const json_t *allowed = json_object_get(inner, "tools");
+    const char *mode = json_string_value(json_object_get(inner, "mode"));
+    if (!json_is_array(allowed) || (mode != NULL && strcmp(mode, "auto") != 0 && strcmp(mode, "required") != 0))
+        return field_wrong(ask->call, param, err, "allowed_tools needs \"tools\", and \"auto\" or \"required\" as \"mode\"");
+    for (size_t i = json_array_size(ask->tools); i > 0; i--) {
+        const json_t *function = json_object_get(json_array_get(ask->tools, i - 1), "function");
+        if (!is_among(allowed, json_string_value(json_object_get(function, "name"))))
+            json_array_remove(ask->tools, i - 1);
+    }
+    if (json_array_size(ask->tools) == 0)
+        drop_tools(ask);
+    return choose_word(ask, param, mode != NULL ? mode : "auto", err);
+}
+
+Status ask_tool_choice(Ask *ask, const char *param, const json_t *choice, Error *err) {
+    const char *type = json_string_value(json_object_get(choice, "type")), *name = chosen_name(choice);
+    if (choice == NULL)
+        return OK;
+    if (json_is_string(choice))
+        return choose_word(ask, param, json_string_value(choice), err);
+    if (type != NULL && strcmp(type, "allowed_tools") == 0)
+        return choose_allowed(ask, param, choice, err);
+    if (name != NULL)
+        return ask_force_call(ask, param, name, err);
+    return choose_word(ask, param, type != NULL ? type : "", err); /* {"type": "any"} */
+}
