@@ -131,7 +131,7 @@ class Case(unittest.TestCase):
     def refused(self, path, body, status, param=None, code=None):
         got, error = self.server.post(path, body)
         self.assertEqual(got, status, error)
-        if path.startswith("/v1/"):
+        if isinstance(error["error"], dict):
             self.assertTrue(error["error"]["message"])
             error = error["error"]
         if param is not None:

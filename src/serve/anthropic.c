@@ -34,18 +34,10 @@ static void close_blocks(void *user) {
 
 /* ---- messages ---------------------------------------------------------------------------------------------------- */
 
-/* Coding assistants put a header that changes with each request in front of their instructions; it would make every
- * prompt a new one. */
-static bool is_volatile(const char *text) {
-    return starts_with(text, "x-anthropic-billing-header:");
-}
-
 static Status append_text(ApiCall *call, const json_t *block, Text *out, Error *err) {
     const json_t *text = json_object_get(block, "text");
     if (!json_is_string(text))
         return field_wrong(call, "messages", err, "a block of type \"text\" needs a \"text\"");
-    if (is_volatile(json_string_value(text)))
-        return OK;
     text_append(out, json_string_value(text), json_string_length(text));
     return text_check(out, err);
 }

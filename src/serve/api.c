@@ -14,6 +14,8 @@
 Status api_reply_json(ApiCall *call, int status, json_t *value, Error *err) {
     Text text = {0};
     JsonWriter w = {.out = &text};
+    if (call->reshape != NULL && status == 200 && value != NULL)
+        value = call->reshape(call, value);
     FAIL_IF(value == NULL, ERR_MEMORY, "no memory for the reply");
     if (call->warnings != NULL && json_is_object(value))
         json_object_set(value, "warnings", call->warnings);

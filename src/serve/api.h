@@ -12,6 +12,7 @@
 #include "serve/keys.h"
 #include "serve/metrics.h"
 #include "serve/server.h"
+#include "text/fill_in.h"
 #include "serve/archive.h"
 
 #include <stdatomic.h>
@@ -59,6 +60,9 @@ struct ApiCall {
     int http_status;     /* 0: told by the Status */
     int retry_s;
     json_t *warnings; /* texts, or NULL */
+    struct Upload *upload; /* a body that is written to a file; NULL = none */
+    /* Makes another shape of a good reply (which it takes); NULL: as it is. */
+    json_t *(*reshape)(const ApiCall *call, json_t *value);
     /* for the log */
     char model[128];
     int status;
@@ -68,6 +72,10 @@ struct ApiCall {
     char error[ERROR_TEXT_BYTES];
 };
 
+typedef struct Upload Upload;
+void upload_free(Upload *upload); /* NULL is fine */
+/* Removes the files of a model that was made of blobs. */
+void created_delete(ApiCall *call, const char *name);
 void api_hold(ApiCall *call);
 void api_release(ApiCall *call);
 /* A call for work that goes on when the reply has left: without body and client. NULL without memory. */
@@ -134,6 +142,7 @@ typedef struct Ask {
     uint64_t load_us;
     TokenIds prompt;
     Text text;      /* of the prompt, when it was rendered or given as text */
+    json_t *preset; /* of the model's name; NULL = none */
     json_t *merged; /* the request's fields over the model's defaults */
     json_t *tools, *variables;
     LogitBias *bias;
@@ -169,6 +178,11 @@ Status ask_chat(Ask *ask, const json_t *messages, bool add_generation_prompt, bo
 Status ask_render(Ask *ask, const json_t *messages, bool add_generation_prompt, bool continue_final, Error *err);
 /* Tokenises a text as it stands. */
 Status ask_text(Ask *ask, const char *text, size_t bytes, bool parse_special, Error *err);
+/* A prompt for what belongs between two texts (text/fill_in.h). `param` is the field that asks for it. */
+Status ask_fill(Ask *ask, const char *param, const FillFile *files, size_t n_file, FillText before, FillText behind,
+                FillText middle, Error *err);
+/* The messages as templates should get them, in a new array (messages.c). */
+Status messages_clean(const json_t *messages, const char *template, json_t **cleaned, Error *err);
 /* Constraints on the answer, from OpenAI's object of a format (NULL = none); a JSON schema (NULL: any object); the
  * fields that other servers have for it; or a call that must be made, of the tool of this name (NULL: of any). What
  * cannot be kept is ERR_ARGUMENT with its place in the schema. */
@@ -236,6 +250,14 @@ Status ollama_delete(ApiCall *call, Error *err);
 Status ollama_copy(ApiCall *call, Error *err);
 Status page_front(ApiCall *call, Error *err);
 Status page_file(ApiCall *call, Error *err);
+Status ollama_create(ApiCall *call, Error *err);
+Status ollama_push(ApiCall *call, Error *err);
+Status ollama_embed(ApiCall *call, Error *err);
+Status ollama_embeddings(ApiCall *call, Error *err);
+Status blob_head(ApiCall *call, Error *err);
+Status blob_begin(ApiCall *call, Error *err); /* when the head is there */
+Status blob_end(ApiCall *call, Error *err);
+Status infill(ApiCall *call, Error *err);
 Status text_tokenize(ApiCall *call, Error *err);
 Status text_detokenize(ApiCall *call, Error *err);
 Status text_apply_template(ApiCall *call, Error *err);

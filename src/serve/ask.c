@@ -24,8 +24,11 @@ Status ask_model(ApiCall *call, const char *name, Ask *ask, Error *err) {
         call->code = "model_not_found";
     if (found != OK)
         return found;
-    const bool allowed = keys_allow(call->server->keys, &call->caller, known);
-    strncpy(call->model, known, sizeof call->model - 1);
+    const json_t *preset = ask->preset = registry_preset(call->server->registry, name);
+    const bool allowed = keys_allow(call->server->keys, &call->caller, known) ||
+                         (preset != NULL && keys_allow(call->server->keys, &call->caller, name));
+    strncpy(call->model, preset != NULL ? name : known, sizeof call->model - 1);
+    call->model[utf8_complete_prefix(call->model, strlen(call->model))] = '\0';
     mem_free(known);
     mem_free(path);
     FAIL_IF(!allowed, ERR_DENIED, "this key may not use the model '%s'", call->model);
@@ -56,6 +59,7 @@ void ask_free(Ask *ask) {
     registry_release(ask->served);
     token_ids_free(&ask->prompt);
     text_free(&ask->text);
+    json_decref(ask->preset);
     json_decref(ask->merged);
     json_decref(ask->tools);
     json_decref(ask->variables);
@@ -67,10 +71,11 @@ void ask_free(Ask *ask) {
 }
 
 Status ask_fields(Ask *ask, const json_t *object, Fields *fields, Error *err) {
-    const json_t *defaults = served_settings(ask->served)->defaults;
+    const json_t *defaults = served_settings(ask->served)->defaults, *own = json_object_get(ask->preset, "fields");
     ask->merged = json_object();
     FAIL_IF(ask->merged == NULL ||
                 (defaults != NULL && json_object_update(ask->merged, (json_t *)(uintptr_t)defaults) != 0) ||
+                (own != NULL && json_object_update(ask->merged, (json_t *)(uintptr_t)own) != 0) ||
                 (object != NULL && json_object_update(ask->merged, (json_t *)(uintptr_t)object) != 0),
             ERR_MEMORY, "no memory for the request");
     *fields = fields_of(ask->call, ask->merged);
@@ -242,15 +247,58 @@ static Status cut_behind_last(Ask *ask, const json_t *messages, Error *err) {
     return field_wrong(ask->call, "messages", err, "the model's template does not show the last message as it stands");
 }
 
-Status ask_render(Ask *ask, const json_t *messages, bool add_generation_prompt, bool continue_final, Error *err) {
-    const ChatTemplate *chat;
-    const Status found = model_chat(ask->model, &chat, err);
+/* What a preset says in front of each conversation: its messages, and its instructions if there are no others. */
+static Status preset_messages(const Ask *ask, json_t *messages, Error *err) {
+    const json_t *system = json_object_get(ask->preset, "system"), *first = json_array_get(messages, 0);
+    json_t *more = json_object_get(ask->preset, "messages");
+    const char *role = json_string_value(json_object_get(first, "role"));
+    const bool instructed = role != NULL && strcmp(role, "system") == 0;
+    bool good = true;
+    for (size_t i = json_array_size(more); good && i > 0; i--)
+        good = json_array_insert(messages, instructed, json_array_get(more, i - 1)) == 0;
+    if (good && !instructed && json_string_length(system) > 0)
+        good = json_array_insert_new(messages, 0, json_pack("{s:s, s:O}", "role", "system", "content", system)) == 0;
+    FAIL_IF(!good, ERR_MEMORY, "no memory for the messages");
+    return OK;
+}
+
+/* *own: one that the preset brings, to be closed. */
+static Status find_template(Ask *ask, const ChatTemplate **chat, ChatTemplate **own, Error *err) {
+    const char *text = json_string_value(json_object_get(ask->preset, "template"));
+    *own = NULL;
+    if (text != NULL) {
+        TRY(chat_template_of_text(text, strlen(text), "template", own, err));
+        *chat = *own;
+        return OK;
+    }
+    const Status found = model_chat(ask->model, chat, err);
     if (found == ERR_NOT_FOUND)
         ask->call->code = "no_chat_template";
-    if (found != OK) {
+    if (found != OK)
         ask->call->http_status = found == ERR_NOT_FOUND ? 400 : 500;
-        return found;
-    }
+    return found;
+}
+
+static Status render_with(Ask *ask, const ChatTemplate *chat, const json_t *messages, bool add_generation_prompt,
+                          bool continue_final, Error *err);
+
+Status ask_render(Ask *ask, const json_t *messages, bool add_generation_prompt, bool continue_final, Error *err) {
+    const ChatTemplate *chat;
+    ChatTemplate *own;
+    json_t *cleaned;
+    TRY(find_template(ask, &chat, &own, err));
+    Status status = messages_clean(messages, chat_template_text(chat, NULL, NULL), &cleaned, err);
+    if (status == OK)
+        status = preset_messages(ask, cleaned, err);
+    if (status == OK)
+        status = render_with(ask, chat, cleaned, add_generation_prompt, continue_final, err);
+    json_decref(cleaned);
+    chat_template_close(own);
+    return status;
+}
+
+static Status render_with(Ask *ask, const ChatTemplate *chat, const json_t *messages, bool add_generation_prompt,
+                          bool continue_final, Error *err) {
     const ChatRequest request = {.messages = messages,
                                  .tools = ask->tools,
                                  .variables = ask->variables,

@@ -215,7 +215,7 @@ static bool on_token(void *user, const RequestToken *token) {
     const bool of_prompt = c->prompt_left > 0;
     if (of_prompt)
         c->prompt_left--;
-    if (g->spec.logprobs >= 0)
+    if (g->spec.logprobs >= 0 || g->spec.tokens_wanted)
         add_piece(c, (Piece){.kind = PIECE_TOKEN, .token = token, .of_prompt = of_prompt});
     if (of_prompt)
         return !g->failed;

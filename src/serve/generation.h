@@ -29,6 +29,7 @@ typedef struct GenerationSpec {
     int n_stop;
     bool ignore_end;
     int logprobs; /* as in RequestSpec; pieces of kind PIECE_TOKEN come then */
+    bool tokens_wanted; /* these pieces come without log-probabilities */
     bool prompt_logprobs;
     const char *reply_format; /* NULL: plain text */
     const json_t *tools;      /* a reference is kept */

@@ -34,6 +34,9 @@ struct HttpCall {
     struct MHD_Connection *connection;
     const char *method, *path;
     Text body;
+    bool (*take)(void *user, const char *bytes, size_t count); /* of an upload; NULL: the body is kept */
+    void *take_user;
+    uint64_t body_most;
     bool too_large, replied, counted;
     int status;
     enum MHD_Result queued;
@@ -83,6 +86,13 @@ const char *http_address(const HttpCall *call) {
 int http_socket(const HttpCall *call) {
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(call->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     return info != NULL ? (int)info->connect_fd : -1;
+}
+
+void http_take_upload(HttpCall *call, uint64_t most_bytes, bool (*take)(void *user, const char *bytes, size_t count),
+                      void *user) {
+    call->take = take;
+    call->take_user = user;
+    call->body_most = most_bytes;
 }
 
 void **http_state(HttpCall *call) {
@@ -238,7 +248,9 @@ static void *begin_call(void *user, const char *uri, struct MHD_Connection *conn
 
 /* 1 MiB more than allowed is read and thrown away, so that most clients get to see why they were refused. */
 static bool take_body(HttpCall *call, const char *bytes, size_t count) {
-    const size_t limit = call->server->spec.body_bytes;
+    const uint64_t limit = call->body_most;
+    if (call->take != NULL && !call->too_large)
+        return call->take(call->take_user, bytes, count);
     if (call->body.count + count > limit)
         call->too_large = true;
     if (call->too_large) {
@@ -254,7 +266,7 @@ static void refuse_size(HttpCall *call) {
         &text,
         "{\"error\":{\"message\":\"the body is larger than %zu bytes\",\"type\":\"invalid_request_error\","
         "\"param\":null,\"code\":\"request_too_large\"}}",
-        call->server->spec.body_bytes);
+        (size_t)call->body_most);
     http_reply(call, 413, "application/json", &text);
 }
 
@@ -271,12 +283,12 @@ static enum MHD_Result handle(void *user, struct MHD_Connection *connection, con
         call->path = url;
         call->counted = true;
         atomic_fetch_add(&server->active, 1);
+        call->body_most = server->spec.body_bytes;
+        server->spec.admit(server->spec.user, call); /* may allow more */
         const char *length = http_header(call, MHD_HTTP_HEADER_CONTENT_LENGTH);
         int64_t bytes;
-        if (length != NULL && parse_int64(length, &bytes) && (uint64_t)bytes > server->spec.body_bytes)
+        if (!call->replied && length != NULL && parse_int64(length, &bytes) && (uint64_t)bytes > call->body_most)
             refuse_size(call);
-        else
-            server->spec.admit(server->spec.user, call);
         return call->replied ? call->queued : MHD_YES;
     }
     if (*upload_bytes > 0) {

@@ -53,6 +53,11 @@ int http_socket(const HttpCall *call);
 /* A place for the server's own. */
 void **http_state(HttpCall *call);
 
+/* For use in `admit`: the body goes to `take` piece by piece and is not kept; at most so many bytes of it. False from
+ * `take` closes the connection. */
+void http_take_upload(HttpCall *call, uint64_t most_bytes, bool (*take)(void *user, const char *bytes, size_t count),
+                      void *user);
+
 /* ---- the reply --------------------------------------------------------------------------------------------------- */
 
 /* A header of the reply that follows. Values with line breaks are left out. */

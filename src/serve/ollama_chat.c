@@ -5,6 +5,7 @@
 #include "serve/api.h"
 
 #include "base/clock.h"
+#include "text/chat_template.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@ typedef struct Talk {
     Answering a;
     bool chat;
     uint64_t load_us;
+    json_t *context; /* array: all tokens so far, for clients that go on so; NULL = not wanted */
     Text text, thinking;
     char *call_name; /* of the tool call that is being written */
     Text arguments;
@@ -28,6 +30,7 @@ static void close_talk(void *user) {
     text_free(&t->arguments);
     mem_free(t->call_name);
     json_decref(t->calls);
+    json_decref(t->context);
     answering_close(&t->a);
 }
 
@@ -89,17 +92,16 @@ static Status read_think(Ask *ask, Fields *f, Error *err) {
         return OK;
     if (!json_is_boolean(think) && !json_is_string(think))
         return field_wrong(ask->call, "think", err, "true, false or a level is expected");
-    const bool on = !json_is_false(think);
-    ask->variables = json_pack("{s:b, s:b}", "enable_thinking", on, "thinking", on);
-    FAIL_IF(ask->variables == NULL, ERR_MEMORY, "no memory for the template's variables");
     if (json_is_string(think))
-        json_object_set(ask->variables, "reasoning_effort", (json_t *)(uintptr_t)think);
-    return OK;
+        return ask_effort(ask, json_string_value(think), err);
+    TRY(ask_variable(ask, "enable_thinking", json_boolean(json_is_true(think)), err));
+    return ask_variable(ask, "thinking", json_boolean(json_is_true(think)), err);
 }
 
 static const char *const machine_options[] = {"num_thread", "num_gpu",    "main_gpu", "num_batch", "use_mmap",
                                               "use_mlock",  "num_keep",   "numa",     "low_vram",  "f16_kv",
-                                              "vocab_only", "logits_all", NULL};
+                                              "vocab_only", "logits_all", "embedding_only", "mirostat_tau",
+                                              "mirostat_eta", NULL};
 
 /* "options" are sampling fields; the machine's are the server's own business. */
 static Status read_options(Ask *ask, Fields *body, int64_t *most_context, Error *err) {
@@ -113,6 +115,12 @@ static Status read_options(Ask *ask, Fields *body, int64_t *most_context, Error 
     TRY(field_int(&f, "num_ctx", 1, 1 << 30, most_context, err));
     if (predict >= 0)
         ask->spec.max_tokens = (int)predict;
+    float tail_free = 1;
+    bool newlines = true;
+    TRY(field_real(&f, "tfs_z", 1, 1, &tail_free, err)); /* samplers that are not here may be off */
+    TRY(field_bool(&f, "penalize_newline", &newlines, err));
+    if (!newlines)
+        return field_wrong(ask->call, "penalize_newline", err, "penalties concern all tokens here");
     fields_ignore(&f, machine_options);
     return fields_end(&f, err);
 }
@@ -156,7 +164,8 @@ static Status messages_of_prompt(Fields *f, const char *prompt, json_t **out, Er
 typedef struct Wishes {
     bool stream, raw, load_only;
     int64_t keep_alive, context;
-    const char *prompt;
+    const char *prompt, *suffix;
+    const json_t *tokens; /* of the conversation so far: "context" */
     json_t *messages; /* owned */
 } Wishes;
 
@@ -189,22 +198,39 @@ static Status read_chat(Ask *ask, Fields *f, Wishes *w, Error *err) {
     return fields_end(f, err);
 }
 
+/* A template for this request only. */
+static Status use_template(Ask *ask, const char *text, Error *err) {
+    if (text == NULL || text[0] == '\0')
+        return OK;
+    if (strstr(text, "{%") == NULL && strstr(text, "{{ messages") == NULL)
+        return field_wrong(ask->call, "template", err,
+                           "a Jinja template is expected (those in Go's notation cannot be run); \"raw\": true uses none");
+    json_t *preset = ask->preset != NULL ? json_copy(ask->preset) : json_object();
+    json_decref(ask->preset);
+    ask->preset = preset;
+    FAIL_IF(json_object_set_new(preset, "template", json_string(text)) != 0, ERR_MEMORY, "no memory for the template");
+    return OK;
+}
+
 static Status read_generate(Ask *ask, Fields *f, Wishes *w, Error *err) {
     const json_t *images = NULL;
-    const char *suffix = NULL, *template = NULL;
+    const char *template = NULL;
     TRY(read_common(ask, f, w, err));
     TRY(field_string(f, "prompt", &w->prompt, err));
     TRY(field_bool(f, "raw", &w->raw, err));
     TRY(field_array(f, "images", &images, err));
     TRY(no_images(ask->call, images, err));
-    TRY(field_string(f, "suffix", &suffix, err));
-    if (suffix != NULL && suffix[0] != '\0')
-        return field_wrong(ask->call, "suffix", err, "this model is not known to fill text in");
+    TRY(field_string(f, "suffix", &w->suffix, err));
+    if (w->suffix != NULL && w->suffix[0] == '\0')
+        w->suffix = NULL;
+    TRY(field_array(f, "context", &w->tokens, err));
     TRY(field_string(f, "template", &template, err));
-    if (template != NULL && template[0] != '\0')
-        return field_wrong(ask->call, "template", err, "the model's own template is used; \"raw\": true uses none");
-    w->load_only = w->prompt == NULL || w->prompt[0] == '\0';
-    if (!w->raw)
+    TRY(use_template(ask, template, err));
+    w->load_only = (w->prompt == NULL || w->prompt[0] == '\0') && w->suffix == NULL;
+    ask->spec.tokens_wanted = !w->raw && w->suffix == NULL;
+    if (w->raw || w->suffix != NULL)
+        (void)field(f, "system");
+    else
         TRY(messages_of_prompt(f, w->prompt != NULL ? w->prompt : "", &w->messages, err));
     return fields_end(f, err);
 }
@@ -257,6 +283,9 @@ static void end_call(Talk *t) {
 /* True when there is something to send. */
 static bool take_piece(Talk *t, const Piece *p) {
     switch (p->kind) {
+    case PIECE_TOKEN:
+        json_array_append_new(t->context, json_integer(p->token->token));
+        return false;
     case PIECE_TEXT:
         text_append(&t->text, p->text, p->bytes);
         return true;
@@ -294,6 +323,8 @@ static json_t *last_line(Talk *t) {
     json_object_set_new(line, "eval_count", json_integer(u.generated));
     json_object_set_new(line, "eval_duration", json_integer((json_int_t)(e.stats.generate_us * us)));
     json_object_set_new(line, "prompt_cached_count", json_integer(u.cached));
+    if (t->context != NULL)
+        json_object_set(line, "context", t->context);
     if (t->a.call->warnings != NULL)
         json_object_set(line, "warnings", t->a.call->warnings);
     return line;
@@ -345,6 +376,37 @@ static Status reply_loaded(ApiCall *call, const Wishes *w, bool chat, Error *err
     return api_reply_json(call, 200, line, err);
 }
 
+/* The tokens of the conversation so far stand in front of the prompt. */
+static Status put_context(Ask *ask, const json_t *tokens, Error *err) {
+    const size_t n = json_array_size(tokens);
+    TokenIds all = {0};
+    bool good = true;
+    for (size_t i = 0; i < n && good; i++) {
+        const json_t *id = json_array_get(tokens, i);
+        if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= model_vocab(ask->model)) {
+            token_ids_free(&all);
+            return field_wrong(ask->call, "context", err, "token %zu is not of this model's vocabulary", i);
+        }
+        good = token_ids_append(&all, (int32_t)json_integer_value(id));
+    }
+    for (size_t i = 0; n > 0 && good && i < ask->prompt.count; i++)
+        good = token_ids_append(&all, ask->prompt.ids[i]);
+    if (n > 0 && good) {
+        token_ids_free(&ask->prompt);
+        ask->prompt = all;
+    } else
+        token_ids_free(&all);
+    FAIL_IF(!good, ERR_MEMORY, "no memory for the prompt");
+    return OK;
+}
+
+static json_t *context_value(const Ask *ask) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < ask->prompt.count; i++)
+        json_array_append_new(list, json_integer(ask->prompt.ids[i]));
+    return list;
+}
+
 static Status prepare(Ask *ask, Wishes *w, bool chat, Error *err) {
     ApiCall *call = ask->call;
     Fields f = fields_of(call, call->body);
@@ -353,10 +415,16 @@ static Status prepare(Ask *ask, Wishes *w, bool chat, Error *err) {
         served_keep_alive(ask->served, w->keep_alive);
     if (w->load_only)
         return OK;
-    if (w->raw)
+    const FillText none = {"", 0};
+    if (w->suffix != NULL) {
+        const char *before = w->prompt != NULL ? w->prompt : "";
+        TRY(ask_fill(ask, "suffix", NULL, 0, (FillText){before, strlen(before)},
+                     (FillText){w->suffix, strlen(w->suffix)}, none, err));
+    } else if (w->raw)
         TRY(ask_text(ask, w->prompt, strlen(w->prompt), true, err));
     else
         TRY(ask_chat(ask, w->messages, true, false, err));
+    TRY(put_context(ask, w->tokens, err));
     /* The context that the client expects bounds the answer; it never cuts the prompt. */
     if (w->context < served_context(ask->served)) {
         const int64_t room = w->context - (int64_t)ask->prompt.count;
@@ -386,6 +454,7 @@ static Status talk(ApiCall *call, bool chat, Error *err) {
     if (t != NULL) {
         t->chat = chat;
         t->load_us = ask.load_us;
+        t->context = ask.spec.tokens_wanted ? context_value(&ask) : NULL;
     }
     ask_free(&ask);
     if (t == NULL)

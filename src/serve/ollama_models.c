@@ -126,22 +126,74 @@ static json_t *model_info(const ModelFiles *files, const char **family) {
     return info;
 }
 
-static json_t *capabilities_of(const ChatTemplate *chat) {
+static json_t *capabilities_of(const ModelFiles *files, const char *template) {
     json_t *list = json_pack("[s]", "completion");
-    const char *text = chat != NULL ? chat_template_text(chat, NULL, NULL) : NULL;
-    if (text == NULL)
+    Tokenizer *tokenizer = NULL;
+    if (tokenizer_open_model(files, &tokenizer, NULL) == OK && fill_marks(tokenizer) != NULL)
+        json_array_append_new(list, json_string("insert"));
+    tokenizer_close(tokenizer);
+    if (template == NULL)
         return list;
-    if (strstr(text, "tools") != NULL)
+    if (strstr(template, "tools") != NULL)
         json_array_append_new(list, json_string("tools"));
-    if (strstr(text, "think") != NULL || strstr(text, "reasoning") != NULL)
+    if (strstr(template, "think") != NULL || strstr(template, "reasoning") != NULL)
         json_array_append_new(list, json_string("thinking"));
     return list;
 }
 
-/* Reads headers only: the model need not be in memory. */
+/* "name value" in lines, as their files have it. */
+static json_t *parameters_text(const json_t *parameters) {
+    const char *key;
+    json_t *value, *one;
+    size_t i;
+    Text text = {0};
+    JsonWriter w = {.out = &text};
+    json_object_foreach ((json_t *)(uintptr_t)parameters, key, value) {
+        json_t *list = json_is_array(value) ? json_incref(value) : json_pack("[O]", value);
+        json_array_foreach (list, i, one) {
+            text_append_format(&text, "%s%-30s ", text.count > 0 ? "\n" : "", key);
+            w.comma = false;
+            json_write_value(&w, one);
+        }
+        json_decref(list);
+    }
+    json_t *result = json_stringn(text.bytes != NULL ? text.bytes : "", text.count);
+    text_free(&text);
+    return result;
+}
+
+static json_t *shown_value(const char *path, const ModelFiles *files, const ChatTemplate *chat, const json_t *preset) {
+    static const char *const as_they_are[] = {"system", "messages", "license"};
+    const char *family = NULL, *from = json_string_value(json_object_get(preset, "from")),
+               *own = json_string_value(json_object_get(preset, "template"));
+    int64_t modified, nanoseconds;
+    uint64_t bytes;
+    char time[32];
+    json_t *info = model_info(files, &family), *details = details_value(path);
+    const char *template = own != NULL ? own : chat != NULL ? chat_template_text(chat, NULL, NULL) : NULL;
+    if (family != NULL) {
+        json_object_set_new(details, "family", json_string(family));
+        json_object_set_new(details, "families", json_pack("[s]", family));
+    }
+    if (from != NULL)
+        json_object_set_new(details, "parent_model", json_string(from));
+    registry_stat(path, &modified, &nanoseconds, &bytes);
+    iso_time(modified, time);
+    const char *licence = json_string_value(json_object_get(info, "general.license"));
+    json_t *value = json_pack("{s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:s}", "license", licence != NULL ? licence : "", "modelfile", "", "parameters",
+                              parameters_text(json_object_get(preset, "parameters")), "template",
+                              template != NULL ? template : "", "details", details, "model_info", info, "capabilities",
+                              capabilities_of(files, template), "modified_at", time);
+    for (size_t i = 0; i < COUNT(as_they_are); i++)
+        if (json_object_get(preset, as_they_are[i]) != NULL)
+            json_object_set(value, as_they_are[i], json_object_get(preset, as_they_are[i]));
+    return value;
+}
+
+/* Reads headers, and the tokenizer: the model need not be in memory. */
 Status ollama_show(ApiCall *call, Error *err) {
     Fields f = fields_of(call, call->body);
-    const char *name = NULL, *older = NULL, *family = NULL;
+    const char *name = NULL, *older = NULL;
     bool verbose = false;
     char *known, *path;
     ModelFiles *files;
@@ -155,35 +207,20 @@ Status ollama_show(ApiCall *call, Error *err) {
     if (name == NULL)
         return field_wrong(call, "model", err, "the name of a model is expected");
     TRY(registry_name(call->server->registry, name, &known, &path, err));
-    Status status = keys_allow(call->server->keys, &call->caller, known)
+    json_t *preset = registry_preset(call->server->registry, name);
+    Status status = keys_allow(call->server->keys, &call->caller, known) ||
+                            (preset != NULL && keys_allow(call->server->keys, &call->caller, name))
                         ? OK
                         : error_set(err, ERR_DENIED, "this key may not use the model");
     if (status == OK)
         status = model_files_open(path, &files, err);
     if (status == OK) {
-        int64_t modified, nanoseconds;
-        char time[32];
         (void)chat_template_open(files, &chat, NULL);
-        json_t *info = model_info(files, &family), *details = details_value(path);
-        const char *template = chat != NULL ? chat_template_text(chat, NULL, NULL) : NULL;
-        const char *licence = json_string_value(json_object_get(info, "general.license"));
-        if (family != NULL) {
-            json_object_set_new(details, "family", json_string(family));
-            json_object_set_new(details, "families", json_pack("[s]", family));
-        }
-        uint64_t bytes;
-        registry_stat(path, &modified, &nanoseconds, &bytes);
-        iso_time(modified, time);
-        status =
-            api_reply_json(call, 200,
-                           json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:s}", "modelfile", "", "parameters", "",
-                                     "template", template != NULL ? template : "", "license",
-                                     licence != NULL ? licence : "", "details", details, "model_info", info,
-                                     "capabilities", capabilities_of(chat), "modified_at", time),
-                           err);
+        status = api_reply_json(call, 200, shown_value(path, files, chat, preset), err);
         chat_template_close(chat);
         model_files_close(files);
     }
+    json_decref(preset);
     mem_free(known);
     mem_free(path);
     return status;
@@ -222,6 +259,15 @@ Status ollama_delete(ApiCall *call, Error *err) {
         name = older;
     if (name == NULL)
         return field_wrong(call, "model", err, "the name of a model is expected");
+    if (registry_drop_preset(call->server->registry, name, &known)) {
+        const Status status = known != NULL ? archive_delete_preset(call->server->archive, known, err)
+                                            : error_set(err, ERR_MEMORY, "no memory for a name");
+        if (status == OK)
+            created_delete(call, known);
+        mem_free(known);
+        TRY(status);
+        return reply_empty(call);
+    }
     if (registry_forget(call->server->registry, name))
         return reply_empty(call);
     TRY(registry_name(call->server->registry, name, &known, &path, err));

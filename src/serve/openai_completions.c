@@ -12,6 +12,8 @@ typedef struct Texts {
     Text text;
     json_t *tokens, *token_logprobs, *top_logprobs, *offsets;
     int64_t characters; /* so far, as offsets count */
+    double sum;         /* of log-probabilities of what was generated */
+    int count;
 } Texts;
 
 typedef struct Completions {
@@ -21,10 +23,13 @@ typedef struct Completions {
     char id[64];
     int64_t created;
     bool stream, echo, usage, over;
+    const char *suffix; /* what stands behind; NULL: nothing */
+    int n_stop;         /* of the request */
     bool suppress_text; /* max_tokens 0 with echo: only the prompt */
     json_t *prompts;    /* array: texts and arrays of tokens */
     size_t prompt;      /* which of them is being answered */
-    int n;              /* choices of each */
+    int n, best_of;     /* choices of each; so many are made, and the likeliest kept */
+    bool logprobs;      /* are wanted */
     Texts texts[GENERATION_CHOICES];
     json_t *choices; /* of whole answers */
     int prompt_tokens, cached_tokens, completion_tokens;
@@ -99,22 +104,29 @@ static Status read_fields(Completions *c, Fields *f, Error *err) {
     TRY(field_int(f, "n", 1, GENERATION_CHOICES, &n, err));
     best_of = n;
     TRY(field_int(f, "best_of", 1, GENERATION_CHOICES, &best_of, err));
-    if (best_of != n)
-        return field_wrong(c->call, "best_of", err, "only the value of \"n\" is supported");
+    if (best_of < n)
+        return field_wrong(c->call, "best_of", err, "at least the value of \"n\" is expected");
     TRY(field_int(f, "logprobs", 0, REQUEST_LOGPROBS, &logprobs, err));
     TRY(field_bool(f, "echo", &c->echo, err));
     TRY(field_bool(f, "stream", &c->stream, err));
     TRY(field_object(f, "stream_options", &options, err));
     c->usage = json_is_true(json_object_get(options, "include_usage"));
     TRY(field_string(f, "suffix", &suffix, err));
-    if (suffix != NULL && suffix[0] != '\0')
-        return field_wrong(c->call, "suffix", err, "this model is not known to fill text in");
+    c->suffix = suffix != NULL && suffix[0] != '\0' ? suffix : NULL;
+    for (size_t i = 0; c->suffix != NULL && i < json_array_size(c->prompts); i++)
+        if (!json_is_string(json_array_get(c->prompts, i)) || c->echo)
+            return field_wrong(c->call, "suffix", err, "goes with a text as \"prompt\", and without \"echo\"");
     if (ask->spec.max_tokens < 0 && field(f, "max_tokens") == NULL)
         ask->spec.max_tokens = 16; /* as the API documents */
-    ask->spec.choices = c->n = (int)n;
-    ask->spec.logprobs = (int)logprobs;
+    if (best_of > n && c->stream)
+        return field_wrong(c->call, "best_of", err, "goes without \"stream\": the best is known in the end");
+    ask->spec.choices = c->best_of = (int)best_of;
+    c->n = (int)n;
+    c->logprobs = logprobs >= 0;
+    ask->spec.logprobs = best_of > n ? (int)MAX(logprobs, 0) : (int)logprobs;
     ask->spec.prompt_logprobs = c->echo && logprobs >= 0;
     ask->spec.keep_special = false;
+    c->n_stop = ask->spec.n_stop;
     c->suppress_text = ask->spec.max_tokens == 0;
     (void)field(f, "model");
     fields_ignore(f, no_matter);
@@ -179,7 +191,7 @@ static void add_token(Completions *c, Texts *t, int32_t id, const RequestToken *
 }
 
 static json_t *take_logprobs(Completions *c, Texts *t) {
-    if (c->ask.spec.logprobs < 0 || t->tokens == NULL)
+    if (!c->logprobs || t->tokens == NULL)
         return json_null();
     json_t *value = json_pack("{s:o, s:o, s:o, s:o}", "tokens", t->tokens, "token_logprobs", t->token_logprobs,
                               "top_logprobs", t->top_logprobs, "text_offset", t->offsets);
@@ -193,7 +205,11 @@ static Status begin_prompt(Completions *c, Error *err) {
     ask->prompt.count = 0;
     text_clear(&ask->text);
     clear_texts(c);
-    if (json_is_string(prompt)) {
+    if (c->suffix != NULL) {
+        const FillText before = {json_string_value(prompt), json_string_length(prompt)}, none = {"", 0};
+        ask->spec.n_stop = c->n_stop;
+        TRY(ask_fill(ask, "suffix", NULL, 0, before, (FillText){c->suffix, strlen(c->suffix)}, none, err));
+    } else if (json_is_string(prompt)) {
         TRY(ask_text(ask, json_string_value(prompt), json_string_length(prompt), true, err));
     } else {
         size_t i;
@@ -207,7 +223,7 @@ static Status begin_prompt(Completions *c, Error *err) {
         TRY(tokenizer_decode(ask->tokenizer, ask->prompt.ids, ask->prompt.count, DECODE_SKIP_SPECIAL, &ask->text, err));
     }
     TRY(ask_start(ask, &c->generation, err));
-    for (int i = 0; i < c->n && c->echo; i++) {
+    for (int i = 0; i < c->best_of && c->echo; i++) {
         text_append(&c->texts[i].text, ask->text.bytes != NULL ? ask->text.bytes : "", ask->text.count);
         if (ask->spec.prompt_logprobs)
             add_token(c, &c->texts[i], ask->prompt.ids[0], NULL);
@@ -232,6 +248,19 @@ static json_t *usage(const Completions *c) {
                      "prompt_tokens_details", "cached_tokens", c->cached_tokens);
 }
 
+/* Which of those that were made is so good that so many are better; of equal ones the first. */
+static int rank_of(const Completions *c, int choice) {
+    const Texts *own = &c->texts[choice];
+    const double mean = own->count > 0 ? own->sum / own->count : -1e9;
+    int rank = 0;
+    for (int i = 0; i < c->best_of; i++) {
+        const Texts *t = &c->texts[i];
+        const double other = t->count > 0 ? t->sum / t->count : -1e9;
+        rank += other > mean || (other == mean && i < choice);
+    }
+    return rank;
+}
+
 static json_t *choice_value(Completions *c, int choice, const char *finish) {
     Texts *t = &c->texts[choice];
     json_t *value = json_pack("{s:i, s:s%, s:o, s:s?}", "index", (int)c->prompt * c->n + choice, "text",
@@ -252,6 +281,10 @@ static bool take_piece(Completions *c, const Piece *p, const char **finish, Erro
     *finish = NULL;
     if (p->kind == PIECE_TOKEN && !(p->token->is_end || (c->suppress_text && !p->of_prompt)))
         add_token(c, t, p->token->token, p->token);
+    if (p->kind == PIECE_TOKEN && !p->of_prompt) {
+        t->sum += (double)p->token->logprob;
+        t->count++;
+    }
     if (p->kind == PIECE_TEXT)
         text_append(&t->text, p->text, p->bytes);
     if (p->kind != PIECE_END)
@@ -309,6 +342,22 @@ static bool next(void *user, Text *out) {
 
 /* ---- all at once ------------------------------------------------------------------------------------------------- */
 
+/* Of the choices of one prompt, which have numbers beyond those of the prompts before, the best get the places. */
+static void keep_best(Completions *c) {
+    if (c->best_of == c->n)
+        return;
+    const size_t first = c->prompt * (size_t)c->n;
+    for (size_t i = json_array_size(c->choices); i > first; i--) {
+        json_t *choice = json_array_get(c->choices, i - 1);
+        const int own = (int)(json_integer_value(json_object_get(choice, "index")) - (json_int_t)first);
+        const int rank = rank_of(c, own);
+        if (rank < c->n)
+            json_object_set_new(choice, "index", json_integer((json_int_t)first + rank));
+        else
+            json_array_remove(c->choices, i - 1);
+    }
+}
+
 static Status reply_whole(Completions *c, Error *err) {
     c->choices = json_array();
     for (;;) {
@@ -323,6 +372,7 @@ static Status reply_whole(Completions *c, Error *err) {
         }
         if (news != NEWS_DONE)
             continue;
+        keep_best(c);
         end_prompt(c);
         if (c->prompt == json_array_size(c->prompts))
             break;

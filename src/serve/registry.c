@@ -572,6 +572,7 @@ void registry_close(Registry *r) {
         mem_free(r->aliases);
         r->aliases = next;
     }
+    json_decref(r->presets);
     spill_close(r->spill);
     json_decref((json_t *)(uintptr_t)r->spec.defaults);
     mem_free(r->models_folder);
@@ -635,6 +636,7 @@ Status registry_list(Registry *r, ServedList *list, Error *err) {
     size_t n = 0;
     for (const Served *e = r->models; e != NULL; e = e->next)
         n++;
+    n += json_object_size(r->presets);
     list->items = mem_array(n + 1, sizeof *list->items, MEM_NETWORK);
     if (status == OK && list->items == NULL)
         status = error_set(err, ERR_MEMORY, "no memory for the list of models");
@@ -666,6 +668,8 @@ Status registry_list(Registry *r, ServedList *list, Error *err) {
             i->experts = weights_counts(model_weights(e->model));
         }
     }
+    if (status == OK)
+        presets_list(r, list);
     pthread_mutex_unlock(&r->lock);
     if (status != OK)
         served_list_free(list);

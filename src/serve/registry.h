@@ -83,7 +83,7 @@ typedef enum ServedState { SERVED_ABSENT, SERVED_LOADING, SERVED_READY, SERVED_L
 typedef struct ServedInfo {
     char *name, *path, *licence; /* licence: as its publisher named it to the store; NULL = not known */
     ServedState state;
-    bool pinned;
+    bool pinned, is_preset;
     int users, context;
     uint64_t file_bytes;              /* on disk; 0 = not known */
     uint64_t weight_bytes, run_bytes; /* in memory */
@@ -115,6 +115,13 @@ void registry_give_back(Registry *registry, uint64_t bytes);
 Status registry_alias(Registry *registry, const char *name, const char *alias, Error *err);
 /* Forgets an alias; true when there was one. */
 bool registry_forget(Registry *registry, const char *name);
+/* A preset: {"from": a model's name, or "path": a model's files; "fields": laid under each request; "system", "template",
+ * "messages"}. In the place of one of the same name. */
+Status registry_set_preset(Registry *registry, const char *name, const json_t *preset, Error *err);
+/* The preset of a name, a new reference; NULL when there is none. */
+json_t *registry_preset(Registry *registry, const char *name);
+/* Forgets one; false when there is none. *own: its name as it was given, in a fresh string (mem_free). */
+bool registry_drop_preset(Registry *registry, const char *name, char **own);
 /* Models of the store are read anew. */
 void registry_rescan(Registry *registry);
 

@@ -50,6 +50,7 @@ struct Registry {
     bool loading; /* one at a time: what it takes is not known to others before it has it */
     Served *models;
     Alias *aliases;
+    json_t *presets; /* by name; NULL = none */
     uint64_t scanned_us;
     RegistryStats stats;
 };
@@ -62,5 +63,7 @@ Status registry_add_alias(Registry *r, const char *name, const char *alias, bool
 /* Reads settings; the result points into them. */
 Status registry_read_settings(const char *name, const json_t *settings, ModelSettings *wish, Error *err);
 void registry_free_entry(Served *e);
+/* Appends the presets to a list of all models, which has room for them. */
+void presets_list(const Registry *r, ServedList *list);
 
 #endif

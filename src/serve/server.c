@@ -49,7 +49,7 @@ static Status metrics(ApiCall *call, Error *err) {
     return OK;
 }
 
-enum { OPEN = 1, ADMIN = 2 };
+enum { OPEN = 1, ADMIN = 2, UPLOAD = 4 };
 
 static const struct Route {
     const char *method, *path; /* a path that ends with '*' stands for all that begin so */
@@ -83,6 +83,13 @@ static const struct Route {
     {"POST", "/api/pull", API_OLLAMA, ollama_pull, ADMIN},
     {"DELETE", "/api/delete", API_OLLAMA, ollama_delete, ADMIN},
     {"POST", "/api/copy", API_OLLAMA, ollama_copy, ADMIN},
+    {"POST", "/api/create", API_OLLAMA, ollama_create, ADMIN},
+    {"POST", "/api/push", API_OLLAMA, ollama_push, ADMIN},
+    {"GET", "/api/blobs/*", API_OLLAMA, blob_head, 0},
+    {"POST", "/api/blobs/*", API_OLLAMA, blob_end, ADMIN | UPLOAD},
+    {"POST", "/api/embed", API_OLLAMA, ollama_embed, 0},
+    {"POST", "/api/embeddings", API_OLLAMA, ollama_embeddings, 0},
+    {"POST", "/infill", API_OPENAI, infill, 0},
     {"POST", "/tokenize", API_OPENAI, text_tokenize, 0},
     {"POST", "/detokenize", API_OPENAI, text_detokenize, 0},
     {"POST", "/apply-template", API_OPENAI, text_apply_template, 0},
@@ -237,6 +244,7 @@ void api_release(ApiCall *call) {
         return;
     metrics_add_reply(call->server->metrics, call->route, call->status);
     log_call(call);
+    upload_free(call->upload);
     json_decref(call->body);
     json_decref(call->warnings);
     mem_free(call);
@@ -251,6 +259,7 @@ ApiCall *api_detach(const ApiCall *call) {
     own->references = 1;
     own->rest = "";
     own->body = NULL;
+    own->upload = NULL;
     own->warnings = json_deep_copy(call->warnings);
     own->param = own->code = NULL;
     return own;
@@ -292,7 +301,7 @@ static Status admit(ApiCall *call, Error *err) {
         return error_set(err, ERR_NOT_FOUND,
                          other ? "this method is not possible here" : "there is nothing at this address");
     }
-    return OK;
+    return (route->flags & UPLOAD) != 0 ? blob_begin(call, err) : OK;
 }
 
 static void on_admit(void *user, HttpCall *http) {
@@ -332,7 +341,7 @@ static void on_answer(void *user, HttpCall *http) {
     Error err = {0};
     Status status = OK;
     (void)user;
-    if (strcmp(http_method(http), "POST") == 0 || body->count > 0) {
+    if (call->upload == NULL && (strcmp(http_method(http), "POST") == 0 || body->count > 0)) {
         status = json_parse(body->bytes != NULL ? body->bytes : "", body->count, "the body", false, &call->body, &err);
         if (status != OK)
             call->code = "invalid_json";
@@ -399,6 +408,20 @@ static Status check_spec(const ServerSpec *spec, bool loopback, Error *err) {
     return OK;
 }
 
+/* Models that clients have made. One whose base has gone is there again when that is. */
+static Status open_presets(Server *s, Error *err) {
+    const char *name;
+    json_t *presets, *preset;
+    TRY(archive_presets(s->archive, &presets, err));
+    json_object_foreach (presets, name, preset) {
+        Error own = {0};
+        if (registry_set_preset(s->registry, name, preset, &own) != OK)
+            on_notice(s, "preset_failed", name, 0, 0, own.text);
+    }
+    json_decref(presets);
+    return OK;
+}
+
 static Status open_parts(Server *s, Error *err) {
     TRY(copy_texts(s->spec.hosts, s->spec.n_host, &s->hosts, &s->n_host, err));
     TRY(copy_texts(s->spec.origins, s->spec.n_origin, &s->origins, &s->n_origin, err));
@@ -413,7 +436,8 @@ static Status open_parts(Server *s, Error *err) {
         const Machine machine = fit_machine();
         registry.memory_bytes = machine.available_bytes / 10 * 9;
     }
-    return registry_open(&registry, &s->registry, err);
+    TRY(registry_open(&registry, &s->registry, err));
+    return open_presets(s, err);
 }
 
 static Status listen_now(Server *s, Error *err) {

@@ -1,0 +1,104 @@
+/* presets.c - models that are another one with settings of their own (registry.h): requests under their names are
+ * computed by that model, with what the preset says laid under each request. */
+#include "serve/registry_parts.h"
+
+#include "base/text.h"
+
+#include <string.h>
+#include <strings.h>
+
+/* Some clients put a tag behind every name. */
+static size_t stem_bytes(const char *name) {
+    const size_t bytes = strlen(name);
+    return bytes > 7 && ends_with(name, ":latest") ? bytes - 7 : bytes;
+}
+
+/* Under the lock; the key that is meant, or NULL. */
+static const char *find_key(const Registry *r, const char *name) {
+    const char *key;
+    json_t *value;
+    json_object_foreach (r->presets, key, value)
+        if (stem_bytes(key) == stem_bytes(name) && strncasecmp(key, name, stem_bytes(key)) == 0)
+            return key;
+    return NULL;
+}
+
+json_t *registry_preset(Registry *r, const char *name) {
+    pthread_mutex_lock(&r->lock);
+    const char *key = find_key(r, name);
+    json_t *preset = key != NULL ? json_incref(json_object_get(r->presets, key)) : NULL;
+    pthread_mutex_unlock(&r->lock);
+    return preset;
+}
+
+/* Under the lock. The name must not be that of a model that was not made so. */
+static Status set(Registry *r, const char *name, const json_t *preset, Error *err) {
+    const char *path = json_string_value(json_object_get(preset, "path")),
+               *from = json_string_value(json_object_get(preset, "from")), *key = find_key(r, name);
+    Served *taken = registry_find(r, name);
+    FAIL_IF(key == NULL && taken != NULL && strcasecmp(taken->name, name) == 0, ERR_ARGUMENT,
+            "'%.200s' is the name of another model", name);
+    FAIL_IF((path == NULL) == (from == NULL), ERR_FORMAT, "the preset '%.200s' names no model", name);
+    if (r->presets == NULL)
+        r->presets = json_object();
+    if (key != NULL)
+        json_object_del(r->presets, key);
+    FAIL_IF(json_object_set(r->presets, name, (json_t *)(uintptr_t)preset) != 0, ERR_MEMORY, "no memory for a preset");
+    if (from != NULL)
+        return registry_add_alias(r, from, name, false, err);
+    if (taken != NULL && strcasecmp(taken->name, name) == 0) { /* its files have changed: it is loaded anew */
+        taken->leaving = taken->state == SERVED_READY;
+        return OK;
+    }
+    return registry_add_entry(r, name, path, NULL, err) != NULL ? OK : err != NULL ? err->status : ERR_MEMORY;
+}
+
+Status registry_set_preset(Registry *r, const char *name, const json_t *preset, Error *err) {
+    pthread_mutex_lock(&r->lock);
+    const Status status = set(r, name, preset, err);
+    pthread_cond_broadcast(&r->changed);
+    pthread_mutex_unlock(&r->lock);
+    return status;
+}
+
+bool registry_drop_preset(Registry *r, const char *name, char **own) {
+    bool found = false;
+    *own = NULL;
+    pthread_mutex_lock(&r->lock);
+    const char *key = find_key(r, name);
+    if (key != NULL) {
+        found = true;
+        *own = mem_strdup(key, MEM_NETWORK);
+        Served *e = registry_find(r, key);
+        if (e != NULL && strcasecmp(e->name, key) == 0) { /* of files: it goes as if they had */
+            e->found = true;
+            registry_scan(r, NULL);
+        }
+        json_object_del(r->presets, key);
+    }
+    pthread_mutex_unlock(&r->lock);
+    if (found && *own != NULL)
+        (void)registry_forget(r, *own);
+    return found;
+}
+
+void presets_list(const Registry *r, ServedList *list) {
+    const char *name;
+    json_t *preset;
+    const size_t models = list->count;
+    json_object_foreach (r->presets, name, preset) {
+        const char *from = json_string_value(json_object_get(preset, "from"));
+        for (size_t i = 0; from != NULL && i < models; i++) {
+            const ServedInfo *base = &list->items[i];
+            if (strcasecmp(base->name, from) != 0)
+                continue;
+            ServedInfo *own = &list->items[list->count];
+            *own = *base;
+            own->is_preset = true;
+            own->name = mem_strdup(name, MEM_NETWORK);
+            own->path = base->path != NULL ? mem_strdup(base->path, MEM_NETWORK) : NULL;
+            list->count += own->name != NULL;
+            break;
+        }
+    }
+}
