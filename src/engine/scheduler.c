@@ -604,6 +604,7 @@ static bool deliver(Scheduler *s, Request *r, int at) {
             return false;
         }
         r->tokens[r->n++] = t->token;
+        client_of(s, r->spec.client)->served++;
         r->stats.generated_tokens++;
         s->stats.generated_tokens++;
         const bool go_on = r->spec.on_token(r->spec.user, t);

@@ -285,8 +285,10 @@ static const char *stop_reason(const Ending *e) {
 
 static json_t *usage(const Generation *g, bool whole) {
     const Usage u = generation_usage(g);
-    return json_pack("{s:i, s:i, s:i, s:i}", "input_tokens", u.prompt - u.cached, "cache_creation_input_tokens", 0,
-                     "cache_read_input_tokens", u.cached, "output_tokens", whole ? u.generated : 0);
+    return json_pack("{s:i, s:i, s:i, s:i, s:{s:i, s:i}, s:n, s:s}", "input_tokens", u.prompt - u.cached,
+                     "cache_creation_input_tokens", 0, "cache_read_input_tokens", u.cached, "output_tokens",
+                     whole ? u.generated : 0, "cache_creation", "ephemeral_5m_input_tokens", 0,
+                     "ephemeral_1h_input_tokens", 0, "server_tool_use", "service_tier", "standard");
 }
 
 static void begin_stream(Blocks *b, Text *out) {

@@ -171,6 +171,10 @@ Status ask_thinking(Ask *ask, Fields *fields, Error *err);
 /* "auto", "none", "required", a tool's name in one of the forms that clients use, or those that are allowed. NULL: auto.
  * Changes ask->tools, which must have been read. */
 Status ask_tool_choice(Ask *ask, const char *param, const json_t *choice, Error *err);
+/* A tool that takes any text, or one in a grammar: {"name", "description", "format"}. For the template it is a function
+ * with one parameter, "input"; what it is called with then is custom_input. */
+Status ask_custom_tool(Ask *ask, const json_t *tool, size_t index, Error *err);
+json_t *custom_input(const Text *arguments);
 /* Renders messages (an array) with the tools and variables in `ask` and tokenises the result. continue_final: the last
  * message, the assistant's, is to be gone on with. */
 Status ask_chat(Ask *ask, const json_t *messages, bool add_generation_prompt, bool continue_final, Error *err);

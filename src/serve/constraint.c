@@ -39,6 +39,23 @@ static Status of_text(Ask *ask, const char *param, GrammarKind kind, const json_
     return compile(ask, param, &spec, err);
 }
 
+/* A grammar in one of two notations: in the one rules are written "name ::= ...", in the other "name: ...". Or an object
+ * that says so: {"syntax": "lark", "regex" or "gbnf", "definition"}. */
+static Status of_grammar(Ask *ask, const char *param, const json_t *value, Error *err) {
+    static const struct {
+        const char *syntax;
+        GrammarKind kind;
+    } syntaxes[] = {{"lark", GRAMMAR_LARK}, {"regex", GRAMMAR_REGEX}, {"gbnf", GRAMMAR_GBNF}};
+    const char *text = json_string_value(value), *syntax = json_string_value(json_object_get(value, "syntax"));
+    if (text != NULL)
+        return of_text(ask, param, strstr(text, "::=") != NULL ? GRAMMAR_GBNF : GRAMMAR_LARK, value, err);
+    for (size_t i = 0; syntax != NULL && i < COUNT(syntaxes); i++)
+        if (strcmp(syntaxes[i].syntax, syntax) == 0)
+            return of_text(ask, param, syntaxes[i].kind, json_object_get(value, "definition"), err);
+    return field_wrong(ask->call, param, err,
+                       "a grammar is expected, or an object with \"syntax\" (lark, regex, gbnf) and \"definition\"");
+}
+
 static Status of_choice(Ask *ask, const char *param, const json_t *choices, Error *err) {
     const size_t n = json_array_size(choices);
     if (n == 0 || n > CHOICES_MOST)
@@ -70,7 +87,12 @@ Status ask_format(Ask *ask, const char *param, const json_t *format, Error *err)
         const json_t *inner = json_object_get(format, "json_schema");
         return of_schema(ask, param, json_object_get(inner != NULL ? inner : format, "schema"), err);
     }
-    return field_wrong(ask->call, param, err, "the type must be \"text\", \"json_object\" or \"json_schema\"");
+    if (type != NULL && (strcmp(type, "grammar") == 0 || strcmp(type, "lark_grammar") == 0)) {
+        const json_t *inner = json_object_get(format, type);
+        return of_grammar(ask, param, inner != NULL ? inner : format, err);
+    }
+    return field_wrong(ask->call, param, err,
+                       "the type must be \"text\", \"json_object\", \"json_schema\" or \"grammar\"");
 }
 
 Status ask_json(Ask *ask, const char *param, const json_t *schema, Error *err) {
@@ -98,6 +120,8 @@ Status ask_constraints(Ask *ask, Fields *f, Error *err) {
             continue;
         if (ways[i].kind == GRAMMAR_SCHEMA)
             TRY(of_schema(ask, ways[i].field, value, err));
+        else if (ways[i].kind == GRAMMAR_GBNF)
+            TRY(of_grammar(ask, ways[i].field, value, err));
         else if (ways[i].kind == GRAMMAR_CHOICE)
             TRY(of_choice(ask, ways[i].field, value, err));
         else

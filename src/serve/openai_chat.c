@@ -11,12 +11,15 @@ typedef struct Message { /* a choice that is being put together */
     json_t *logprobs;    /* array: of tokens not yet sent, or of all when nothing is streamed */
     Text text, reasoning;
     json_t *calls;
+    Text input;     /* of a call to a custom tool, as the model writes it */
+    bool in_custom; /* that call is being written */
     bool begun;
 } Message;
 
 typedef struct Chat {
     Answering a;
     const Tokenizer *tokenizer;
+    json_t *customs; /* tools that take any text */
     char id[64];
     int64_t created;
     bool usage, progress, logprobs, timings;
@@ -32,7 +35,9 @@ static void close_chat(void *user) {
         json_decref(c->messages[i].calls);
         text_free(&c->messages[i].text);
         text_free(&c->messages[i].reasoning);
+        text_free(&c->messages[i].input);
     }
+    json_decref(c->customs);
     answering_close(&c->a);
 }
 
@@ -55,6 +60,24 @@ static const char *const no_matter[] = {
     NULL,
 };
 
+/* {"custom": {"name", "format": {"grammar": {"syntax", "definition"}}}} without its inner wrappings. */
+static Status read_custom(Ask *ask, const json_t *tool, size_t index, Error *err) {
+    json_t *flat = json_copy(json_object_get(tool, "custom"));
+    const json_t *format = json_object_get(flat, "format"), *grammar = json_object_get(format, "grammar");
+    if (!json_is_string(json_object_get(flat, "name"))) {
+        json_decref(flat);
+        return field_wrong(ask->call, "tools", err, "tools[%zu].custom.name: a text is expected", index);
+    }
+    if (grammar != NULL) {
+        json_t *one = json_copy((json_t *)(uintptr_t)grammar);
+        json_object_set_new(one, "type", json_string("grammar"));
+        json_object_set_new(flat, "format", one);
+    }
+    const Status status = ask_custom_tool(ask, flat, index, err);
+    json_decref(flat);
+    return status;
+}
+
 /* Tools that are no functions run elsewhere: they are left out, and the answer says so. */
 static Status read_tools(Ask *ask, Fields *f, Error *err) {
     const json_t *tools = NULL, *functions = NULL, *tool;
@@ -68,6 +91,10 @@ static Status read_tools(Ask *ask, Fields *f, Error *err) {
     json_array_foreach ((json_t *)(uintptr_t)tools, i, tool) {
         const char *type = json_string_value(json_object_get(tool, "type"));
         const json_t *function = json_object_get(tool, "function");
+        if (type != NULL && strcmp(type, "custom") == 0) {
+            TRY(read_custom(ask, tool, i, err));
+            continue;
+        }
         if (type != NULL && strcmp(type, "function") != 0) {
             api_warn(ask->call, "tools[%zu]: tools of type '%.64s' are not known here and were left out", i, type);
             continue;
@@ -210,6 +237,24 @@ static void send_delta(Chat *c, Text *out, int choice, json_t *delta, const char
     sse_append(out, NULL, value);
 }
 
+/* Of a call to a custom tool: its text is known when all of it has come. True when the piece was about one. */
+static bool take_custom(const Chat *c, Message *m, const Piece *p) {
+    if (p->kind == PIECE_CALL) {
+        m->in_custom = json_object_get(c->customs, p->name) != NULL;
+        text_clear(&m->input);
+    } else if (m->in_custom && p->kind == PIECE_ARGUMENTS)
+        text_append(&m->input, p->text, p->bytes);
+    return m->in_custom;
+}
+
+static json_t *custom_delta(const Message *m, const Piece *p) {
+    if (p->kind == PIECE_CALL)
+        return json_pack("{s:[{s:I, s:s, s:s, s:{s:s, s:s}}]}", "tool_calls", "index", (json_int_t)p->index, "id", p->id,
+                         "type", "custom", "custom", "name", p->name, "input", "");
+    return json_pack("{s:[{s:I, s:{s:o}}]}", "tool_calls", "index", (json_int_t)p->index, "custom", "input",
+                     custom_input(&m->input));
+}
+
 static json_t *call_delta(const Piece *p) {
     if (p->kind == PIECE_CALL)
         return json_pack("{s:[{s:I, s:s, s:s, s:{s:s, s:s}}]}", "tool_calls", "index", (json_int_t)p->index, "id",
@@ -232,9 +277,14 @@ static void stream_piece(Chat *c, const Piece *p, Text *out) {
         break;
     case PIECE_CALL:
     case PIECE_ARGUMENTS:
-        send_delta(c, out, p->choice, call_delta(p), NULL);
+        if (!take_custom(c, &c->messages[p->choice], p))
+            send_delta(c, out, p->choice, call_delta(p), NULL);
+        else if (p->kind == PIECE_CALL)
+            send_delta(c, out, p->choice, custom_delta(&c->messages[p->choice], p), NULL);
         break;
     case PIECE_CALL_END:
+        if (c->messages[p->choice].in_custom)
+            send_delta(c, out, p->choice, custom_delta(&c->messages[p->choice], p), NULL);
         break;
     case PIECE_PROGRESS: {
         json_t *value = chunk(c, json_array());
@@ -307,10 +357,13 @@ static Status keep_piece(Chat *c, const Piece *p, Error *err) {
     case PIECE_CALL:
         if (m->calls == NULL)
             m->calls = json_array();
+        (void)take_custom(c, m, p);
         json_array_append_new(m->calls, json_pack("{s:s, s:s, s:{s:s, s:s}}", "id", p->id, "type", "function",
                                                   "function", "name", p->name, "arguments", ""));
         break;
     case PIECE_ARGUMENTS: {
+        if (take_custom(c, m, p))
+            break;
         json_t *function = json_object_get(json_array_get(m->calls, p->index), "function");
         const json_t *old = json_object_get(function, "arguments");
         Text text = {0};
@@ -323,6 +376,13 @@ static Status keep_piece(Chat *c, const Piece *p, Error *err) {
         break;
     }
     case PIECE_CALL_END:
+        if (m->in_custom) {
+            json_t *one = json_array_get(m->calls, p->index), *name = json_object_get(json_object_get(one, "function"), "name");
+            json_object_set_new(one, "type", json_string("custom"));
+            json_object_set_new(one, "custom", json_pack("{s:O, s:o}", "name", name, "input", custom_input(&m->input)));
+            json_object_del(one, "function");
+        }
+        break;
     case PIECE_PROGRESS:
         break;
     case PIECE_END: {
@@ -332,6 +392,7 @@ static Status keep_piece(Chat *c, const Piece *p, Error *err) {
     }
     }
     TRY(text_check(&m->text, err));
+    TRY(text_check(&m->input, err));
     return text_check(&m->reasoning, err);
 }
 
@@ -395,6 +456,7 @@ Status openai_chat(ApiCall *call, Error *err) {
         c->exclude = wishes.exclude;
         c->logprobs = ask.spec.logprobs >= 0;
         c->n = ask.spec.choices;
+        c->customs = json_incref(ask.customs);
     }
     ask_free(&ask);
     if (c == NULL)

@@ -346,24 +346,6 @@ Status response_messages(ApiCall *call, const json_t *items, const char *instruc
 
 /* ---- tools ------------------------------------------------------------------------------------------------------- */
 
-/* What a tool that takes any text is to a template: a function with one parameter. */
-static json_t *custom_function(const json_t *tool) {
-    const json_t *format = json_object_get(tool, "format"), *definition = json_object_get(format, "definition");
-    Text description = {0};
-    text_append_str(&description, word_of(tool, "description"));
-    if (json_is_string(definition)) {
-        text_append_format(&description, "%sThe input must fit this %s grammar:\n", description.count > 0 ? "\n" : "",
-                           word_of(format, "syntax"));
-        text_append(&description, json_string_value(definition), json_string_length(definition));
-    }
-    json_t *parameters = json_pack("{s:s, s:{s:{s:s}}, s:[s], s:b}", "type", "object", "properties", "input", "type",
-                                   "string", "required", "input", "additionalProperties", 0);
-    json_t *function = json_pack("{s:s, s:o, s:o}", "name", word_of(tool, "name"), "description",
-                                 text_json(&description), "parameters", parameters);
-    text_free(&description);
-    return json_pack("{s:s, s:o}", "type", "function", "function", function);
-}
-
 static json_t *function_of(const json_t *tool) {
     static const char *const keys[] = {"name", "description", "parameters", "strict"};
     json_t *function = json_object();
@@ -373,20 +355,6 @@ static json_t *function_of(const json_t *tool) {
             json_object_set(function, keys[i], value);
     }
     return json_pack("{s:s, s:o}", "type", "function", "function", function);
-}
-
-static Status check_format(ApiCall *call, const json_t *tool, size_t index, Error *err) {
-    const json_t *format = json_object_get(tool, "format");
-    const char *type = word_of(format, "type"), *syntax = word_of(format, "syntax");
-    if (format == NULL || strcmp(type, "text") == 0)
-        return OK;
-    if (strcmp(type, "grammar") != 0 || (strcmp(syntax, "lark") != 0 && strcmp(syntax, "regex") != 0) ||
-        !json_is_string(json_object_get(format, "definition")))
-        return field_wrong(call, "tools", err,
-                           "tools[%zu].format: \"text\", or a \"grammar\" with \"syntax\" (lark, regex) and "
-                           "\"definition\" is expected",
-                           index);
-    return OK;
 }
 
 Status response_tools(Ask *ask, const json_t *tools, Error *err) {
@@ -405,14 +373,10 @@ Status response_tools(Ask *ask, const json_t *tools, Error *err) {
         }
         if (word_of(tool, "name")[0] == '\0')
             return field_wrong(ask->call, "tools", err, "tools[%zu].name: a text is expected", i);
-        if (is_custom) {
-            TRY(check_format(ask->call, tool, i, err));
-            if (ask->customs == NULL)
-                ask->customs = json_object();
-            json_object_set(ask->customs, word_of(tool, "name"), tool);
-        }
-        FAIL_IF(json_array_append_new(ask->tools, is_custom ? custom_function(tool) : function_of(tool)) != 0, ERR_MEMORY,
-                "no memory for the tools");
+        if (is_custom)
+            TRY(ask_custom_tool(ask, tool, i, err));
+        else
+            FAIL_IF(json_array_append_new(ask->tools, function_of(tool)) != 0, ERR_MEMORY, "no memory for the tools");
     }
     if (json_array_size(ask->tools) == 0) {
         json_decref(ask->tools);

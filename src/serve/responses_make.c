@@ -6,7 +6,6 @@
 #include "serve/responses.h"
 
 #include "base/base64.h"
-#include "format/json.h"
 
 #include <string.h>
 
@@ -119,17 +118,6 @@ static json_t *part_value(const ResponseMaker *m, json_t *text, json_t *tokens) 
         json_object_set_new(part, "logprobs", tokens != NULL ? json_incref(tokens) : json_array());
     }
     return part;
-}
-
-/* What the model calls a tool that takes any text: {"input": text}, as it was told. */
-static json_t *custom_input(const Text *arguments) {
-    json_t *value = NULL;
-    (void)json_parse(arguments->bytes != NULL ? arguments->bytes : "", arguments->count, "arguments", false, &value,
-                     NULL);
-    json_t *input = json_is_string(json_object_get(value, "input")) ? json_incref(json_object_get(value, "input"))
-                                                                    : text_json(arguments);
-    json_decref(value);
-    return input;
 }
 
 static json_t *item_text(const ResponseMaker *m) {

@@ -1,6 +1,8 @@
 /* tools.c - what a request says of tools and of thinking, in the forms that the APIs have for it. See api.h. */
 #include "serve/api.h"
 
+#include "format/json.h"
+
 #include <string.h>
 
 /* ---- thinking ---------------------------------------------------------------------------------------------------- */
@@ -52,6 +54,65 @@ Status ask_thinking(Ask *ask, Fields *f, Error *err) {
     json_object_foreach ((json_t *)(uintptr_t)more, key, value)
         TRY(ask_variable(ask, key, json_incref(value), err));
     return OK;
+}
+
+/* ---- tools that take any text ------------------------------------------------------------------------------------ */
+
+static const char *word_of(const json_t *object, const char *key) {
+    const char *word = json_string_value(json_object_get(object, key));
+    return word != NULL ? word : "";
+}
+
+/* What a tool that takes any text is to a template: a function with one parameter. */
+static json_t *custom_function(const json_t *tool) {
+    const json_t *format = json_object_get(tool, "format"), *definition = json_object_get(format, "definition");
+    Text description = {0};
+    text_append_str(&description, word_of(tool, "description"));
+    if (json_is_string(definition)) {
+        text_append_format(&description, "%sThe input must fit this %s grammar:\n", description.count > 0 ? "\n" : "",
+                           word_of(format, "syntax"));
+        text_append(&description, json_string_value(definition), json_string_length(definition));
+    }
+    json_t *parameters = json_pack("{s:s, s:{s:{s:s}}, s:[s], s:b}", "type", "object", "properties", "input", "type",
+                                   "string", "required", "input", "additionalProperties", 0);
+    json_t *function = json_pack("{s:s, s:o, s:o}", "name", word_of(tool, "name"), "description",
+                                 json_stringn(description.bytes != NULL ? description.bytes : "", description.count), "parameters", parameters);
+    text_free(&description);
+    return json_pack("{s:s, s:o}", "type", "function", "function", function);
+}
+
+static Status check_format(ApiCall *call, const json_t *tool, size_t index, Error *err) {
+    const json_t *format = json_object_get(tool, "format");
+    const char *type = word_of(format, "type"), *syntax = word_of(format, "syntax");
+    if (format == NULL || strcmp(type, "text") == 0)
+        return OK;
+    if (strcmp(type, "grammar") != 0 || (strcmp(syntax, "lark") != 0 && strcmp(syntax, "regex") != 0) ||
+        !json_is_string(json_object_get(format, "definition")))
+        return field_wrong(call, "tools", err,
+                           "tools[%zu].format: \"text\", or a \"grammar\" with \"syntax\" (lark, regex) and "
+                           "\"definition\" is expected",
+                           index);
+    return OK;
+}
+
+Status ask_custom_tool(Ask *ask, const json_t *tool, size_t index, Error *err) {
+    TRY(check_format(ask->call, tool, index, err));
+    if (ask->customs == NULL)
+        ask->customs = json_object();
+    FAIL_IF(json_object_set(ask->customs, word_of(tool, "name"), (json_t *)(uintptr_t)tool) != 0 ||
+                json_array_append_new(ask->tools, custom_function(tool)) != 0,
+            ERR_MEMORY, "no memory for the tools");
+    return OK;
+}
+
+json_t *custom_input(const Text *arguments) {
+    const char *bytes = arguments->bytes != NULL ? arguments->bytes : "";
+    json_t *value = NULL;
+    (void)json_parse(bytes, arguments->count, "arguments", false, &value, NULL);
+    json_t *inner = json_object_get(value, "input");
+    json_t *input = json_is_string(inner) ? json_incref(inner) : json_stringn(bytes, arguments->count);
+    json_decref(value);
+    return input;
 }
 
 /* ---- the choice among tools -------------------------------------------------------------------------------------- */
