@@ -25,6 +25,10 @@ def ask(**more):
     return {"model": "tiny", "input": ASK, "max_output_tokens": 12, "temperature": 0, **more}
 
 
+# Long enough to be interrupted, also where a small model runs fast.
+SLOW = {"max_output_tokens": 1900, "guided_regex": "[a-z ]{8000}", "top_logprobs": 20, "temperature": 1}
+
+
 def text_of(response):
     return "".join(p["text"] for i in response["output"] if i["type"] == "message" for p in i["content"])
 
@@ -228,7 +232,7 @@ class Responses(Case):
         self.assertEqual(self.server.get(f"{self.where}/{done['id']}?stream=true")[0], 400)
 
     def test_cancelling(self):
-        made = self.make(background=True, max_output_tokens=1900, ignore_eos=True)
+        made = self.make(background=True, **SLOW)
         status, cancelled = self.server.post(f"{self.where}/{made['id']}/cancel", {})
         self.assertEqual((status, cancelled["status"]), (200, "cancelled"))
         self.assertLess(cancelled["usage"]["output_tokens"], 1900)
@@ -320,7 +324,7 @@ class Keeping(unittest.TestCase):
     def test_through_a_crash(self):
         server = self.serve()
         first = server.post("/v1/responses", ask())[1]
-        running = server.post("/v1/responses", ask(background=True, max_output_tokens=1900, ignore_eos=True))[1]
+        running = server.post("/v1/responses", ask(background=True, **SLOW))[1]
         server.kill()
         server = self.serve()
         status, again = server.get("/v1/responses/" + first["id"])

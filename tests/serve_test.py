@@ -167,6 +167,12 @@ class OpenAI(Case):
             self.assertIn(answer["choices"][0]["text"], ("yes", "no"))
             _, answer = self.server.post("/api/chat", {"model": "tiny", "messages": HI, "stream": False, "format": schema})
             self.assertIn(json.loads(answer["message"]["content"])["city"], ("Brest", "Vannes"))
+        for field in ({"guided_grammar": 'start: "a" /[0-9]+/ "b"'}, {"guided_grammar": 'root ::= "a" [0-9]+ "b"'},
+                      {"grammar": {"syntax": "lark", "definition": 'start: "a" /[0-9]+/ "b"'}}, {"structured_outputs": {"grammar": 'start: "a" /[0-9]+/ "b"'}},
+                      {"response_format": {"type": "grammar", "grammar": 'start: "a" /[0-9]+/ "b"'}}):
+            _, answer = self.server.post("/v1/chat/completions", chat(max_tokens=100, temperature=1, seed=2, **field))
+            self.assertRegex(answer["choices"][0]["message"]["content"], "^a[0-9]+b?$", field)
+        self.refused("/v1/chat/completions", chat(guided_grammar="start: ("), 400, "guided_grammar", "unsupported_constraint")
         for bad in ({"type": "object", "properties": {"a": {"$dynamicRef": "#x"}}}, "no schema"):
             self.refused("/v1/chat/completions", chat(response_format={"type": "json_schema", "json_schema": {"schema": bad}}), 400,
                          "response_format")
@@ -187,6 +193,19 @@ class OpenAI(Case):
             self.assertEqual(deltas[0]["function"]["name"], "tide")
             self.assertEqual("".join(d["function"]["arguments"] for d in deltas), call["function"]["arguments"])
         self.refused("/v1/chat/completions", dict(body, tool_choice={"type": "function", "function": {"name": "moon"}}), 400, "tool_choice")
+        allowed = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [{"type": "function", "function": {"name": "tide"}}]}}
+        _, answer = self.server.post("/v1/chat/completions", dict(body, tool_choice=allowed, parallel_tool_calls=False))
+        self.assertEqual(answer["choices"][0]["message"]["tool_calls"][0]["function"]["name"], "tide")
+        custom = {"type": "custom", "custom": {"name": "date", "format": {"type": "grammar", "grammar": {
+            "syntax": "lark", "definition": 'start: /20[0-9]{2}/ "\\"" /[01][0-9]/'}}}}
+        forced = dict(body, tools=[custom], tool_choice={"type": "custom", "custom": {"name": "date"}})
+        _, answer = self.server.post("/v1/chat/completions", forced)
+        call = answer["choices"][0]["message"]["tool_calls"][0]
+        self.assertEqual((call["type"], call["custom"]["name"]), ("custom", "date"), answer)
+        self.assertRegex(call["custom"]["input"], '^20[0-9]{2}"[01][0-9]$')
+        events = self.server.events("/v1/chat/completions", dict(forced, stream=True))
+        deltas = [c for _, e in events[:-1] for c in e["choices"][0]["delta"].get("tool_calls", [])]
+        self.assertEqual("".join(d["custom"].get("input", "") for d in deltas), call["custom"]["input"])
         tool = {"name": "tide", "input_schema": function["parameters"]}
         _, answer = self.server.post("/v1/messages", {"model": "tiny", "max_tokens": 200, "messages": HI, "tools": [tool],
                                                       "tool_choice": {"type": "tool", "name": "tide"}})
@@ -259,7 +278,12 @@ class Anthropic(Case):
         for header in ("x-anthropic-billing-header: cch=1;", "x-anthropic-billing-header: cch=2345678;"):
             body = {"model": "tiny", "system": [{"type": "text", "text": header}, {"type": "text", "text": "Be brief."}], "messages": HI}
             counts.append(self.server.post("/v1/messages/count_tokens", body)[1]["input_tokens"])
-        self.assertEqual(counts[0], counts[1])
+            body["system"] = header + "\nBe brief."
+            counts.append(self.server.post("/v1/messages/count_tokens", body)[1]["input_tokens"])
+            messages = [{"role": "developer", "content": header + "\nBe brief."}] + HI
+            _, prompt = self.server.post("/apply-template", {"model": "tiny", "messages": messages})
+            self.assertTrue(prompt["prompt"].startswith("<|im_start|>system\nBe brief.<|im_end|>"), prompt)
+        self.assertEqual(len(set(counts)), 1)
 
     def test_errors(self):
         for body, status, kind in ((dict(self.BODY, model="none"), 404, "not_found_error"),
@@ -343,7 +367,7 @@ class Doors(Case):
 
     def test_who_leaves_is_not_worked_for(self):
         connection = self.server.connection()
-        connection.request("POST", "/v1/chat/completions", json.dumps(chat(max_tokens=1900, stream=True, ignore_eos=True)))
+        connection.request("POST", "/v1/chat/completions", json.dumps(chat(max_tokens=1900, stream=True, ignore_eos=True, n=16)))
         response = connection.getresponse()
         response.read(10)
         connection.sock.shutdown(socket.SHUT_RDWR)
@@ -353,7 +377,7 @@ class Doors(Case):
         while self.server.metric("houle_num_requests_running") > 0:
             self.assertLess(time.monotonic(), until)
             time.sleep(0.05)
-        self.assertLess(self.server.metric("houle_generation_tokens_total"), 1900)
+        self.assertLess(self.server.metric("houle_generation_tokens_total"), 16 * 1900)
 
     def test_health_and_metrics(self):
         self.server.post("/v1/chat/completions", chat())
@@ -365,7 +389,7 @@ class Doors(Case):
             self.assertGreater(self.server.metric(name), 0, name)
 
     def test_deadline(self):
-        status, error = self.server.post("/v1/chat/completions", chat(max_tokens=1900, ignore_eos=True),
+        status, error = self.server.post("/v1/chat/completions", chat(max_tokens=1900, ignore_eos=True, n=16),
                                          **{"X-Request-Deadline-Seconds": "0.05"})
         self.assertEqual(status, 503, error)
 
@@ -486,6 +510,38 @@ class Page(Case):
         for wrong in ("/page/", "/page/none.js", "/page/../page/main.js", "/page/%2e%2e/main.js"):
             self.assertEqual(self.server.raw("GET", wrong)[0], 404, wrong)
         self.assertEqual(self.server.raw("POST", "/page/main.js", "{}")[0], 405)
+
+
+class Effective(unittest.TestCase):
+    def test_settings_and_who_says_so(self):
+        with tempfile.TemporaryDirectory(prefix="houle_serve_") as home:
+            folder = tiny_model.make(pathlib.Path(home) / "tiny", context=2048, template=TEMPLATE)
+            (folder / "generation_config.json").write_text('{"temperature": 0.6, "top_k": 20}')
+            config = pathlib.Path(home) / "config.json"
+            config.write_text(json.dumps({"defaults": {"sequences": 4, "context": 1024},
+                                          "models": {"assistant": {"path": "tiny", "aliases": ["gpt"], "context": 512, "defaults": {"top_k": 7, "seed": 1}}}}))
+
+            def show(*arguments):
+                done = subprocess.run([serve_case.HOULE, "show", "--effective", *arguments], capture_output=True, timeout=60, check=False,
+                                      env={"HOME": home, "PATH": "/usr/bin:/bin"})
+                return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+            status, out, err = show("gpt", "--config", str(config), "--json")
+            self.assertEqual(status, 0, err)
+            rows = {r["name"]: (r["value"], r["from"]) for r in json.loads(out)["settings"]}
+            self.assertEqual(rows["context"], (512, f"{config}, models.assistant"))
+            self.assertEqual(rows["sequences"], (4, f"{config}, defaults"))
+            self.assertEqual(rows["batch"], (256, "built in"))
+            self.assertEqual(rows["temperature"][1], "the model's files")
+            self.assertAlmostEqual(rows["temperature"][0], 0.6, 5)
+            self.assertEqual((rows["top_k"], rows["seed"]), ((7, f"{config}, models.assistant"), (1, f"{config}, models.assistant")))
+            self.assertEqual(rows["top_p"][1], "built in")
+            status, out, _ = show(str(folder))
+            self.assertEqual(status, 0)
+            self.assertIn("context", out)
+            self.assertEqual(show("nothing")[0], 1)
+            config.write_text('{"defaults": {"nonsense": 1}}')
+            self.assertEqual(show(str(folder), "--config", str(config))[0], 1)
 
 
 class Stopping(unittest.TestCase):

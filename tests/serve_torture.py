@@ -20,6 +20,7 @@ import threading
 import time
 import unittest
 
+import serve_case
 import serve_test
 import tiny_model
 
@@ -310,5 +311,5 @@ class Requests(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    serve_test.HOULE = os.path.abspath(sys.argv.pop(1))
+    serve_case.HOULE = os.path.abspath(sys.argv.pop(1))
     unittest.main()

@@ -2,6 +2,7 @@
 #include "base/mem.h"
 #include "cli/cli_print.h"
 #include "cli/command.h"
+#include "cli/show_effective.h"
 #include "format/json_write.h"
 #include "store/store.h"
 
@@ -254,8 +255,21 @@ static Status print_show_json(const StoreModel *m, Error *err) {
     return cli_print_text(&out, err);
 }
 
+static bool effective;
+static const char *config_file;
+
+static const Option show_options[] = {
+    {"effective", OPT_FLAG, &effective, NULL, "show the settings that 'houle serve' would use, and who says so", NULL},
+    {"config", OPT_STRING, &config_file, "FILE", "with --effective: the file of 'houle serve --config'", NULL},
+    {"json", OPT_FLAG, &as_json, NULL, "print it as JSON (docs/json-schema.md)", NULL},
+    {0},
+};
+
 static int run_show(int n_argument, char **arguments, Error *err) {
     (void)n_argument;
+    FAIL_IF(config_file != NULL && !effective, 2, "--config goes with --effective");
+    if (effective)
+        return show_effective(arguments[0], config_file, as_json, err) == OK ? 0 : 1;
     StoreList list;
     store_list_init(&list);
     const StoreModel *m;
@@ -273,9 +287,10 @@ const Command command_show = {
     .arguments = "NAME",
     .summary = "show what is known of a model: publisher, licence, revision, files",
     .text = "Of a model of the store, or of one in another program's cache. 'houle inspect' looks into the files "
-            "themselves.",
-    .example = "  houle show small-4b:Q8_0\n  houle show small-4b:Q8_0 --json | jq -r '.files[].sha256'",
-    .options = json_options,
+            "themselves. With --effective NAME may also be a path, or a name of the configuration file.",
+    .example = "  houle show small-4b:Q8_0\n  houle show small-4b:Q8_0 --json | jq -r '.files[].sha256'\n"
+               "  houle show assistant --effective --config models.json",
+    .options = show_options,
     .min_arguments = 1,
     .max_arguments = 1,
     .run = run_show,

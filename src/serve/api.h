@@ -60,6 +60,7 @@ struct ApiCall {
     int http_status;     /* 0: told by the Status */
     int retry_s;
     json_t *warnings; /* texts, or NULL */
+    bool bodiless;    /* a POST that may go without one */
     struct Upload *upload; /* a body that is written to a file; NULL = none */
     /* Makes another shape of a good reply (which it takes); NULL: as it is. */
     json_t *(*reshape)(const ApiCall *call, json_t *value);

@@ -18,12 +18,7 @@
 #include <sys/stat.h>
 
 enum {
-    USUAL_CONTEXT = 8192,
     LEAST_CONTEXT = 1024,
-    USUAL_SEQUENCES = 8,
-    USUAL_WAITING = 64,
-    USUAL_DRAFTS = 4,
-    USUAL_ROWS = 256,
     RETRY_US = 5000000,
     PIN_WAIT_US = 60000000,
     RESCAN_US = 1000000,

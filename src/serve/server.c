@@ -49,7 +49,7 @@ static Status metrics(ApiCall *call, Error *err) {
     return OK;
 }
 
-enum { OPEN = 1, ADMIN = 2, UPLOAD = 4 };
+enum { OPEN = 1, ADMIN = 2, UPLOAD = 4, BODILESS = 8 };
 
 static const struct Route {
     const char *method, *path; /* a path that ends with '*' stands for all that begin so */
@@ -70,7 +70,7 @@ static const struct Route {
     {"POST", "/v1/responses", API_OPENAI, responses_create, 0},
     {"POST", "/v1/responses/input_tokens", API_OPENAI, responses_count, 0},
     {"GET", "/v1/responses/*", API_OPENAI, responses_retrieve, 0},
-    {"POST", "/v1/responses/*", API_OPENAI, responses_cancel, 0},
+    {"POST", "/v1/responses/*", API_OPENAI, responses_cancel, BODILESS},
     {"DELETE", "/v1/responses/*", API_OPENAI, responses_delete, 0},
     {"POST", "/v1/messages", API_ANTHROPIC, anthropic_messages, 0},
     {"POST", "/v1/messages/count_tokens", API_ANTHROPIC, anthropic_count, 0},
@@ -283,6 +283,7 @@ static Status admit(ApiCall *call, Error *err) {
         call->form = route->form;
         call->handler = route->handler;
         call->route = route->path;
+        call->bodiless = (route->flags & BODILESS) != 0;
     } else if (strncmp(path, "/api/", 5) == 0)
         call->form = API_OLLAMA;
     TRY(check_origin(call, err));
@@ -341,7 +342,8 @@ static void on_answer(void *user, HttpCall *http) {
     Error err = {0};
     Status status = OK;
     (void)user;
-    if (call->upload == NULL && (strcmp(http_method(http), "POST") == 0 || body->count > 0)) {
+    const bool expected = strcmp(http_method(http), "POST") == 0 && !call->bodiless;
+    if (call->upload == NULL && (expected || body->count > 0)) {
         status = json_parse(body->bytes != NULL ? body->bytes : "", body->count, "the body", false, &call->body, &err);
         if (status != OK)
             call->code = "invalid_json";
