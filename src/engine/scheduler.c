@@ -41,7 +41,7 @@ struct Request {
 };
 
 typedef struct Client {
-    uint64_t id, served; /* tokens of prompts */
+    uint64_t id, served; /* tokens: of prompts, and generated */
 } Client;
 
 enum { MAX_CLIENTS = 256 };

@@ -142,8 +142,11 @@ static Status create_of_files(ApiCall *call, const char *name, const json_t *fil
         else
             status = field_wrong(call, "files", err, "%s", own.text);
     }
-    if (status != OK)
+    if (status != OK) {
         remove_folder(folder);
+        mem_free(*model);
+        *model = NULL;
+    }
     mem_free(folder);
     return status;
 }
