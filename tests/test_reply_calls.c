@@ -1,5 +1,5 @@
-/* test_reply_calls.c - calls written as a format's grammar allows are read back by the format's parser as they were meant;
- * text in JSON strings keeps its grammar. The vocabulary is the 256 bytes, and marks as special tokens. */
+/* test_reply_calls.c - calls written as a format's grammar allows are read back by the format's parser as they were
+ * meant; text in JSON strings keeps its grammar. The vocabulary is the 256 bytes, and marks as special tokens. */
 #include "text/reply.h"
 #include "text/reply_calls.h"
 #include "base/base64.h"
@@ -16,10 +16,13 @@
 enum { BYTES = 256, END = 256, VOCAB = 257 };
 
 static const char tools_text[] =
-    "[{\"type\": \"function\", \"function\": {\"name\": \"tide\", \"strict\": true, \"parameters\": {\"type\": \"object\","
-    " \"properties\": {\"port\": {\"type\": \"string\", \"enum\": [\"Brest\", \"Lo \\\"rient\\\\\"]}, \"note\": {\"type\": \"string\"},"
+    "[{\"type\": \"function\", \"function\": {\"name\": \"tide\", \"strict\": true, \"parameters\": {\"type\": "
+    "\"object\","
+    " \"properties\": {\"port\": {\"type\": \"string\", \"enum\": [\"Brest\", \"Lo \\\"rient\\\\\"]}, \"note\": "
+    "{\"type\": \"string\"},"
     " \"hours\": {\"type\": \"integer\"}}, \"required\": [\"port\", \"hours\"], \"additionalProperties\": false}}},"
-    " {\"type\": \"function\", \"function\": {\"name\": \"moon\", \"parameters\": {\"type\": \"object\", \"properties\": {}}}}]";
+    " {\"type\": \"function\", \"function\": {\"name\": \"moon\", \"parameters\": {\"type\": \"object\", "
+    "\"properties\": {}}}}]";
 
 static GrammarVocab *byte_vocab(void) {
     GrammarToken tokens[VOCAB];
@@ -156,14 +159,17 @@ static void test_free_text(void **unused) {
     assert_int_equal(reply_calls_open(&spec, &calls, &err), OK);
     const GrammarSpec *g = reply_calls_grammar(calls);
     assert_true(allows(vocab, g, "Nothing to call here, 1 < 2 </x>."));
-    assert_true(allows(vocab, g, "So: <tool_call>\n<function=tide>\n<parameter=port>\nBrest\n</parameter>\n<parameter=hours>\n12\n"
-                                 "</parameter>\n</function>\n</tool_call> and so on"));
+    assert_true(
+        allows(vocab, g,
+               "So: <tool_call>\n<function=tide>\n<parameter=port>\nBrest\n</parameter>\n<parameter=hours>\n12\n"
+               "</parameter>\n</function>\n</tool_call> and so on"));
     assert_false(allows(vocab, g, "So: <tool_call>\n<function=sun>"));
     assert_false(allows(vocab, g, "<function=tide>\n<parameter=port>\nParis"));
     reply_calls_close(calls);
     spec.format = "qwen2_5";
     assert_int_equal(reply_calls_open(&spec, &calls, &err), OK);
-    assert_false(allows(vocab, reply_calls_grammar(calls), "<tool_call>\n{\"name\": \"tide\", \"arguments\": {\"port\": 1"));
+    assert_false(
+        allows(vocab, reply_calls_grammar(calls), "<tool_call>\n{\"name\": \"tide\", \"arguments\": {\"port\": 1"));
     reply_calls_close(calls);
     spec.only = "none";
     assert_int_equal(reply_calls_open(&spec, &calls, &err), ERR_NOT_FOUND);
@@ -176,7 +182,8 @@ static void test_in_json_string(void **unused) {
     (void)unused;
     GrammarVocab *vocab = byte_vocab();
     static const char lark[] = "start: \"a\\n\" /[\"\\\\]/ (\"x\" | \"\\t\")* /[^b]/";
-    const GrammarSpec spec = {.kind = GRAMMAR_LARK, .text = lark, .text_count = sizeof lark - 1, .in_json_string = true};
+    const GrammarSpec spec = {
+        .kind = GRAMMAR_LARK, .text = lark, .text_count = sizeof lark - 1, .in_json_string = true};
     assert_true(allows(vocab, &spec, "a\\n\\\"xx\\tc"));
     assert_true(allows(vocab, &spec, "a\\n\\\\\\\""));
     assert_true(allows(vocab, &spec, "a\\n\\\"\\u0001"));
@@ -191,7 +198,8 @@ static void test_base64(void **unused) {
     (void)unused;
     static const struct {
         const char *bytes, *letters;
-    } cases[] = {{"", ""}, {"f", "Zg=="}, {"fo", "Zm8="}, {"foo", "Zm9v"}, {"foob", "Zm9vYg=="}, {"\xff\xfe\xfd", "//79"}};
+    } cases[] = {{"", ""},        {"f", "Zg=="},        {"fo", "Zm8="},
+                 {"foo", "Zm9v"}, {"foob", "Zm9vYg=="}, {"\xff\xfe\xfd", "//79"}};
     for (size_t i = 0; i < COUNT(cases); i++) {
         Text text = {0}, back = {0};
         base64_append(&text, cases[i].bytes, strlen(cases[i].bytes));

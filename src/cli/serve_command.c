@@ -83,8 +83,8 @@ static Status default_folder(const char *variable, const char *in_home, const ch
     else if (home != NULL && home[0] == '/')
         text_append_format(&text, "%s/%s/houle/%s", home, in_home, last);
     else
-        return error_set(err, ERR_ARGUMENT, "there is no home; say where with --%s-dir, or --%s-disk 0 for none", option,
-                         option);
+        return error_set(err, ERR_ARGUMENT, "there is no home; say where with --%s-dir, or --%s-disk 0 for none",
+                         option, option);
     *folder = text_take(&text);
     FAIL_IF(*folder == NULL, ERR_MEMORY, "no memory for a path");
     return OK;
@@ -111,7 +111,7 @@ static Status start(int n_argument, char **arguments, Server **server, Error *er
         .log_requests = want.log_requests,
         .version = HOULE_VERSION,
         .archive = {.budget_bytes = want.state_disk > 0 ? want.state_disk : (uint64_t)64 << 20,
-                  .keep_s = MIN(MAX(want.state_days, 0), 36500) * 86400},
+                    .keep_s = MIN(MAX(want.state_days, 0), 36500) * 86400},
         .log = write_log,
         .registry = {.memory_bytes = want.memory,
                      .keep_alive_s = want.keep_alive,

@@ -19,9 +19,9 @@
 
 typedef struct Layers {
     const char *config_path;
-    const char *name;      /* of the entry */
+    const char *name;        /* of the entry */
     const json_t *own, *all; /* settings of the entry, and of all models; NULL = none */
-    json_t *rows;          /* array of {"name", "value", "from"} */
+    json_t *rows;            /* array of {"name", "value", "from"} */
 } Layers;
 
 static void add_row(Layers *l, const char *name, json_t *value, const char *from) {
@@ -31,7 +31,9 @@ static void add_row(Layers *l, const char *name, json_t *value, const char *from
 /* Where the configuration file says it; NULL when it does not. */
 static const json_t *configured(const Layers *l, const char *section, const char *key, char from[300]) {
     const json_t *own = section != NULL ? json_object_get(l->own, section) : l->own,
-                 *all = section != NULL && own == NULL ? json_object_get(l->all, section) : section == NULL ? l->all : NULL;
+                 *all = section != NULL && own == NULL ? json_object_get(l->all, section)
+                        : section == NULL              ? l->all
+                                                       : NULL;
     const json_t *value = json_object_get(own, key);
     if (value != NULL)
         snprintf(from, 300, "%s, models.%s", l->config_path, l->name);
@@ -62,7 +64,7 @@ static void add_field(Layers *l, const char *key, double recommended, double bui
     }
     const bool same = recommended >= built_in && recommended <= built_in;
     add_row(l, key, whole ? json_integer((json_int_t)recommended) : json_real(recommended),
-        same ? "built in" : "the model's files");
+            same ? "built in" : "the model's files");
 }
 
 static void add_sampling(Layers *l, const Model *model) {
@@ -79,12 +81,12 @@ static void add_sampling(Layers *l, const Model *model) {
         fields = json_object_get(l->all, "defaults");
     const char *key;
     json_t *value;
-    json_object_foreach ((json_t *)(uintptr_t)fields, key, value) {
+    json_object_foreach((json_t *)(uintptr_t)fields, key, value) {
         char where[300];
         bool new = true;
         for (size_t i = 0; i < COUNT(shown); i++)
-            new = new && strcmp(shown[i], key) != 0;
-        if (new && configured(l, "defaults", key, where) != NULL)
+            new = new &&strcmp(shown[i], key) != 0;
+        if (new &&configured(l, "defaults", key, where) != NULL)
             add_row(l, key, json_incref(value), where);
     }
 }
@@ -114,20 +116,19 @@ static void add_all(Layers *l, const Model *model) {
 static bool has_alias(const json_t *settings, const char *name) {
     size_t i;
     json_t *alias;
-    json_array_foreach (json_object_get(settings, "aliases"), i, alias)
-        if (json_is_string(alias) && strcasecmp(json_string_value(alias), name) == 0)
-            return true;
+    json_array_foreach(json_object_get(settings, "aliases"), i,
+                       alias) if (json_is_string(alias) && strcasecmp(json_string_value(alias), name) == 0) return true;
     return false;
 }
 
 static void find_entry(const json_t *config, const char *model, Layers *l) {
     const char *name;
     json_t *settings;
-    json_object_foreach (json_object_get(config, "models"), name, settings)
-        if (l->own == NULL && (strcasecmp(name, model) == 0 || has_alias(settings, model))) {
-            l->name = name;
-            l->own = settings;
-        }
+    json_object_foreach(json_object_get(config, "models"), name,
+                        settings) if (l->own == NULL && (strcasecmp(name, model) == 0 || has_alias(settings, model))) {
+        l->name = name;
+        l->own = settings;
+    }
 }
 
 static Status find_path(const Layers *l, const char *model, char **path, Error *err) {
@@ -145,16 +146,17 @@ static Status find_path(const Layers *l, const char *model, char **path, Error *
 
 static Status print_rows(const Layers *l, const char *path, bool as_json, Error *err) {
     if (as_json)
-        return cli_print_json(json_pack("{s:s, s:s, s:O}", "name", l->name, "path", path, "settings", l->rows), JSON_INDENT(2),
-                              err);
+        return cli_print_json(json_pack("{s:s, s:s, s:O}", "name", l->name, "path", path, "settings", l->rows),
+                              JSON_INDENT(2), err);
     Text out = {0};
     size_t i;
     json_t *row;
     text_append_str(&out, "model            ");
     text_append_printable(&out, path, strlen(path));
     text_append_char(&out, '\n');
-    json_array_foreach (l->rows, i, row) {
-        char *value = json_dumps(json_object_get(row, "value"), JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(7));
+    json_array_foreach(l->rows, i, row) {
+        char *value =
+            json_dumps(json_object_get(row, "value"), JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(7));
         const char *from = json_string_value(json_object_get(row, "from"));
         Text shown = {0};
         text_append_printable(&shown, value != NULL ? value : "", value != NULL ? strlen(value) : 0);

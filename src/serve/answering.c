@@ -1,5 +1,5 @@
-/* answering.c - what all APIs do while an answer is written: waiting for its pieces, counting, and what is said of it in the
- * end. See api.h. */
+/* answering.c - what all APIs do while an answer is written: waiting for its pieces, counting, and what is said of it
+ * in the end. See api.h. */
 #include "serve/api.h"
 
 #include "base/clock.h"

@@ -52,7 +52,7 @@ static Status text_of(ApiCall *call, const json_t *content, const char *where, T
     }
     if (content != NULL && !json_is_null(content) && !json_is_array(content))
         return field_wrong(call, where, err, "a text or an array of blocks is expected");
-    json_array_foreach ((json_t *)(uintptr_t)content, i, block) {
+    json_array_foreach((json_t *)(uintptr_t)content, i, block) {
         const char *type = json_string_value(json_object_get(block, "type"));
         if (type == NULL || strcmp(type, "text") != 0)
             return field_wrong(call, where, err, "blocks of type '%.40s' cannot be read by this model",
@@ -120,7 +120,7 @@ static Status add_blocks(ApiCall *call, json_t *messages, const char *role, cons
     size_t i;
     bool said = false;
     Status status = OK;
-    json_array_foreach ((json_t *)(uintptr_t)blocks, i, block) {
+    json_array_foreach((json_t *)(uintptr_t)blocks, i, block) {
         const char *type = json_string_value(json_object_get(block, "type"));
         if (status != OK)
             break;
@@ -166,7 +166,7 @@ static Status read_messages(ApiCall *call, Fields *f, json_t **out, Error *err) 
         status = add_message(list, "system", &text, NULL, NULL, err);
     text_free(&text);
     TRY(status);
-    json_array_foreach ((json_t *)(uintptr_t)messages, i, message) {
+    json_array_foreach((json_t *)(uintptr_t)messages, i, message) {
         const char *role = json_string_value(json_object_get(message, "role"));
         const json_t *content = json_object_get(message, "content");
         if (role == NULL ||
@@ -193,7 +193,7 @@ static Status read_tools(Ask *ask, Fields *f, Error *err) {
     if (tools == NULL)
         return OK;
     ask->tools = json_array();
-    json_array_foreach ((json_t *)(uintptr_t)tools, i, tool) {
+    json_array_foreach((json_t *)(uintptr_t)tools, i, tool) {
         const char *type = json_string_value(json_object_get(tool, "type")),
                    *name = json_string_value(json_object_get(tool, "name"));
         json_t *schema = json_object_get(tool, "input_schema"), *description = json_object_get(tool, "description");

@@ -257,7 +257,7 @@ void fields_ignore(Fields *f, const char *const *names) {
 Status fields_end(Fields *f, Error *err) {
     const char *key;
     json_t *value;
-    json_object_foreach ((json_t *)(uintptr_t)f->object, key, value) {
+    json_object_foreach((json_t *)(uintptr_t)f->object, key, value) {
         bool read = json_is_null(value);
         for (int i = 0; i < f->n_read && !read; i++)
             read = strcmp(f->read[i], key) == 0;

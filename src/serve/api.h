@@ -59,8 +59,8 @@ struct ApiCall {
     char param_text[64]; /* of a field's name: its own text goes with the request's tree */
     int http_status;     /* 0: told by the Status */
     int retry_s;
-    json_t *warnings; /* texts, or NULL */
-    bool bodiless;    /* a POST that may go without one */
+    json_t *warnings;      /* texts, or NULL */
+    bool bodiless;         /* a POST that may go without one */
     struct Upload *upload; /* a body that is written to a file; NULL = none */
     /* Makes another shape of a good reply (which it takes); NULL: as it is. */
     json_t *(*reshape)(const ApiCall *call, json_t *value);
@@ -148,10 +148,10 @@ typedef struct Ask {
     json_t *tools, *variables;
     LogitBias *bias;
     int32_t *breakers;
-    Grammar *grammar; /* what the answer must look like; NULL = anything */
-    bool forced_call, bound_calls; /* the answer must be a call; calls in it keep their schemas */
+    Grammar *grammar;                     /* what the answer must look like; NULL = anything */
+    bool forced_call, bound_calls;        /* the answer must be a call; calls in it keep their schemas */
     const char *force_name, *force_param; /* which (NULL: any), and the field that says so */
-    json_t *customs; /* tools that take any text, by name; see text/reply_calls.h */
+    json_t *customs;                      /* tools that take any text, by name; see text/reply_calls.h */
     const char *stops[ASK_STOPS];
     GenerationSpec spec;
 } Ask;
@@ -169,8 +169,8 @@ Status ask_variable(Ask *ask, const char *name, json_t *value, Error *err);
  * template. */
 Status ask_effort(Ask *ask, const char *effort, Error *err);
 Status ask_thinking(Ask *ask, Fields *fields, Error *err);
-/* "auto", "none", "required", a tool's name in one of the forms that clients use, or those that are allowed. NULL: auto.
- * Changes ask->tools, which must have been read. */
+/* "auto", "none", "required", a tool's name in one of the forms that clients use, or those that are allowed. NULL:
+ * auto. Changes ask->tools, which must have been read. */
 Status ask_tool_choice(Ask *ask, const char *param, const json_t *choice, Error *err);
 /* A tool that takes any text, or one in a grammar: {"name", "description", "format"}. For the template it is a function
  * with one parameter, "input"; what it is called with then is custom_input. */
@@ -210,8 +210,8 @@ typedef struct Answering {
     bool over; /* all of it has come */
 } Answering;
 
-/* Starts what was asked for: `bytes` zeroed, an Answering in front. The ask still has to be freed; it may be right away,
- * whether this succeeds or not. NULL on failure. */
+/* Starts what was asked for: `bytes` zeroed, an Answering in front. The ask still has to be freed; it may be right
+ * away, whether this succeeds or not. NULL on failure. */
 void *answering_open(Ask *ask, size_t bytes, Status *status, Error *err);
 /* Counts, ends the work if it still runs, and frees. */
 void answering_close(Answering *answering);

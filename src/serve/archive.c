@@ -110,10 +110,11 @@ static Status write_json(Text *out, const json_t *value, Error *err) {
 static Status make_room(Archive *s, Error *err) {
     TRY(database_change(s->database, err, "DELETE FROM answer WHERE used < ? AND process = 0", "i",
                         now_us() - s->spec.keep_s * 1000000));
-    return database_change(s->database, err,
-                           "DELETE FROM answer WHERE id IN (SELECT id FROM (SELECT id, sum(bytes) OVER (ORDER BY used DESC, "
-                           "rowid) AS total FROM answer) WHERE total > ?)",
-                           "i", (int64_t)MIN(s->spec.budget_bytes, (uint64_t)INT64_MAX));
+    return database_change(
+        s->database, err,
+        "DELETE FROM answer WHERE id IN (SELECT id FROM (SELECT id, sum(bytes) OVER (ORDER BY used DESC, "
+        "rowid) AS total FROM answer) WHERE total > ?)",
+        "i", (int64_t)MIN(s->spec.budget_bytes, (uint64_t)INT64_MAX));
 }
 
 static Status put_rows(Archive *s, const char *id, const char *owner, const StoredAnswer *a, const Text *body,
@@ -245,7 +246,8 @@ static Status collect(Archive *s, const char *id, const char *owner, size_t most
     return status;
 }
 
-Status archive_conversation(Archive *s, const char *id, const char *owner, size_t most_bytes, json_t **items, Error *err) {
+Status archive_conversation(Archive *s, const char *id, const char *owner, size_t most_bytes, json_t **items,
+                            Error *err) {
     *items = json_array();
     FAIL_IF(*items == NULL, ERR_MEMORY, "no memory for a conversation");
     pthread_mutex_lock(&s->lock);
@@ -266,8 +268,8 @@ Status archive_put_preset(Archive *s, const char *name, const json_t *preset, Er
     Text text = {0};
     Status status = write_json(&text, preset, err);
     if (status == OK)
-        status = database_change(s->database, err, "INSERT OR REPLACE INTO preset(name, settings) VALUES(?,?)", "ss", name,
-                                 text.bytes);
+        status = database_change(s->database, err, "INSERT OR REPLACE INTO preset(name, settings) VALUES(?,?)", "ss",
+                                 name, text.bytes);
     text_free(&text);
     return status;
 }

@@ -107,7 +107,7 @@ static Status read_bias(Ask *ask, Fields *f, Error *err) {
     if (json_is_object(given)) {
         const char *key;
         json_t *value;
-        json_object_foreach ((json_t *)(uintptr_t)given, key, value) {
+        json_object_foreach((json_t *)(uintptr_t)given, key, value) {
             int64_t token;
             if (!parse_int64(key, &token) || token < 0 || token > INT32_MAX || !json_is_number(value))
                 return field_wrong(ask->call, "logit_bias", err, "an object of token ids with numbers is expected");
@@ -119,7 +119,7 @@ static Status read_bias(Ask *ask, Fields *f, Error *err) {
     json_t *pair;
     if (!json_is_array(given))
         return field_wrong(ask->call, "logit_bias", err, "an object of token ids with numbers is expected");
-    json_array_foreach ((json_t *)(uintptr_t)given, i, pair) {
+    json_array_foreach((json_t *)(uintptr_t)given, i, pair) {
         const json_t *token = json_array_get(pair, 0), *bias = json_array_get(pair, 1);
         if (!json_is_integer(token) || json_integer_value(token) < 0 || json_integer_value(token) > INT32_MAX ||
             !(json_is_number(bias) || json_is_false(bias)))

@@ -1,6 +1,6 @@
-/* blobs.c - HEAD and POST /api/blobs/sha256:...: a file comes as the body, piece by piece, and is put in place when all of
- * it has come and is what its name says. One that does not is gone when its request ends; one of a crash is swept away
- * by the next upload. */
+/* blobs.c - HEAD and POST /api/blobs/sha256:...: a file comes as the body, piece by piece, and is put in place when all
+ * of it has come and is what its name says. One that does not is gone when its request ends; one of a crash is swept
+ * away by the next upload. */
 #include "serve/blobs.h"
 
 #include "base/digest.h"
@@ -32,8 +32,8 @@ struct Upload {
 
 static Status read_digest(const char *text, char hex[DIGEST_HEX], Error *err) {
     const bool named = strncasecmp(text, "sha256:", 7) == 0 || strncasecmp(text, "sha256-", 7) == 0;
-    FAIL_IF(!named || !digest_is_hex(DIGEST_SHA256, text + 7), ERR_ARGUMENT, "'%.100s': sha256: and 64 digits are expected",
-            text);
+    FAIL_IF(!named || !digest_is_hex(DIGEST_SHA256, text + 7), ERR_ARGUMENT,
+            "'%.100s': sha256: and 64 digits are expected", text);
     for (size_t i = 0; i < 64; i++)
         hex[i] = (char)(text[7 + i] | (text[7 + i] >= 'A' && text[7 + i] <= 'F' ? 32 : 0));
     hex[64] = '\0';

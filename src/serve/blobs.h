@@ -4,7 +4,8 @@
 
 #include "serve/api.h"
 
-/* The path of a blob ("sha256:..." or "sha256-..."), in a fresh string (mem_free). ERR_NOT_FOUND when it is not here. */
+/* The path of a blob ("sha256:..." or "sha256-..."), in a fresh string (mem_free). ERR_NOT_FOUND when it is not here.
+ */
 Status blob_path(const ApiCall *call, const char *digest, char **path, Error *err);
 
 #endif

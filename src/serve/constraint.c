@@ -1,7 +1,7 @@
 /* constraint.c - what an answer must look like: response formats, grammars and forced tool calls become a Grammar.
  *
- * A constraint that cannot be kept is refused, with the place in the schema; none is dropped. Calls are bound when all is
- * known of the prompt, since how they are written depends on the format of the reply (text/reply_calls.h). */
+ * A constraint that cannot be kept is refused, with the place in the schema; none is dropped. Calls are bound when all
+ * is known of the prompt, since how they are written depends on the format of the reply (text/reply_calls.h). */
 #include "serve/api.h"
 
 #include "text/reply_calls.h"
@@ -39,8 +39,8 @@ static Status of_text(Ask *ask, const char *param, GrammarKind kind, const json_
     return compile(ask, param, &spec, err);
 }
 
-/* A grammar in one of two notations: in the one rules are written "name ::= ...", in the other "name: ...". Or an object
- * that says so: {"syntax": "lark", "regex" or "gbnf", "definition"}. */
+/* A grammar in one of two notations: in the one rules are written "name ::= ...", in the other "name: ...". Or an
+ * object that says so: {"syntax": "lark", "regex" or "gbnf", "definition"}. */
 static Status of_grammar(Ask *ask, const char *param, const json_t *value, Error *err) {
     static const struct {
         const char *syntax;
@@ -138,7 +138,7 @@ Status ask_force_call(Ask *ask, const char *param, const char *name, Error *err)
     bool found = false;
     if (json_array_size(ask->tools) == 0 || json_array_size(ask->tools) > TOOLS_MOST)
         return field_wrong(ask->call, param, err, "1 to %d tools are needed for it", TOOLS_MOST);
-    json_array_foreach (ask->tools, i, tool) {
+    json_array_foreach(ask->tools, i, tool) {
         const char *own = json_string_value(json_object_get(json_object_get(tool, "function"), "name"));
         found = found || (own != NULL && (name == NULL || strcmp(own, name) == 0));
     }
@@ -190,12 +190,10 @@ static bool is_strict(const Ask *ask) {
     size_t i;
     json_t *tool;
     const char *key;
-    json_array_foreach (ask->tools, i, tool)
-        if (json_is_true(json_object_get(json_object_get(tool, "function"), "strict")))
-            return true;
-    json_object_foreach (ask->customs, key, tool)
-        if (json_object_get(json_object_get(tool, "format"), "definition") != NULL)
-            return true;
+    json_array_foreach(ask->tools, i, tool) if (json_is_true(json_object_get(json_object_get(tool, "function"),
+                                                                             "strict"))) return true;
+    json_object_foreach(ask->customs, key,
+                        tool) if (json_object_get(json_object_get(tool, "format"), "definition") != NULL) return true;
     return false;
 }
 
@@ -206,8 +204,8 @@ static Status bind_calls(Ask *ask, Error *err) {
     const char *format = ask->spec.reply_format;
     if (!is_strict(ask) || ask->grammar != NULL)
         return OK;
-    const Status status =
-        format != NULL ? of_calls(ask, "tools", format, false, &own) : error_set(&own, ERR_UNSUPPORTED, "its answers have no format");
+    const Status status = format != NULL ? of_calls(ask, "tools", format, false, &own)
+                                         : error_set(&own, ERR_UNSUPPORTED, "its answers have no format");
     if (status == ERR_UNSUPPORTED) {
         api_warn(ask->call, "tools: \"strict\" is not enforced for this model: %s", own.text);
         return OK;

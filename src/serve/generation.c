@@ -45,7 +45,7 @@ struct Generation {
     int32_t *breakers;
     Text prompt_end;
     TokenIds close_mark; /* what ends the reasoning */
-    int bell; /* eventfd: there is something in the queue */
+    int bell;            /* eventfd: there is something in the queue */
     uint64_t began_us;
 
     pthread_mutex_t lock;

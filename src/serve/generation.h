@@ -28,7 +28,7 @@ typedef struct GenerationSpec {
     const char *const *stops;
     int n_stop;
     bool ignore_end;
-    int logprobs; /* as in RequestSpec; pieces of kind PIECE_TOKEN come then */
+    int logprobs;       /* as in RequestSpec; pieces of kind PIECE_TOKEN come then */
     bool tokens_wanted; /* these pieces come without log-probabilities */
     bool prompt_logprobs;
     const char *reply_format; /* NULL: plain text */
@@ -37,7 +37,7 @@ typedef struct GenerationSpec {
     bool keep_special;
     int reasoning_tokens; /* behind so many the reasoning is closed; -1: when the model ends it */
     bool single_call;     /* the answer ends behind its first tool call */
-    Grammar *grammar; /* what the answer must look like, behind its reasoning; NULL = anything. Taken on success */
+    Grammar *grammar;     /* what the answer must look like, behind its reasoning; NULL = anything. Taken on success */
     const char *prompt_text; /* with a grammar: to tell where the reasoning ends; copied */
     size_t prompt_bytes;
     bool progress; /* PIECE_PROGRESS is wanted */

@@ -38,7 +38,8 @@ Status ask_fill(Ask *ask, const char *param, const FillFile *files, size_t n_fil
     const char *ends[FILL_ENDS];
     if (marks == NULL) {
         ask->call->code = "no_fill_in_tokens";
-        return field_wrong(ask->call, param, err, "this model was not trained to fill text in: it has no tokens for it");
+        return field_wrong(ask->call, param, err,
+                           "this model was not trained to fill text in: it has no tokens for it");
     }
     const int n = fill_ends(marks, ends);
     for (int i = 0; i < n && ask->spec.n_stop < ASK_STOPS; i++)
@@ -103,12 +104,13 @@ static Status make_prompt(Ask *ask, const Wishes *w, Error *err) {
     for (size_t i = 0; i < n && status == OK; i++) {
         const json_t *one = json_array_get(w->extra, i);
         files[i] = (FillFile){text_of(json_object_get(one, "filename")), text_of(json_object_get(one, "text"))};
-        if (!json_is_string(json_object_get(one, "text")) || memchr(files[i].name.bytes, '\n', files[i].name.count) != NULL)
+        if (!json_is_string(json_object_get(one, "text")) ||
+            memchr(files[i].name.bytes, '\n', files[i].name.count) != NULL)
             status = field_wrong(ask->call, "input_extra", err, "input_extra[%zu] needs \"filename\" and \"text\"", i);
     }
     if (status == OK)
-        status = ask_fill(ask, "input_suffix", files, n, fill_text(w->before), fill_text(w->behind), fill_text(w->middle),
-                          err);
+        status = ask_fill(ask, "input_suffix", files, n, fill_text(w->before), fill_text(w->behind),
+                          fill_text(w->middle), err);
     mem_free(files);
     return status;
 }
@@ -157,7 +159,7 @@ static json_t *pick_fields(const Infill *f, json_t *value) {
     if (f->fields == NULL)
         return value;
     json_t *picked = json_object();
-    json_array_foreach (f->fields, i, name) {
+    json_array_foreach(f->fields, i, name) {
         json_t *one = json_is_string(name) ? json_object_get(value, json_string_value(name)) : NULL;
         if (one != NULL)
             json_object_set(picked, json_string_value(name), one);
@@ -169,14 +171,11 @@ static json_t *pick_fields(const Infill *f, json_t *value) {
 static json_t *last_value(Infill *f, const char *text, size_t bytes) {
     const Ending e = generation_ending(f->a.generation, 0);
     const Usage u = generation_usage(f->a.generation);
-    const char *why = f->ended                   ? f->stop
-                      : e.end == REQUEST_LENGTH  ? "limit"
-                      : e.stop != NULL           ? "word"
-                                                 : "eos";
-    return pick_fields(f, json_pack("{s:s%, s:b, s:s, s:s, s:i, s:i, s:i, s:b, s:s, s:o}", "content", text, bytes, "stop", 1,
-                                    "model", f->a.call->model, "stop_type", why, "tokens_predicted", u.generated,
-                                    "tokens_evaluated", u.prompt, "tokens_cached", u.cached, "truncated", 0,
-                                    "stopping_word", e.stop != NULL ? e.stop : "", "timings",
+    const char *why = f->ended ? f->stop : e.end == REQUEST_LENGTH ? "limit" : e.stop != NULL ? "word" : "eos";
+    return pick_fields(f, json_pack("{s:s%, s:b, s:s, s:s, s:i, s:i, s:i, s:b, s:s, s:o}", "content", text, bytes,
+                                    "stop", 1, "model", f->a.call->model, "stop_type", why, "tokens_predicted",
+                                    u.generated, "tokens_evaluated", u.prompt, "tokens_cached", u.cached, "truncated",
+                                    0, "stopping_word", e.stop != NULL ? e.stop : "", "timings",
                                     timings_value(f->a.generation)));
 }
 
@@ -231,7 +230,8 @@ static Status reply_whole(Infill *f, Error *err) {
     f->a.over = true;
     TRY(ending(f, err));
     TRY(text_check(&f->text, err));
-    return api_reply_json(f->a.call, 200, last_value(f, f->text.bytes != NULL ? f->text.bytes : "", f->text.count), err);
+    return api_reply_json(f->a.call, 200, last_value(f, f->text.bytes != NULL ? f->text.bytes : "", f->text.count),
+                          err);
 }
 
 /* Editors name no model where there is only one. */

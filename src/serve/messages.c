@@ -1,9 +1,9 @@
 /* messages.c - what is done to messages before the template sees them. See api.h.
  *
  * Some programs put a line into their instructions that is another one in each request (counters, digests, for their
- * vendor's accounts). As it stands near the beginning, nothing of what was computed for the request before could be used
- * again: tens of thousands of tokens. Such lines are left out. And a role that newer clients have for instructions is
- * called by its older name where the template does not know it. */
+ * vendor's accounts). As it stands near the beginning, nothing of what was computed for the request before could be
+ * used again: tens of thousands of tokens. Such lines are left out. And a role that newer clients have for instructions
+ * is called by its older name where the template does not know it. */
 #include "serve/api.h"
 
 #include <string.h>
@@ -49,7 +49,7 @@ static json_t *clean_content(const json_t *content) {
     json_t *part, *copy = NULL;
     if (json_is_string(content))
         return has_volatile(json_string_value(content)) ? without_volatile(json_string_value(content)) : NULL;
-    json_array_foreach ((json_t *)(uintptr_t)content, i, part) {
+    json_array_foreach((json_t *)(uintptr_t)content, i, part) {
         const char *text = json_string_value(json_object_get(part, "text"));
         if (text == NULL || !has_volatile(text))
             continue;
@@ -71,7 +71,7 @@ Status messages_clean(const json_t *messages, const char *template, json_t **cle
     json_t *message;
     *cleaned = json_copy((json_t *)(uintptr_t)messages);
     FAIL_IF(*cleaned == NULL, ERR_MEMORY, "no memory for the messages");
-    json_array_foreach ((json_t *)(uintptr_t)messages, i, message) {
+    json_array_foreach((json_t *)(uintptr_t)messages, i, message) {
         const bool developer = is_role(message, "developer");
         if (!developer && !is_role(message, "system"))
             continue;

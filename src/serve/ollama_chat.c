@@ -98,10 +98,9 @@ static Status read_think(Ask *ask, Fields *f, Error *err) {
     return ask_variable(ask, "thinking", json_boolean(json_is_true(think)), err);
 }
 
-static const char *const machine_options[] = {"num_thread", "num_gpu",    "main_gpu", "num_batch", "use_mmap",
-                                              "use_mlock",  "num_keep",   "numa",     "low_vram",  "f16_kv",
-                                              "vocab_only", "logits_all", "embedding_only", "mirostat_tau",
-                                              "mirostat_eta", NULL};
+static const char *const machine_options[] = {
+    "num_thread", "num_gpu", "main_gpu",   "num_batch",  "use_mmap",       "use_mlock",    "num_keep",     "numa",
+    "low_vram",   "f16_kv",  "vocab_only", "logits_all", "embedding_only", "mirostat_tau", "mirostat_eta", NULL};
 
 /* "options" are sampling fields; the machine's are the server's own business. */
 static Status read_options(Ask *ask, Fields *body, int64_t *most_context, Error *err) {
@@ -136,7 +135,7 @@ static Status adapt_messages(ApiCall *call, const json_t *messages, json_t **out
     size_t i;
     json_t *message;
     *out = json_array();
-    json_array_foreach ((json_t *)(uintptr_t)messages, i, message) {
+    json_array_foreach((json_t *)(uintptr_t)messages, i, message) {
         if (!json_is_object(message))
             return field_wrong(call, "messages", err, "messages[%zu] is no object", i);
         TRY(no_images(call, json_object_get(message, "images"), err));
@@ -166,7 +165,7 @@ typedef struct Wishes {
     int64_t keep_alive, context;
     const char *prompt, *suffix;
     const json_t *tokens; /* of the conversation so far: "context" */
-    json_t *messages; /* owned */
+    json_t *messages;     /* owned */
 } Wishes;
 
 static Status read_common(Ask *ask, Fields *f, Wishes *w, Error *err) {
@@ -203,8 +202,9 @@ static Status use_template(Ask *ask, const char *text, Error *err) {
     if (text == NULL || text[0] == '\0')
         return OK;
     if (strstr(text, "{%") == NULL && strstr(text, "{{ messages") == NULL)
-        return field_wrong(ask->call, "template", err,
-                           "a Jinja template is expected (those in Go's notation cannot be run); \"raw\": true uses none");
+        return field_wrong(
+            ask->call, "template", err,
+            "a Jinja template is expected (those in Go's notation cannot be run); \"raw\": true uses none");
     json_t *preset = ask->preset != NULL ? json_copy(ask->preset) : json_object();
     json_decref(ask->preset);
     ask->preset = preset;

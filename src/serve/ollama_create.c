@@ -1,8 +1,8 @@
 /* ollama_create.c - POST /api/create: a model of another with settings of its own, or of files that were sent before.
  *
- * The first kind is a preset: requests under its name get its instructions, messages and sampling fields unless they say
- * otherwise, and are computed by the model that it is made from; nothing is in memory twice. The second is a folder of
- * hard links to blobs, beside the archive. Both are kept in the archive and are there again after a restart. */
+ * The first kind is a preset: requests under its name get its instructions, messages and sampling fields unless they
+ * say otherwise, and are computed by the model that it is made from; nothing is in memory twice. The second is a folder
+ * of hard links to blobs, beside the archive. Both are kept in the archive and are there again after a restart. */
 #include "serve/blobs.h"
 
 #include "base/file.h"
@@ -21,17 +21,34 @@ enum { FILES_MOST = 1024, TEMPLATE_BYTES = 1 << 20 };
  * business. Others go by the same name everywhere. */
 static const struct {
     const char *theirs, *ours;
-} parameter_names[] = {{"num_predict", "max_tokens"}, {"num_ctx", NULL},     {"num_thread", NULL}, {"num_gpu", NULL},
-                       {"main_gpu", NULL},            {"num_batch", NULL},   {"use_mmap", NULL},   {"use_mlock", NULL},
-                       {"num_keep", NULL},            {"numa", NULL},        {"low_vram", NULL},   {"f16_kv", NULL}};
+} parameter_names[] = {{"num_predict", "max_tokens"},
+                       {"num_ctx", NULL},
+                       {"num_thread", NULL},
+                       {"num_gpu", NULL},
+                       {"main_gpu", NULL},
+                       {"num_batch", NULL},
+                       {"use_mmap", NULL},
+                       {"use_mlock", NULL},
+                       {"num_keep", NULL},
+                       {"numa", NULL},
+                       {"low_vram", NULL},
+                       {"f16_kv", NULL}};
 
 static Status read_parameters(ApiCall *call, const json_t *parameters, json_t *fields, Error *err) {
-    static const char *const known[] = {"temperature",    "top_k",           "top_p",             "min_p",
-                                        "typical_p",      "seed",            "stop",              "repeat_penalty",
-                                        "repeat_last_n",  "presence_penalty", "frequency_penalty"};
+    static const char *const known[] = {"temperature",
+                                        "top_k",
+                                        "top_p",
+                                        "min_p",
+                                        "typical_p",
+                                        "seed",
+                                        "stop",
+                                        "repeat_penalty",
+                                        "repeat_last_n",
+                                        "presence_penalty",
+                                        "frequency_penalty"};
     const char *key;
     json_t *value;
-    json_object_foreach ((json_t *)(uintptr_t)parameters, key, value) {
+    json_object_foreach((json_t *)(uintptr_t)parameters, key, value) {
         size_t i = 0, k = 0;
         while (i < COUNT(parameter_names) && strcmp(parameter_names[i].theirs, key) != 0)
             i++;
@@ -51,9 +68,10 @@ static Status check_template(ApiCall *call, const char *text, Error *err) {
     ChatTemplate *chat;
     Error own = {0};
     if (strlen(text) > TEMPLATE_BYTES || strstr(text, "{%") == NULL)
-        return field_wrong(call, "template", err,
-                           "a Jinja template is expected (those in Go's notation cannot be run); without one the model's own "
-                           "is used");
+        return field_wrong(
+            call, "template", err,
+            "a Jinja template is expected (those in Go's notation cannot be run); without one the model's own "
+            "is used");
     if (chat_template_of_text(text, strlen(text), "template", &chat, &own) != OK)
         return field_wrong(call, "template", err, "%s", own.text);
     chat_template_close(chat);
@@ -89,8 +107,8 @@ static Status model_folder(ApiCall *call, const char *name, char **folder, Error
     FAIL_IF(archive == NULL, ERR_UNSUPPORTED, "this server keeps nothing on disk (--state-disk 0)");
     text_append_format(&path, "%s/created/", archive);
     for (const char *c = name; *c != '\0'; c++) {
-        const bool plain = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') || *c == '-' ||
-                           (*c == '.' && c > name);
+        const bool plain = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') ||
+                           *c == '-' || (*c == '.' && c > name);
         if (plain)
             text_append_char(&path, *c);
         else
@@ -126,7 +144,7 @@ static Status create_of_files(ApiCall *call, const char *name, const json_t *fil
     TRY(model_folder(call, name, &folder, err));
     remove_folder(folder);
     Status status = file_make_directories(folder, err);
-    json_object_foreach ((json_t *)(uintptr_t)files, file, digest) {
+    json_object_foreach((json_t *)(uintptr_t)files, file, digest) {
         if (status == OK)
             status = link_file(call, folder, file, digest, err);
         gguf = ends_with(file, ".gguf") && (gguf == NULL || strcmp(file, gguf) < 0) ? file : gguf;
@@ -264,7 +282,8 @@ Status ollama_create(ApiCall *call, Error *err) {
     if (!w.stream)
         return api_reply_json(call, 200, json_pack("{s:s}", "status", "success"), err);
     Text lines = {0};
-    ndjson_append(&lines, json_pack("{s:s}", "status", w.from != NULL ? "using the model that is here" : "verified the files"));
+    ndjson_append(&lines,
+                  json_pack("{s:s}", "status", w.from != NULL ? "using the model that is here" : "verified the files"));
     ndjson_append(&lines, json_pack("{s:s}", "status", "writing manifest"));
     ndjson_append(&lines, json_pack("{s:s}", "status", "success"));
     http_reply(call->http, 200, "application/x-ndjson", &lines);
@@ -274,5 +293,6 @@ Status ollama_create(ApiCall *call, Error *err) {
 Status ollama_push(ApiCall *call, Error *err) {
     call->http_status = 501;
     call->code = "not_supported";
-    return error_set(err, ERR_UNSUPPORTED, "houle publishes nothing: upload the model's files with the hub's own tools");
+    return error_set(err, ERR_UNSUPPORTED,
+                     "houle publishes nothing: upload the model's files with the hub's own tools");
 }

@@ -1,23 +1,25 @@
-/* ollama_embed.c - POST /api/embed and /api/embeddings: the work of /v1/embeddings, asked for and told in Ollama's words. */
+/* ollama_embed.c - POST /api/embed and /api/embeddings: the work of /v1/embeddings, asked for and told in Ollama's
+ * words. */
 #include "serve/api.h"
 
 #include "base/clock.h"
 
 #include <string.h>
 
-static const char *const machine_options[] = {"num_thread", "num_gpu", "num_batch", "num_ctx", "use_mmap", "use_mlock", "main_gpu", NULL};
+static const char *const machine_options[] = {"num_thread", "num_gpu",   "num_batch", "num_ctx",
+                                              "use_mmap",   "use_mlock", "main_gpu",  NULL};
 
 /* Vectors without their wrapping: all of them, or (the older form) the first. */
 static json_t *reshape(const ApiCall *call, json_t *value, bool older) {
     json_t *all = json_array(), *one;
     size_t i;
-    json_array_foreach (json_object_get(value, "data"), i, one)
+    json_array_foreach(json_object_get(value, "data"), i, one)
         json_array_append(all, json_object_get(one, "embedding"));
-    json_t *out = older ? json_pack("{s:O}", "embedding", json_array_get(all, 0))
-                        : json_pack("{s:s, s:O, s:I, s:i, s:O}", "model", call->model, "embeddings", all, "total_duration",
-                                    (json_int_t)((clock_us() - call->began_us) * 1000), "load_duration", 0,
-                                    "prompt_eval_count",
-                                    json_object_get(json_object_get(value, "usage"), "prompt_tokens"));
+    json_t *out =
+        older ? json_pack("{s:O}", "embedding", json_array_get(all, 0))
+              : json_pack("{s:s, s:O, s:I, s:i, s:O}", "model", call->model, "embeddings", all, "total_duration",
+                          (json_int_t)((clock_us() - call->began_us) * 1000), "load_duration", 0, "prompt_eval_count",
+                          json_object_get(json_object_get(value, "usage"), "prompt_tokens"));
     json_decref(all);
     json_decref(value);
     return out;
@@ -37,12 +39,12 @@ static Status cut_inputs(ApiCall *call, const char *model, json_t *inputs, Error
     size_t i;
     json_t *input;
     Status status = ask_model(call, model, &ask, err);
-    json_array_foreach (inputs, i, input) {
+    json_array_foreach(inputs, i, input) {
         if (status != OK || !json_is_string(input))
             break;
         ask.prompt.count = 0;
-        status = tokenizer_encode(ask.tokenizer, json_string_value(input), json_string_length(input), ENCODE_ADD_SPECIAL,
-                                  &ask.prompt, err);
+        status = tokenizer_encode(ask.tokenizer, json_string_value(input), json_string_length(input),
+                                  ENCODE_ADD_SPECIAL, &ask.prompt, err);
         const size_t most = (size_t)served_context(ask.served);
         if (status != OK || ask.prompt.count <= most)
             continue;

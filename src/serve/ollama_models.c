@@ -148,9 +148,9 @@ static json_t *parameters_text(const json_t *parameters) {
     size_t i;
     Text text = {0};
     JsonWriter w = {.out = &text};
-    json_object_foreach ((json_t *)(uintptr_t)parameters, key, value) {
+    json_object_foreach((json_t *)(uintptr_t)parameters, key, value) {
         json_t *list = json_is_array(value) ? json_incref(value) : json_pack("[O]", value);
-        json_array_foreach (list, i, one) {
+        json_array_foreach(list, i, one) {
             text_append_format(&text, "%s%-30s ", text.count > 0 ? "\n" : "", key);
             w.comma = false;
             json_write_value(&w, one);
@@ -180,10 +180,10 @@ static json_t *shown_value(const char *path, const ModelFiles *files, const Chat
     registry_stat(path, &modified, &nanoseconds, &bytes);
     iso_time(modified, time);
     const char *licence = json_string_value(json_object_get(info, "general.license"));
-    json_t *value = json_pack("{s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:s}", "license", licence != NULL ? licence : "", "modelfile", "", "parameters",
-                              parameters_text(json_object_get(preset, "parameters")), "template",
-                              template != NULL ? template : "", "details", details, "model_info", info, "capabilities",
-                              capabilities_of(files, template), "modified_at", time);
+    json_t *value = json_pack("{s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:s}", "license", licence != NULL ? licence : "",
+                              "modelfile", "", "parameters", parameters_text(json_object_get(preset, "parameters")),
+                              "template", template != NULL ? template : "", "details", details, "model_info", info,
+                              "capabilities", capabilities_of(files, template), "modified_at", time);
     for (size_t i = 0; i < COUNT(as_they_are); i++)
         if (json_object_get(preset, as_they_are[i]) != NULL)
             json_object_set(value, as_they_are[i], json_object_get(preset, as_they_are[i]));

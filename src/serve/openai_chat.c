@@ -88,7 +88,7 @@ static Status read_tools(Ask *ask, Fields *f, Error *err) {
         return OK;
     ask->tools = json_array();
     FAIL_IF(ask->tools == NULL, ERR_MEMORY, "no memory for the tools");
-    json_array_foreach ((json_t *)(uintptr_t)tools, i, tool) {
+    json_array_foreach((json_t *)(uintptr_t)tools, i, tool) {
         const char *type = json_string_value(json_object_get(tool, "type"));
         const json_t *function = json_object_get(tool, "function");
         if (type != NULL && strcmp(type, "custom") == 0) {
@@ -103,7 +103,7 @@ static Status read_tools(Ask *ask, Fields *f, Error *err) {
             return field_wrong(ask->call, "tools", err, "tools[%zu].function.name: a text is expected", i);
         json_array_append(ask->tools, (json_t *)(uintptr_t)tool);
     }
-    json_array_foreach ((json_t *)(uintptr_t)functions, i, tool) {
+    json_array_foreach((json_t *)(uintptr_t)functions, i, tool) {
         if (!json_is_string(json_object_get(tool, "name")))
             return field_wrong(ask->call, "functions", err, "functions[%zu].name: a text is expected", i);
         json_array_append_new(ask->tools, json_pack("{s:s, s:O}", "type", "function", "function", tool));
@@ -148,7 +148,8 @@ static Status read_reasoning(Ask *ask, Fields *f, bool *exclude, Error *err) {
     if (verbosity != NULL)
         TRY(ask_variable(ask, "verbosity", json_string(verbosity), err));
     TRY(field_string(f, "reasoning_format", &how, err));
-    if (strcmp(how, "auto") != 0 && strcmp(how, "de" "epseek") != 0) /* so other servers call it */
+    if (strcmp(how, "auto") != 0 && strcmp(how, "de"
+                                                "epseek") != 0) /* so other servers call it */
         return field_wrong(ask->call, "reasoning_format", err, "reasoning stands apart here, in \"reasoning_content\"");
     TRY(field_object(f, "response_format", &format, err));
     TRY(ask_format(ask, "response_format", format, err));
@@ -249,8 +250,8 @@ static bool take_custom(const Chat *c, Message *m, const Piece *p) {
 
 static json_t *custom_delta(const Message *m, const Piece *p) {
     if (p->kind == PIECE_CALL)
-        return json_pack("{s:[{s:I, s:s, s:s, s:{s:s, s:s}}]}", "tool_calls", "index", (json_int_t)p->index, "id", p->id,
-                         "type", "custom", "custom", "name", p->name, "input", "");
+        return json_pack("{s:[{s:I, s:s, s:s, s:{s:s, s:s}}]}", "tool_calls", "index", (json_int_t)p->index, "id",
+                         p->id, "type", "custom", "custom", "name", p->name, "input", "");
     return json_pack("{s:[{s:I, s:{s:o}}]}", "tool_calls", "index", (json_int_t)p->index, "custom", "input",
                      custom_input(&m->input));
 }
@@ -377,7 +378,8 @@ static Status keep_piece(Chat *c, const Piece *p, Error *err) {
     }
     case PIECE_CALL_END:
         if (m->in_custom) {
-            json_t *one = json_array_get(m->calls, p->index), *name = json_object_get(json_object_get(one, "function"), "name");
+            json_t *one = json_array_get(m->calls, p->index),
+                   *name = json_object_get(json_object_get(one, "function"), "name");
             json_object_set_new(one, "type", json_string("custom"));
             json_object_set_new(one, "custom", json_pack("{s:O, s:o}", "name", name, "input", custom_input(&m->input)));
             json_object_del(one, "function");

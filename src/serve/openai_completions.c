@@ -214,7 +214,7 @@ static Status begin_prompt(Completions *c, Error *err) {
     } else {
         size_t i;
         json_t *id;
-        json_array_foreach ((json_t *)(uintptr_t)prompt, i, id) {
+        json_array_foreach((json_t *)(uintptr_t)prompt, i, id) {
             const int64_t number = json_is_integer(id) ? json_integer_value(id) : -1;
             if (number < 0 || number >= model_vocab(ask->model))
                 return field_wrong(c->call, "prompt", err, "token %zu is not of this model's vocabulary", i);

@@ -17,9 +17,8 @@ static size_t stem_bytes(const char *name) {
 static const char *find_key(const Registry *r, const char *name) {
     const char *key;
     json_t *value;
-    json_object_foreach (r->presets, key, value)
-        if (stem_bytes(key) == stem_bytes(name) && strncasecmp(key, name, stem_bytes(key)) == 0)
-            return key;
+    json_object_foreach(r->presets, key, value) if (stem_bytes(key) == stem_bytes(name) &&
+                                                    strncasecmp(key, name, stem_bytes(key)) == 0) return key;
     return NULL;
 }
 
@@ -86,7 +85,7 @@ void presets_list(const Registry *r, ServedList *list) {
     const char *name;
     json_t *preset;
     const size_t models = list->count;
-    json_object_foreach (r->presets, name, preset) {
+    json_object_foreach(r->presets, name, preset) {
         const char *from = json_string_value(json_object_get(preset, "from"));
         for (size_t i = 0; from != NULL && i < models; i++) {
             const ServedInfo *base = &list->items[i];

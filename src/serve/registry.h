@@ -1,7 +1,7 @@
 /* registry.h - the models that can be asked for, and those of them that are in memory, under one budget.
  *
- * A model of experts that does not fit into the budget as a whole is streamed (graph/weights.h) in what the budget leaves
- * beside its cache, or in its own setting "memory"; what it then takes is fixed as well.
+ * A model of experts that does not fit into the budget as a whole is streamed (graph/weights.h) in what the budget
+ * leaves beside its cache, or in its own setting "memory"; what it then takes is fixed as well.
  *
  * A model is loaded by the first request that needs it and given up when others need its memory: the one whose loading
  * took least time for each second that it has not been used goes first; pinned ones never do. What a model takes
@@ -23,7 +23,7 @@ typedef struct Served Served; /* a model that was asked for, held until it is re
 typedef struct ModelSettings {
     int context, sequences, max_waiting, draft_tokens, max_rows;
     int64_t cache_tokens;
-    uint64_t memory_bytes;    /* that it may take, weights, cache and scratch; at most the server's budget */
+    uint64_t memory_bytes; /* that it may take, weights, cache and scratch; at most the server's budget */
     bool cache_type_given, precision_given;
     CacheType cache_type;
     Precision precision;
@@ -115,8 +115,8 @@ void registry_give_back(Registry *registry, uint64_t bytes);
 Status registry_alias(Registry *registry, const char *name, const char *alias, Error *err);
 /* Forgets an alias; true when there was one. */
 bool registry_forget(Registry *registry, const char *name);
-/* A preset: {"from": a model's name, or "path": a model's files; "fields": laid under each request; "system", "template",
- * "messages"}. In the place of one of the same name. */
+/* A preset: {"from": a model's name, or "path": a model's files; "fields": laid under each request; "system",
+ * "template", "messages"}. In the place of one of the same name. */
 Status registry_set_preset(Registry *registry, const char *name, const json_t *preset, Error *err);
 /* The preset of a name, a new reference; NULL when there is none. */
 json_t *registry_preset(Registry *registry, const char *name);

@@ -1,4 +1,5 @@
-/* responses.c - /v1/responses: an answer that the server keeps, so that the next request need not repeat what led to it.
+/* responses.c - /v1/responses: an answer that the server keeps, so that the next request need not repeat what led to
+ * it.
  *
  *     POST   /v1/responses                  a new answer: at once, streamed, or in the background
  *     POST   /v1/responses/input_tokens     how long its prompt would be
@@ -35,30 +36,53 @@ typedef struct Wishes {
 
 /* Nothing in an answer of ours depends on them: accounting, and tools that run elsewhere. */
 static const char *const no_matter[] = {
-    "user",         "safety_identifier",    "service_tier",           "prompt_cache_key",
-    "moderation",   "prompt_cache_options", "prompt_cache_retention", "max_tool_calls",
-    "cache_prompt", "client_metadata",      NULL,
+    "user",
+    "safety_identifier",
+    "service_tier",
+    "prompt_cache_key",
+    "moderation",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+    "max_tool_calls",
+    "cache_prompt",
+    "client_metadata",
+    NULL,
 };
 
 /* What is echoed in the answer as it was sent. */
-static const char *const echoed[] = {"instructions", "max_output_tokens", "max_tool_calls",    "previous_response_id",
-                                     "reasoning",    "text",              "prompt_cache_key",  "safety_identifier",
-                                     "user",         "background",        "parallel_tool_calls", "tool_choice",
-                                     "tools",        "truncation",        "metadata",          "top_logprobs",
+static const char *const echoed[] = {"instructions",
+                                     "max_output_tokens",
+                                     "max_tool_calls",
+                                     "previous_response_id",
+                                     "reasoning",
+                                     "text",
+                                     "prompt_cache_key",
+                                     "safety_identifier",
+                                     "user",
+                                     "background",
+                                     "parallel_tool_calls",
+                                     "tool_choice",
+                                     "tools",
+                                     "truncation",
+                                     "metadata",
+                                     "top_logprobs",
                                      "store"};
 
 /* What is wanted in the answer beside the usual; results of tools that do not exist here never come. */
 static Status read_include(Ask *ask, ResponseMaker *m, Fields *f, Error *err) {
-    static const char *const others[] = {"file_search_call.results",          "web_search_call.results",
-                                         "web_search_call.action.sources",    "message.input_image.image_url",
-                                         "computer_call_output.output.image_url", "code_interpreter_call.outputs"};
+    static const char *const others[] = {"file_search_call.results",
+                                         "web_search_call.results",
+                                         "web_search_call.action.sources",
+                                         "message.input_image.image_url",
+                                         "computer_call_output.output.image_url",
+                                         "code_interpreter_call.outputs"};
     const json_t *include = NULL, *one;
     int64_t top = 0;
     size_t i;
     TRY(field_array(f, "include", &include, err));
     TRY(field_int(f, "top_logprobs", 0, REQUEST_LOGPROBS, &top, err));
     m->logprobs = top > 0;
-    json_array_foreach ((json_t *)(uintptr_t)include, i, one) {
+    json_array_foreach((json_t *)(uintptr_t)include, i, one) {
         const char *word = json_string_value(one) != NULL ? json_string_value(one) : "";
         size_t k = 0;
         while (k < COUNT(others) && strcmp(others[k], word) != 0)
@@ -118,9 +142,12 @@ static Status read_metadata(Ask *ask, Fields *f, Error *err) {
     TRY(field_object(f, "metadata", &metadata, err));
     if (json_object_size(metadata) > METADATA_MOST)
         return field_wrong(ask->call, "metadata", err, "at most %d pairs are possible", METADATA_MOST);
-    json_object_foreach ((json_t *)(uintptr_t)metadata, key, value)
-        if (!json_is_string(value) || strlen(key) > 64 || json_string_length(value) > 512)
-            return field_wrong(ask->call, "metadata", err, "keys of at most 64 and texts of at most 512 bytes are expected");
+    json_object_foreach(
+        (json_t *)(uintptr_t)metadata, key,
+        value) if (!json_is_string(value) || strlen(key) > 64 ||
+                   json_string_length(value) >
+                       512) return field_wrong(ask->call, "metadata", err,
+                                               "keys of at most 64 and texts of at most 512 bytes are expected");
     return OK;
 }
 
@@ -146,12 +173,14 @@ static Status read_kinds(Ask *ask, ResponseMaker *m, Fields *f, Wishes *w, Error
     if (!w->truncate && strcmp(truncation, "disabled") != 0)
         return field_wrong(ask->call, "truncation", err, "\"auto\" or \"disabled\" is expected");
     if (w->background && !m->store)
-        return field_wrong(ask->call, "background", err, "what is made in the background must be stored: \"store\": true");
+        return field_wrong(ask->call, "background", err,
+                           "what is made in the background must be stored: \"store\": true");
     for (size_t i = 0; i < COUNT(unsupported); i++)
         if (field(f, unsupported[i]) != NULL) {
             ask->call->code = "unsupported_parameter";
-            return field_wrong(ask->call, unsupported[i], err, "this server does not keep such things; send \"input\" or "
-                                                               "\"previous_response_id\"");
+            return field_wrong(ask->call, unsupported[i], err,
+                               "this server does not keep such things; send \"input\" or "
+                               "\"previous_response_id\"");
         }
     return OK;
 }
@@ -238,7 +267,7 @@ static Status make_prompt(Ask *ask, ResponseMaker *m, const Wishes *w, Error *er
     TRY(response_items(call, json_object_get(call->body, "input"), m->id, &m->input, err));
     if (w->previous != NULL) {
         const Status found = archive_conversation(call->server->archive, w->previous, call->caller.name,
-                                                2 * call->server->spec.body_bytes, &items, err);
+                                                  2 * call->server->spec.body_bytes, &items, err);
         if (found == ERR_NOT_FOUND) {
             call->http_status = 400;
             call->code = "previous_response_not_found";
@@ -249,7 +278,8 @@ static Status make_prompt(Ask *ask, ResponseMaker *m, const Wishes *w, Error *er
         FAIL_IF(m->previous == NULL, ERR_MEMORY, "no memory for the conversation");
     } else
         items = json_array();
-    Status status = json_array_extend(items, m->input) == 0 ? OK : error_set(err, ERR_MEMORY, "no memory for the input");
+    Status status =
+        json_array_extend(items, m->input) == 0 ? OK : error_set(err, ERR_MEMORY, "no memory for the input");
     if (status == OK)
         status = render_what_fits(ask, items, w, err);
     json_decref(items);
@@ -270,14 +300,15 @@ static Status make_id(char id[RESPONSE_ID_BYTES], Error *err) {
 static Status make_body(const Ask *ask, ResponseMaker *m, const Wishes *w, Error *err) {
     const ApiCall *call = ask->call;
     json_t *b = json_pack(
-        "{s:s, s:s, s:I, s:s, s:b, s:n, s:n, s:n, s:n, s:s, s:[], s:b, s:n, s:{s:n, s:n}, s:s, s:b, s:f, s:{s:{s:s}}, s:s, "
+        "{s:s, s:s, s:I, s:s, s:b, s:n, s:n, s:n, s:n, s:s, s:[], s:b, s:n, s:{s:n, s:n}, s:s, s:b, s:f, s:{s:{s:s}}, "
+        "s:s, "
         "s:[], s:f, s:s, s:n, s:{}}",
         "id", m->id, "object", "response", "created_at", (json_int_t)unix_seconds(), "status",
         w->background ? "queued" : "in_progress", "background", w->background, "error", "incomplete_details",
         "instructions", "max_output_tokens", "model", call->model, "output", "parallel_tool_calls", 1,
         "previous_response_id", "reasoning", "effort", "summary", "service_tier", "default", "store", m->store,
-        "temperature", (double)ask->spec.sample.temperature, "text", "format", "type", "text", "tool_choice", "auto", "tools",
-        "top_p", (double)ask->spec.sample.top_p, "truncation", "disabled", "usage", "metadata");
+        "temperature", (double)ask->spec.sample.temperature, "text", "format", "type", "text", "tool_choice", "auto",
+        "tools", "top_p", (double)ask->spec.sample.top_p, "truncation", "disabled", "usage", "metadata");
     m->body = b;
     FAIL_IF(b == NULL, ERR_MEMORY, "no memory for the answer");
     for (size_t i = 0; i < COUNT(echoed); i++) {
@@ -387,10 +418,10 @@ Status responses_count(ApiCall *call, Error *err) {
     if (status == OK)
         status = prepare(&ask, &maker, &w, err);
     if (status == OK)
-        status = api_reply_json(call, 200,
-                                json_pack("{s:s, s:I}", "object", "response.input_tokens", "input_tokens",
-                                          (json_int_t)ask.prompt.count),
-                                err);
+        status = api_reply_json(
+            call, 200,
+            json_pack("{s:s, s:I}", "object", "response.input_tokens", "input_tokens", (json_int_t)ask.prompt.count),
+            err);
     ask_free(&ask);
     response_maker_free(&maker);
     return status;
@@ -444,7 +475,8 @@ static Status reply_events(ApiCall *call, const char *id, const StoredAnswer *an
     if (response_job_stream(call, id, after))
         return OK;
     if (answer->events == NULL)
-        return field_wrong(call, "stream", err, "only answers that were made in the background and streamed can be again");
+        return field_wrong(call, "stream", err,
+                           "only answers that were made in the background and streamed can be again");
     Text out = {0};
     response_events_after(&out, answer->events, strlen(answer->events), after);
     http_reply(call->http, 200, "text/event-stream; charset=utf-8", &out);
@@ -477,7 +509,8 @@ static Status reply_items(ApiCall *call, const StoredAnswer *answer, Error *err)
         return field_wrong(call, "limit", err, "a number from 1 to %d is expected", LIST_MOST);
     if (order != NULL && strcmp(order, "asc") != 0 && strcmp(order, "desc") != 0)
         return field_wrong(call, "order", err, "\"asc\" or \"desc\" is expected");
-    json_t *page = item_page(answer->input, limit, order != NULL && order[0] == 'a', http_query(call->http, "after"), &more);
+    json_t *page =
+        item_page(answer->input, limit, order != NULL && order[0] == 'a', http_query(call->http, "after"), &more);
     const json_t *first = json_array_get(page, 0), *last = json_array_get(page, json_array_size(page) - 1);
     return api_reply_json(call, 200,
                           json_pack("{s:s, s:s?, s:s?, s:b, s:o}", "object", "list", "first_id",

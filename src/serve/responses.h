@@ -29,18 +29,18 @@ typedef enum ItemKind { ITEM_NONE, ITEM_REASONING, ITEM_MESSAGE, ITEM_CALL, ITEM
 /* An answer that is being put together. Zeroed, then the fields up to the line; response_maker_free in the end. */
 typedef struct ResponseMaker {
     char id[RESPONSE_ID_BYTES];
-    json_t *body;        /* the object that the client gets; owned */
-    json_t *input;       /* items of its own; owned */
-    json_t *custom;      /* as ask->customs; owned */
+    json_t *body;           /* the object that the client gets; owned */
+    json_t *input;          /* items of its own; owned */
+    json_t *custom;         /* as ask->customs; owned */
     char *previous, *owner; /* owned */
     bool store, events, summary, encrypted, logprobs;
     Archive *archive;
     const Tokenizer *tokenizer;
     /* ---- */
-    int64_t sequence; /* of the next event */
-    ItemKind kind;    /* of the item that is open */
-    json_t *item;     /* as it was announced; its text follows at its end */
-    Text text;        /* of it */
+    int64_t sequence;              /* of the next event */
+    ItemKind kind;                 /* of the item that is open */
+    json_t *item;                  /* as it was announced; its text follows at its end */
+    Text text;                     /* of it */
     json_t *tokens, *fresh_tokens; /* log-probabilities: of the item; not sent yet */
     int n_item;
 } ResponseMaker;

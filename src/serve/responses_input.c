@@ -1,4 +1,5 @@
-/* responses_input.c - the items of a conversation as /v1/responses has them, made into the messages that templates read.
+/* responses_input.c - the items of a conversation as /v1/responses has them, made into the messages that templates
+ * read.
  *
  * An item is less than a message: reasoning, what was said, and each call stand by themselves. What belongs to one turn
  * of the assistant is put together again; texts that instruct, at the beginning, become one message, since most
@@ -20,8 +21,8 @@ static const char *word_of(const json_t *item, const char *key) {
 /* ---- items ------------------------------------------------------------------------------------------------------- */
 
 static json_t *item_of_text(const json_t *text) {
-    return json_pack("{s:s, s:s, s:[{s:s, s:O}], s:s}", "type", "message", "role", "user", "content", "type", "input_text",
-                     "text", text, "status", "completed");
+    return json_pack("{s:s, s:s, s:[{s:s, s:O}], s:s}", "type", "message", "role", "user", "content", "type",
+                     "input_text", "text", text, "status", "completed");
 }
 
 /* A reference to an item of an answer that was stored: its id names the answer. */
@@ -34,24 +35,24 @@ static Status find_reference(ApiCall *call, const char *id, json_t **item, Error
     *item = NULL;
     if (last > first)
         text_append_format(&name, "resp%.*s", (int)(last - first), first);
-    const Status status = name.bytes != NULL ? archive_get(call->server->archive, name.bytes, call->caller.name, &answer, err)
-                                             : error_set(err, ERR_NOT_FOUND, "there is no item with the id '%.80s'", id);
+    const Status status = name.bytes != NULL
+                              ? archive_get(call->server->archive, name.bytes, call->caller.name, &answer, err)
+                              : error_set(err, ERR_NOT_FOUND, "there is no item with the id '%.80s'", id);
     text_free(&name);
     if (status != OK)
         return status;
-    json_array_foreach (json_object_get(answer.body, "output"), i, one)
-        if (strcmp(word_of(one, "id"), id) == 0)
-            found = json_incref(one);
-    json_array_foreach (answer.input, i, one)
-        if (found == NULL && strcmp(word_of(one, "id"), id) == 0)
-            found = json_incref(one);
+    json_array_foreach(json_object_get(answer.body, "output"), i, one) if (strcmp(word_of(one, "id"), id) == 0) found =
+        json_incref(one);
+    json_array_foreach(answer.input, i, one) if (found == NULL && strcmp(word_of(one, "id"), id) == 0) found =
+        json_incref(one);
     stored_answer_free(&answer);
     FAIL_IF(found == NULL, ERR_NOT_FOUND, "there is no item with the id '%.80s'", id);
     *item = found;
     return OK;
 }
 
-static Status add_item(ApiCall *call, json_t *list, const json_t *given, size_t index, const char *response_id, Error *err) {
+static Status add_item(ApiCall *call, json_t *list, const json_t *given, size_t index, const char *response_id,
+                       Error *err) {
     static const struct {
         const char *type, *prefix;
     } prefixes[] = {{"message", "msg"}, {"function_call", "fc"}, {"reasoning", "rs"}, {"custom_tool_call", "ctc"}};
@@ -100,9 +101,8 @@ Status response_items(ApiCall *call, const json_t *input, const char *response_i
         status = add_item(call, list, item, 0, response_id, err);
         json_decref(item);
     }
-    json_array_foreach ((json_t *)(uintptr_t)input, i, given)
-        if (status == OK)
-            status = add_item(call, list, given, i, response_id, err);
+    json_array_foreach((json_t *)(uintptr_t)input, i, given) if (status == OK) status =
+        add_item(call, list, given, i, response_id, err);
     if (status != OK) {
         json_decref(list);
         return status;
@@ -116,8 +116,8 @@ Status response_items(ApiCall *call, const json_t *input, const char *response_i
 typedef struct Turns {
     ApiCall *call;
     json_t *messages;
-    json_t *open;      /* the assistant's message that calls may still be added to; borrowed */
-    Text reasoning;    /* that stands before what comes next */
+    json_t *open;   /* the assistant's message that calls may still be added to; borrowed */
+    Text reasoning; /* that stands before what comes next */
 } Turns;
 
 static json_t *text_json(const Text *text) {
@@ -137,7 +137,7 @@ static Status content_of(const Turns *t, const json_t *content, json_t **out, Er
     }
     if (content != NULL && !json_is_array(content))
         return field_wrong(t->call, "input", err, "the content of an item must be a text or an array of parts");
-    json_array_foreach ((json_t *)(uintptr_t)content, i, part) {
+    json_array_foreach((json_t *)(uintptr_t)content, i, part) {
         const char *type = word_of(part, "type");
         const json_t *value = json_object_get(part, strcmp(type, "refusal") == 0 ? "refusal" : "text");
         if (strcmp(type, "input_image") == 0 && json_is_string(json_object_get(part, "image_url"))) {
@@ -205,8 +205,8 @@ static Status add_call(Turns *t, const json_t *item, bool custom, Error *err) {
         mem_free(text);
         json_decref(object);
     }
-    json_t *one = json_pack("{s:s, s:s, s:{s:s, s:o}}", "id", id, "type", "function", "function", "name", name, "arguments",
-                            arguments);
+    json_t *one = json_pack("{s:s, s:s, s:{s:s, s:o}}", "id", id, "type", "function", "function", "name", name,
+                            "arguments", arguments);
     if (t->open == NULL || t->reasoning.count > 0) {
         json_t *message = json_pack("{s:s, s:n, s:[]}", "role", "assistant", "content", "tool_calls");
         const Status status = append_message(t, message, true, err);
@@ -228,10 +228,10 @@ static Status add_call(Turns *t, const json_t *item, bool custom, Error *err) {
 static const char *name_of_call(const Turns *t, const char *id) {
     size_t i, k;
     json_t *message, *one;
-    json_array_foreach (t->messages, i, message)
-        json_array_foreach (json_object_get(message, "tool_calls"), k, one)
-            if (strcmp(word_of(one, "id"), id) == 0)
-                return json_string_value(json_object_get(json_object_get(one, "function"), "name"));
+    json_array_foreach(t->messages, i, message) json_array_foreach(
+        json_object_get(message, "tool_calls"), k,
+        one) if (strcmp(word_of(one, "id"), id) ==
+                 0) return json_string_value(json_object_get(json_object_get(one, "function"), "name"));
     return NULL;
 }
 
@@ -249,7 +249,7 @@ static Status add_result(Turns *t, const json_t *item, Error *err) {
 static void add_texts(Text *out, const json_t *parts) {
     size_t i;
     json_t *part;
-    json_array_foreach ((json_t *)(uintptr_t)parts, i, part) {
+    json_array_foreach((json_t *)(uintptr_t)parts, i, part) {
         const json_t *text = json_object_get(part, "text");
         if (json_is_string(text))
             text_append(out, json_string_value(text), json_string_length(text));
@@ -265,8 +265,8 @@ static Status add_reasoning(Turns *t, const json_t *item, Error *err) {
     if (out->count == before && json_is_string(hidden)) {
         Text bytes = {0};
         /* Made by another server, it is sealed for us. */
-        if (base64_append_decoded(&bytes, json_string_value(hidden), json_string_length(hidden)) && bytes.bytes != NULL &&
-            utf8_valid(bytes.bytes, bytes.count))
+        if (base64_append_decoded(&bytes, json_string_value(hidden), json_string_length(hidden)) &&
+            bytes.bytes != NULL && utf8_valid(bytes.bytes, bytes.count))
             text_append(out, bytes.bytes, bytes.count);
         text_free(&bytes);
     }
@@ -312,8 +312,8 @@ static Status join_instructions(Turns *t, const char *instructions, Error *err) 
     for (; n > 0; n--)
         json_array_remove(t->messages, 0);
     if (status == OK && text.count > 0 &&
-        json_array_insert_new(t->messages, 0,
-                              json_pack("{s:s, s:o}", "role", "system", "content", text_json(&text))) != 0)
+        json_array_insert_new(t->messages, 0, json_pack("{s:s, s:o}", "role", "system", "content", text_json(&text))) !=
+            0)
         status = error_set(err, ERR_MEMORY, "no memory for the messages");
     text_free(&text);
     return status;
@@ -326,9 +326,7 @@ Status response_messages(ApiCall *call, const json_t *items, const char *instruc
     Turns t = {.call = call, .messages = json_array()};
     *messages = NULL;
     FAIL_IF(t.messages == NULL, ERR_MEMORY, "no memory for the messages");
-    json_array_foreach ((json_t *)(uintptr_t)items, i, item)
-        if (status == OK)
-            status = add_any(&t, item, err);
+    json_array_foreach((json_t *)(uintptr_t)items, i, item) if (status == OK) status = add_any(&t, item, err);
     if (status == OK)
         status = join_instructions(&t, instructions, err);
     /* Clients ask with nothing to learn whether the model answers at all. */
@@ -364,7 +362,7 @@ Status response_tools(Ask *ask, const json_t *tools, Error *err) {
         return OK;
     ask->tools = json_array();
     FAIL_IF(ask->tools == NULL, ERR_MEMORY, "no memory for the tools");
-    json_array_foreach ((json_t *)(uintptr_t)tools, i, tool) {
+    json_array_foreach((json_t *)(uintptr_t)tools, i, tool) {
         const char *type = word_of(tool, "type");
         const bool is_custom = strcmp(type, "custom") == 0;
         if (!is_custom && strcmp(type, "function") != 0) {

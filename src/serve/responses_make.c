@@ -74,10 +74,10 @@ static void part_event(ResponseMaker *m, Text *out, const char *type, const char
 /* Names of events and fields by kind of item. */
 static const struct {
     const char *prefix, *type;
-    const char *index;               /* of the part that the text belongs to; NULL: the text is the item's own */
+    const char *index; /* of the part that the text belongs to; NULL: the text is the item's own */
     const char *part_added, *delta;
     const char *done, *part_done;
-    const char *text;                /* of the event `done` */
+    const char *text; /* of the event `done` */
     const char *part_type;
 } names[] = {
     [ITEM_REASONING] = {"rs_", "reasoning", "content_index", "response.content_part.added",

@@ -415,7 +415,7 @@ static Status open_presets(Server *s, Error *err) {
     const char *name;
     json_t *presets, *preset;
     TRY(archive_presets(s->archive, &presets, err));
-    json_object_foreach (presets, name, preset) {
+    json_object_foreach(presets, name, preset) {
         Error own = {0};
         if (registry_set_preset(s->registry, name, preset, &own) != OK)
             on_notice(s, "preset_failed", name, 0, 0, own.text);

@@ -51,8 +51,7 @@ Status ask_thinking(Ask *ask, Fields *f, Error *err) {
     ask->spec.reasoning_tokens = (int)most;
     if (most == 0)
         TRY(switch_thinking(ask, false, err));
-    json_object_foreach ((json_t *)(uintptr_t)more, key, value)
-        TRY(ask_variable(ask, key, json_incref(value), err));
+    json_object_foreach((json_t *)(uintptr_t)more, key, value) TRY(ask_variable(ask, key, json_incref(value), err));
     return OK;
 }
 
@@ -76,7 +75,8 @@ static json_t *custom_function(const json_t *tool) {
     json_t *parameters = json_pack("{s:s, s:{s:{s:s}}, s:[s], s:b}", "type", "object", "properties", "input", "type",
                                    "string", "required", "input", "additionalProperties", 0);
     json_t *function = json_pack("{s:s, s:o, s:o}", "name", word_of(tool, "name"), "description",
-                                 json_stringn(description.bytes != NULL ? description.bytes : "", description.count), "parameters", parameters);
+                                 json_stringn(description.bytes != NULL ? description.bytes : "", description.count),
+                                 "parameters", parameters);
     text_free(&description);
     return json_pack("{s:s, s:o}", "type", "function", "function", function);
 }
@@ -145,7 +145,7 @@ static Status choose_word(Ask *ask, const char *param, const char *word, Error *
 static bool is_among(const json_t *allowed, const char *name) {
     size_t i;
     json_t *one;
-    json_array_foreach ((json_t *)(uintptr_t)allowed, i, one) {
+    json_array_foreach((json_t *)(uintptr_t)allowed, i, one) {
         const char *own = chosen_name(one);
         if (own != NULL && name != NULL && strcmp(own, name) == 0)
             return true;
@@ -161,7 +161,8 @@ static Status choose_allowed(Ask *ask, const char *param, const json_t *choice, 
     const json_t *allowed = json_object_get(inner, "tools");
     const char *mode = json_string_value(json_object_get(inner, "mode"));
     if (!json_is_array(allowed) || (mode != NULL && strcmp(mode, "auto") != 0 && strcmp(mode, "required") != 0))
-        return field_wrong(ask->call, param, err, "allowed_tools needs \"tools\", and \"auto\" or \"required\" as \"mode\"");
+        return field_wrong(ask->call, param, err,
+                           "allowed_tools needs \"tools\", and \"auto\" or \"required\" as \"mode\"");
     for (size_t i = json_array_size(ask->tools); i > 0; i--) {
         const json_t *function = json_object_get(json_array_get(ask->tools, i - 1), "function");
         if (!is_among(allowed, json_string_value(json_object_get(function, "name"))))

@@ -13,10 +13,7 @@ static const FillMarks table[] = {
      .repository = "<|repo_name|>",
      .file = "<|file_sep|>",
      .end = "<|fim_pad|>"},
-    {.prefix = "<|fim_prefix|>",
-     .suffix = "<|fim_suffix|>",
-     .middle = "<|fim_middle|>",
-     .file = "<|file_separator|>"},
+    {.prefix = "<|fim_prefix|>", .suffix = "<|fim_suffix|>", .middle = "<|fim_middle|>", .file = "<|file_separator|>"},
     {.prefix = "<|fim_prefix|>", .suffix = "<|fim_suffix|>", .middle = "<|fim_middle|>", .end = "<|fim_pad|>"},
     {.prefix = "<|fim_prefix|>", .suffix = "<|fim_suffix|>", .middle = "<|fim_middle|>"},
     /* StarCoder2 */
@@ -93,7 +90,8 @@ static Status add_line(const Tokenizer *t, FillText text, TokenIds *ids, Error *
     return status;
 }
 
-static Status add_files(const Tokenizer *t, const FillMarks *m, const FillFile *files, size_t n, TokenIds *ids, Error *err) {
+static Status add_files(const Tokenizer *t, const FillMarks *m, const FillFile *files, size_t n, TokenIds *ids,
+                        Error *err) {
     static const FillText project = {"project", 7}, current = {"current", 7};
     if (n > 0 && m->repository != NULL) {
         TRY(add_mark(t, m->repository, ids, err));

@@ -1,5 +1,5 @@
-/* fill_in.h - prompts for text that belongs in the middle: what stands before and behind it, between marks that the model
- * was trained with. The marks are published with the models; which a model has, its tokenizer tells. */
+/* fill_in.h - prompts for text that belongs in the middle: what stands before and behind it, between marks that the
+ * model was trained with. The marks are published with the models; which a model has, its tokenizer tells. */
 #ifndef HOULE_TEXT_FILL_IN_H
 #define HOULE_TEXT_FILL_IN_H
 

@@ -7,8 +7,8 @@
  *     CALLS_XML      <section><open>NAME( <param>KEY..[value]</param> )*<close></section>
  *     CALLS_HARMONY  <|channel|>commentary to=functions.NAME <|constrain|>json<|message|>[schema]
  *
- * Values between tags are texts as they stand or JSON, by their types (reply_xml.c reads them back so); their sequence is
- * written as a grammar in Lark's notation. */
+ * Values between tags are texts as they stand or JSON, by their types (reply_xml.c reads them back so); their sequence
+ * is written as a grammar in Lark's notation. */
 #include "text/reply_calls.h"
 
 #include "format/json_write.h"
@@ -100,7 +100,7 @@ static void append_lark(Text *text, const char *string) {
 
 /* Words that bound a text, or that refer to what stands elsewhere: not said in tags. */
 static bool is_bound(const json_t *schema) {
-    static const char *const words[] = {"pattern", "format", "minLength", "maxLength", "anyOf", "oneOf", "allOf",
+    static const char *const words[] = {"pattern", "format", "minLength", "maxLength", "anyOf", "oneOf",      "allOf",
                                         "not",     "if",     "$ref",      "const",     "$defs", "definitions"};
     for (size_t i = 0; i < COUNT(words); i++)
         if (json_object_get(schema, words[i]) != NULL)
@@ -115,13 +115,9 @@ static bool refers(const json_t *value, int depth) {
     if (depth > 64 || json_object_get(value, "$ref") != NULL)
         return true;
     if (json_is_object(value))
-        json_object_foreach ((json_t *)(uintptr_t)value, key, inner)
-            if (refers(inner, depth + 1))
-                return true;
+        json_object_foreach((json_t *)(uintptr_t)value, key, inner) if (refers(inner, depth + 1)) return true;
     if (json_is_array(value))
-        json_array_foreach ((json_t *)(uintptr_t)value, i, inner)
-            if (refers(inner, depth + 1))
-                return true;
+        json_array_foreach((json_t *)(uintptr_t)value, i, inner) if (refers(inner, depth + 1)) return true;
     return false;
 }
 
@@ -147,7 +143,7 @@ static bool append_value(Text *body, const json_t *schema) {
     if (json_array_size(choices) == 0)
         return false;
     text_append_char(body, '(');
-    json_array_foreach ((json_t *)(uintptr_t)choices, i, one) {
+    json_array_foreach((json_t *)(uintptr_t)choices, i, one) {
         if (!json_is_string(one) || strlen(json_string_value(one)) != json_string_length(one))
             return false;
         text_append_str(body, i > 0 ? " | " : "");
@@ -160,9 +156,8 @@ static bool append_value(Text *body, const json_t *schema) {
 static bool is_required(const json_t *parameters, const char *key) {
     size_t i;
     json_t *one;
-    json_array_foreach (json_object_get(parameters, "required"), i, one)
-        if (json_is_string(one) && strcmp(json_string_value(one), key) == 0)
-            return true;
+    json_array_foreach(json_object_get(parameters, "required"), i,
+                       one) if (json_is_string(one) && strcmp(json_string_value(one), key) == 0) return true;
     return false;
 }
 
@@ -200,7 +195,7 @@ static Status set_tag_content(const ReplyCalls *r, CallGrammar *c, const json_t 
     FAIL_IF(custom_grammar(r, name, &c->content) || (parameters != NULL && is_bound(parameters)), ERR_UNSUPPORTED,
             "the parameters of '%.100s' cannot be bound between tags", name);
     append(&c->body, "start: \"\"");
-    json_object_foreach (json_object_get(parameters, "properties"), key, schema) {
+    json_object_foreach(json_object_get(parameters, "properties"), key, schema) {
         const bool required = is_required(parameters, key);
         append(&c->body, " (");
         FAIL_IF(!append_parameter(r->format, &c->body, key, schema), ERR_UNSUPPORTED,
@@ -332,7 +327,7 @@ static Status add_calls(ReplyCalls *r, Error *err) {
     json_t *tool;
     FAIL_IF(!r->spec.forced && (f->style == CALLS_BARE || f->style == CALLS_HARMONY), ERR_UNSUPPORTED,
             "calls in the format '%s' begin like other text", f->name);
-    json_array_foreach ((json_t *)(uintptr_t)r->spec.tools, i, tool) {
+    json_array_foreach((json_t *)(uintptr_t)r->spec.tools, i, tool) {
         const json_t *function = json_object_get(tool, "function");
         const char *name = word_of(function, "name");
         if (name[0] == '\0' || (r->spec.only != NULL && strcmp(name, r->spec.only) != 0))

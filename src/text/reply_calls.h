@@ -18,7 +18,8 @@ typedef struct ReplyCallsSpec {
     bool forced;           /* the text is one call and nothing else. Otherwise it is free, and calls in it are bound */
 } ReplyCallsSpec;
 
-/* ERR_NOT_FOUND when there is no such tool; ERR_UNSUPPORTED when the format has no notation for it that can be bound. */
+/* ERR_NOT_FOUND when there is no such tool; ERR_UNSUPPORTED when the format has no notation for it that can be bound.
+ */
 Status reply_calls_open(const ReplyCallsSpec *spec, ReplyCalls **calls, Error *err);
 void reply_calls_close(ReplyCalls *calls); /* NULL is fine */
 /* For grammar_compile; lives as long as the calls, which refer to the tools. */

@@ -22,7 +22,7 @@
     .section_close = "<|tool_calls_section_end|>", .call_open = "<|tool_call_begin|>",                                 \
     .call_close = "<|tool_call_end|>", .header_end = "<|tool_call_argument_begin|>", .name_prefix = "functions."
 
-#define HARMONY .style = CALLS_HARMONY, .prompt_opening = "<|channel|>analysis<|message|>",                              \
+#define HARMONY .style = CALLS_HARMONY, .prompt_opening = "<|channel|>analysis<|message|>", \
     .reasoning_close = "<|end|><|start|>assistant<|channel|>final<|message|>"
 
 /* Functions and parameters in tags that hold their names, within `tag`. */
