@@ -38,7 +38,7 @@ static inline float exp_below_zero(float x) {
 static inline float share(const Shares *s, float logit) {
     const float x = (logit - s->top) * s->scale;
     const float e = exp_below_zero(x > -87.0f ? x : -87.0f);
-    return (logit >= s->least) & (logit < INFINITY) & (x > -87.0f) ? e : 0.0f;
+    return ((logit >= s->least) & (logit < INFINITY) & (x > -87.0f)) ? e : 0.0f;
 }
 
 static float block_sum(const Shares *s, int from, int to) {
