@@ -101,6 +101,9 @@ typedef struct houle_session_options {
     int32_t context;           /* tokens; 0 = the declared context, at most 4096 */
     int32_t threads;           /* of the process' pool, taken from the first session; 0 = the physical cores */
     houle_precision precision;
+    houle_model *draft;        /* a smaller model of the same vocabulary that guesses ahead, so that answers come faster; the
+                                * answers stay the same. It must outlive the session. NULL: guesses come from the text only */
+    int32_t draft_tokens;      /* guesses at once, at most 8; 0 = the usual number, -1 = none */
 } houle_session_options;
 HOULE_API houle_session_options houle_session_defaults(void);
 

@@ -77,6 +77,27 @@ def check_escapes(folder):
     assert not re.search(rb"[\x00-\x08\x0b-\x1f\x7f]", run.stdout), run.stdout
 
 
+def check_drafts(model, folder):
+    """A model that guesses ahead changes nothing but the time; one with other tokens is refused with the first of them."""
+    other, strange = tiny_model.make(folder / "other", seed=2), tiny_model.make(folder / "strange", seed=3)
+    tokenizer = json.loads((strange / "tokenizer.json").read_text("utf-8"))
+    vocab = tokenizer["model"]["vocab"]
+    first, second = sorted(k for k in vocab if len(k) == 1)[10:12]
+    vocab[first], vocab[second] = vocab[second], vocab[first]
+    (strange / "tokenizer.json").write_text(json.dumps(tokenizer), "utf-8")
+    for how in (["--temp", 0], ["--temp", 1, "--seed", 3], ["--temp", 1, "--seed", 4, "--top-p", 0.9]):
+        line = [model, "hello there", "-n", 60, "--ignore-eos", *how]
+        plain = answer(*line, "--draft-tokens", 0)
+        assert plain["timing"]["guessed_tokens"] == 0
+        for draft in ([], ["--draft", model], ["--draft", other], ["--draft", other, "--draft-tokens", 2]):
+            guessed = answer(*line, *draft)
+            assert guessed["content"] == plain["content"] and guessed["usage"] == plain["usage"], (how, draft)
+    run = houle("run", model, "hello", "--draft", strange, status=1)
+    assert re.search(rb"strange.*cannot guess for.*token %d" % min(vocab[first], vocab[second]), run.stderr), run.stderr
+    measured = json.loads(houle("bench", model, "-p", 0, "-n", 16, "-r", 1, "--draft", model, "--json").stdout)["draft"]
+    assert measured["always_guessed"] == measured["always_right"] > 0, measured
+
+
 def check_perplexity(model, folder):
     text = folder / "text.txt"
     text.write_text("The quick brown fox jumps over the lazy dog. " * 60, "utf-8")
@@ -214,6 +235,7 @@ def main():
         check_answers(model)
         check_refusals(model, folder)
         check_escapes(model)
+        check_drafts(model, folder)
         check_perplexity(model, folder)
         check_machine(model)
         check_library(model)

@@ -544,6 +544,45 @@ class Effective(unittest.TestCase):
             self.assertEqual(show(str(folder), "--config", str(config))[0], 1)
 
 
+class Drafts(Case):
+    """A model that guesses ahead for another: the same answers, its memory in the budget, a wrong one told of."""
+
+    @classmethod
+    def arguments(cls):
+        tiny_model.make(cls.models / "other", seed=2, context=2048, template=TEMPLATE)
+        tiny_model.make(cls.models / "wide", seed=2, context=2048, template=TEMPLATE)
+        tokenizer = cls.models / "wide" / "tokenizer.json"
+        text = json.loads(tokenizer.read_text("utf-8"))
+        vocab = text["model"]["vocab"]
+        first, second = sorted(k for k in vocab if len(k) == 1)[10:12]
+        vocab[first], vocab[second] = vocab[second], vocab[first]
+        tokenizer.write_text(json.dumps(text), "utf-8")
+        config = cls.home / "config.json"
+        config.write_text(json.dumps({"defaults": {"context": 512}, "models": {
+            "plain": {"path": "models/tiny", "draft_tokens": 0}, "alike": {"path": "models/tiny", "draft": "models/tiny"},
+            "helped": {"path": "models/tiny", "draft": "other"}, "wrong": {"path": "models/tiny", "draft": "wide"}}}))
+        return ["--models", str(cls.models), "--config", str(config), "--memory", "1G"]
+
+    def test_guesses_change_nothing(self):
+        bytes_of = {}
+        for seed in range(4):
+            answers = {}
+            for name in ("plain", "alike", "helped"):
+                status, answer = self.server.post("/v1/chat/completions", chat(model=name, seed=seed, max_tokens=80, ignore_eos=True))
+                self.assertEqual(status, 200, answer)
+                answers[name] = answer["choices"][0]["message"]["content"]
+            self.assertEqual(len(set(answers.values())), 1, answers)
+        _, running = self.server.get("/api/ps")
+        for model in running["models"]:
+            bytes_of[model["name"]] = model["size"]
+        self.assertGreater(bytes_of["helped"], bytes_of["plain"] + 100000)
+
+    def test_another_vocabulary_is_refused(self):
+        status, error = self.server.post("/v1/chat/completions", chat(model="wrong"))
+        self.assertEqual(status, 500)
+        self.assertIn("one vocabulary", error["error"]["message"])
+
+
 class Stopping(unittest.TestCase):
     def test_answers_are_completed(self):
         with tempfile.TemporaryDirectory(prefix="houle_serve_") as home:

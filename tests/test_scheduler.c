@@ -85,15 +85,19 @@ static void make_job(Job *j, int n, int want, uint32_t seed, bool greedy) {
 static Pool *pool;
 static const char *const folders[] = {"text/llama", "text/gemma3", "text/mistral", "text/qwen3_moe"};
 
-static Scheduler *open_scheduler(const Model *m, int sequences, int64_t tokens, Spill *spill, int drafts) {
+static Scheduler *open_drafting(const Model *m, const Model *draft, int sequences, int64_t tokens, Spill *spill, int drafts) {
     Scheduler *s;
     Error err = {0};
     const SchedulerSpec spec = {.precision = PRECISION_FAST, .cache_type = CACHE_F16, .pool = pool, .context = 640,
                                 .cache_tokens = tokens, .sequences = sequences, .max_rows = 96, .max_waiting = 64,
-                                .spill = spill, .identity = "test", .identity_bytes = 4, .draft_tokens = drafts};
+                                .spill = spill, .identity = "test", .identity_bytes = 4, .draft_tokens = drafts, .draft = draft};
     if (scheduler_open(m, spec, &s, &err) != OK)
         fail_msg("%s", err.text);
     return s;
+}
+
+static Scheduler *open_scheduler(const Model *m, int sequences, int64_t tokens, Spill *spill, int drafts) {
+    return open_drafting(m, NULL, sequences, tokens, spill, drafts);
 }
 
 /* What each request gives alone, in a scheduler of its own, is what it gives among others: whatever the cut of its
@@ -117,10 +121,11 @@ static void test_same_tokens_whatever_else_runs(void **state) {
             scheduler_close(s);
             assert_int_equal(alone[i].n_out, 40);
         }
-        /* Room for all; then so little that texts make way for others; then with guesses. */
-        static const struct { int sequences; int64_t tokens; int drafts; } settings[] = {{12, 8000, 0}, {5, 700, 0}, {1, 640, 6}};
+        /* Room for all; then so little that texts make way for others; then with guesses, from the text and from a model. */
+        const struct { int sequences; int64_t tokens; int drafts; const Model *draft; } settings[] = {
+            {12, 8000, 0, NULL}, {5, 700, 0, NULL}, {1, 640, 6, NULL}, {1, 640, 8, m}, {2, 900, 4, m}};
         for (size_t k = 0; k < COUNT(settings); k++) {
-            Scheduler *s = open_scheduler(m, settings[k].sequences, settings[k].tokens, NULL, settings[k].drafts);
+            Scheduler *s = open_drafting(m, settings[k].draft, settings[k].sequences, settings[k].tokens, NULL, settings[k].drafts);
             for (int i = 0; i < N; i++) {
                 make_job(&together[i], 1 + i * 37, 40, (uint32_t)(i + 1), i % 2 == 0);
                 request_release(submit(s, &together[i], OK));

@@ -16,6 +16,7 @@ struct houle_model { Model *model; };
 struct houle_session {
     Session *session;
     Generator *generator;
+    Draft *draft;
     Sampler *sampler;
     houle_sampling sampling; /* that the sampler was made for */
 };
@@ -175,13 +176,26 @@ houle_session_options houle_session_defaults(void) {
     return (houle_session_options){.size = sizeof(houle_session_options)};
 }
 
+/* Guesses ahead: as wished, where tokens can be taken back. */
+static Status open_draft(const houle_model *m, const houle_session_options *options, SessionSpec *spec, Draft **draft, Error *err) {
+    const Model *model = options->draft != NULL ? options->draft->model : NULL;
+    const int usual = model != NULL ? DRAFT_MAX : DRAFT_MAX / 2;
+    const int most = options->draft_tokens == 0 ? usual : MIN(options->draft_tokens, (int32_t)DRAFT_MAX);
+    if (most < 0 || (model == NULL && !draft_possible(m->model)))
+        return OK;
+    const DraftSpec own = {.target = m->model, .model = model, .precision = spec->precision, .cache_type = spec->cache_type,
+                           .context = spec->context, .most = most, .pool = spec->pool};
+    spec->max_wanted = 1 + most;
+    return draft_open(&own, draft, err);
+}
+
 houle_status houle_session_open(houle_model *m, const houle_session_options *given, houle_session **out, houle_error *error) {
     Error *err = inside(error);
     houle_session_options options = houle_session_defaults();
     *out = NULL;
     if (given != NULL)
         memcpy(&options, given, MIN(given->size, sizeof options));
-    if (options.context < 0 || options.threads < 0 || (unsigned)options.precision > HOULE_PRECISION_F32)
+    if (options.context < 0 || options.threads < 0 || (unsigned)options.precision > HOULE_PRECISION_F32 || options.draft_tokens < -1)
         return (houle_status)error_set(err, ERR_ARGUMENT, "an option of the session is out of range");
     houle_session *s = mem_zalloc(sizeof *s, MEM_MISC);
     if (s == NULL)
@@ -194,9 +208,13 @@ houle_status houle_session_open(houle_model *m, const houle_session_options *giv
         mem_free(s);
         return (houle_status)status;
     }
-    status = session_open(m->model, spec, &s->session, err);
+    status = open_draft(m, &options, &spec, &s->draft, err);
+    if (status == OK)
+        status = session_open(m->model, spec, &s->session, err);
     if (status == OK)
         status = generator_open(s->session, 0, &s->generator, err);
+    if (status == OK)
+        generator_guess(s->generator, s->draft);
     if (status != OK)
         houle_session_close(s);
     else
@@ -209,6 +227,7 @@ void houle_session_close(houle_session *s) {
         return;
     sampler_close(s->sampler);
     generator_close(s->generator);
+    draft_close(s->draft);
     session_close(s->session);
     mem_free(s);
     give_pool_back();

@@ -1,4 +1,5 @@
 /* bench.c - houle bench: how fast a model runs here, beside what this machine could do. */
+#include "cli/bench_draft.h"
 #include "cli/bench_kernels.h"
 #include "cli/bench_profile.h"
 #include "cli/bench_shape.h"
@@ -18,7 +19,7 @@
 
 static struct {
     int64_t prompt, generate, depth, batch, threads, repeat, layers;
-    const char *precision, *cache, *type;
+    const char *precision, *cache, *type, *draft;
     uint64_t memory;
     bool json, profile, roof, kernels, shape;
 } want = {.prompt = 512, .generate = 128, .batch = 1, .repeat = 3, .precision = "fast", .cache = "f16"};
@@ -154,6 +155,7 @@ typedef struct Report {
     Cost cost;
     Rate prompt, generation;
     double peak; /* operations/s that the prompt is compared with */
+    DraftRates draft;
 } Report;
 
 /* Bytes/s that generation reads: a step of a batch reads the weights once (at the least), and each one's cache. */
@@ -201,6 +203,8 @@ static Status print_report(const Report *r, Error *err) {
                read_rate(r) * 1e-9);
         print_share(share_of(read_rate(r), r->roof.read_all), "bandwidth");
     }
+    if (want.draft != NULL)
+        bench_draft_print(&r->draft, (int)want.generate);
     if (r->shape != NULL)
         shape_print(r->shape, r->session, rate_or_0(&r->prompt), rate_or_0(&r->generation), r->roof.read_all);
     if (r->streamed) {
@@ -236,6 +240,8 @@ static Status print_report_json(const Report *r, Error *err) {
         json_object_set_new(generation, "share_of_bandwidth", cli_json_number(share_of(read_rate(r), r->roof.read_all)));
         json_object_set_new(out, "generation", generation);
     }
+    if (want.draft != NULL)
+        json_object_set_new(out, "draft", bench_draft_json(&r->draft, (int)want.generate));
     if (r->streamed)
         json_object_set_new(out, "streaming", json_pack("{s:f, s:I, s:I}", "hit_rate", hit_rate(r), "read_bytes_per_token",
                                                         (json_int_t)read_per_token(r), "resident_bytes", (json_int_t)r->resident));
@@ -278,6 +284,7 @@ static Status check_wants(Error *err) {
     FAIL_IF(want.layers < 0 || want.layers > 1 << 16, ERR_ARGUMENT, "--layers %lld: a number of layers is expected",
             (long long)want.layers);
     FAIL_IF(want.prompt == 0 && want.generate == 0, ERR_ARGUMENT, "-p 0 -n 0: there is nothing to measure");
+    FAIL_IF(want.draft != NULL && want.generate == 0, ERR_ARGUMENT, "--draft -n 0: there is nothing to guess");
     return OK;
 }
 
@@ -287,6 +294,8 @@ static Status bench_session(Session *session, const SessionSpec *spec, Report *r
     TRY(measure(session, &report->prompt, &report->generation, &report->reading, err));
     report->streamed = weights_streamed(model_weights(session_model(session)));
     report->resident = weights_resident_bytes(model_weights(session_model(session)));
+    if (want.draft != NULL)
+        TRY(bench_draft(session_model(session), want.draft, spec, (int)want.generate, (int)want.repeat, &report->draft, err));
     report->cost = cost_of(session, spec->precision == PRECISION_F32 ? CACHE_F32 : spec->cache_type);
     report->peak = peak_of(session, spec->precision, &report->roof);
     TRY(layer_kinds_open(model_graph(session_model(session)), &report->kinds, err));
@@ -343,6 +352,7 @@ static const Option options[] = {
     {"shape", OPT_FLAG, &want.shape, NULL, "MODEL is a config.json: run it with weights that are made up", NULL},
     {"layers", OPT_INT, &want.layers, "N", "of a shape: run about N layers that stand for all (all)", NULL},
     {"type", OPT_STRING, &want.type, "TYPE", "of a shape's weights: bf16, q4_k, fp8, ... (as the configuration says)", NULL},
+    {"draft", OPT_STRING, &want.draft, "MODEL", "also measure generation with this model's guesses", NULL},
     {"roof", OPT_FLAG, &want.roof, NULL, "measure what this machine can do at the most, at each CPU level", NULL},
     {"kernels", OPT_FLAG, &want.kernels, NULL, "measure each kernel by itself, beside plain C", NULL},
     {"memory", OPT_BYTES, &want.memory, "SIZE", "what all of it may take; experts that do not fit are read when they are needed", NULL},

@@ -48,6 +48,8 @@ Status chat_open(Session *session, const ChatSettings *settings, Chat **out, Err
     }
     if (status == OK)
         status = generator_open(session, 0, &c->generator, err);
+    if (status == OK)
+        generator_guess(c->generator, settings->draft);
     if (status != OK) {
         chat_close(c);
         return status;
@@ -192,6 +194,7 @@ static void on_delta(void *user, const ReplyDelta *d) {
 typedef struct Outcome {
     const char *finish; /* "stop", "length", "interrupted" */
     int prompt_tokens, reused_tokens, new_tokens;
+    DraftStats draft; /* of this answer */
     uint64_t began_us, first_us, ended_us;
 } Outcome;
 
@@ -206,6 +209,9 @@ static void print_timing(const Outcome *o) {
     if (o->new_tokens > 1)
         fprintf(stderr, ", %.1f tokens/s", rate(o->new_tokens - 1, o->ended_us - o->first_us));
     fprintf(stderr, " (%s)\n", o->finish);
+    if (o->draft.guessed > 0)
+        fprintf(stderr, "%llu tokens guessed ahead, %llu of them right\n", (unsigned long long)o->draft.guessed,
+                (unsigned long long)o->draft.right);
 }
 
 static json_t *text_value(const Text *t) {
@@ -234,10 +240,12 @@ static Status print_json(const Answer *answer, const Outcome *o, Error *err) {
     json_object_set_new(line, "finish_reason", json_string(o->finish));
     json_object_set_new(line, "usage", json_pack("{s:i, s:i, s:i}", "prompt_tokens", o->prompt_tokens, "cached_tokens",
                                                  o->reused_tokens, "completion_tokens", o->new_tokens));
-    json_object_set_new(line, "timing", json_pack("{s:f, s:f, s:f}", "first_token_seconds",
+    json_object_set_new(line, "timing", json_pack("{s:f, s:f, s:f, s:I, s:I}", "first_token_seconds",
                                                   (double)(o->first_us - o->began_us) * 1e-6, "prompt_tokens_per_second",
                                                   rate(o->prompt_tokens - o->reused_tokens, o->first_us - o->began_us),
-                                                  "tokens_per_second", rate(o->new_tokens - 1, o->ended_us - o->first_us)));
+                                                  "tokens_per_second", rate(o->new_tokens - 1, o->ended_us - o->first_us),
+                                                  "guessed_tokens", (json_int_t)o->draft.guessed, "accepted_tokens",
+                                                  (json_int_t)o->draft.right));
     return cli_print_json(line, JSON_COMPACT, err);
 }
 
@@ -286,6 +294,20 @@ static Status draw(Chat *c, Answer *answer, Sampler *sampler, Outcome *o, Error 
     return OK;
 }
 
+/* What was guessed since `before`. A guessing model that failed is told of: the answer goes on without it. */
+static DraftStats guessed_since(const Draft *draft, const DraftStats *before) {
+    if (draft == NULL)
+        return (DraftStats){0};
+    DraftStats now = draft_stats(draft);
+    if (now.failure.status != OK && before->failure.status == OK) {
+        error_context(&now.failure, "the answer goes on without the draft model");
+        cli_complain(now.failure.text);
+    }
+    now.guessed -= before->guessed;
+    now.right -= before->right;
+    return now;
+}
+
 static Status run_prompt(Chat *c, const Text *prompt, unsigned flags, Answer *answer, Outcome *o, Error *err) {
     Sampler *sampler;
     SampleSpec sample = c->settings.sample;
@@ -309,9 +331,11 @@ static Status run_prompt(Chat *c, const Text *prompt, unsigned flags, Answer *an
         status = sampler_open(sample, model_vocab(c->model), &sampler, err);
     if (status != OK)
         return status;
+    const DraftStats before = c->settings.draft != NULL ? draft_stats(c->settings.draft) : (DraftStats){0};
     status = draw(c, answer, sampler, o, err);
     sampler_close(sampler);
     o->ended_us = clock_us();
+    o->draft = guessed_since(c->settings.draft, &before);
     return status == OK ? answer_finish(answer, err) : status;
 }
 

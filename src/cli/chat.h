@@ -17,6 +17,7 @@ typedef struct ChatSettings {
     bool thinking_given, thinking; /* whether the model shall reason, where its template lets one choose */
     const char *const *stops;
     int n_stop;
+    Draft *draft;            /* guesses ahead; the caller's; NULL = nothing is guessed */
 } ChatSettings;
 
 typedef struct Chat Chat;

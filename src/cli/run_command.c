@@ -11,16 +11,18 @@
 #include <unistd.h>
 
 static struct {
-    const char *ids, *precision, *cache, *system, *first;
+    const char *ids, *precision, *cache, *system, *first, *draft;
     StringList stops, dry_breakers;
     bool print_ids, ignore_eos, raw, json, think, think_given, verbose;
-    int64_t n, ctx, threads, top_k, seed, repeat_last, dry_allowed, dry_last;
+    int64_t n, ctx, threads, draft_tokens, top_k, seed, repeat_last, dry_allowed, dry_last;
     double temp, top_p, min_p, typical_p, repeat_penalty, presence_penalty, frequency_penalty, dry_multiplier, dry_base;
     double xtc_probability, xtc_threshold;
     bool seed_given;
     uint64_t memory;
-} want = {.precision = "fast", .cache = "f16", .n = -1, .temp = -1, .top_k = -1, .top_p = -1, .min_p = -1, .typical_p = 1,
+} want = {.precision = "fast", .cache = "f16", .n = -1, .draft_tokens = -1, .temp = -1, .top_k = -1, .top_p = -1, .min_p = -1, .typical_p = 1,
           .repeat_penalty = -1, .repeat_last = -1, .dry_base = 1.75, .dry_allowed = 2, .dry_last = -1, .xtc_threshold = 0.1};
+
+enum { USUAL_GUESSES = 4 };
 
 /* What the user says, over what the model's files say, over our defaults. */
 static SampleSpec sampling_of(const Model *model) {
@@ -49,7 +51,7 @@ static SampleSpec sampling_of(const Model *model) {
     return s;
 }
 
-static Status run_ids(Session *session, Error *err) {
+static Status run_ids(Session *session, Draft *draft, Error *err) {
     int32_t *ids;
     int n;
     Generator *g = NULL;
@@ -60,6 +62,8 @@ static Status run_ids(Session *session, Error *err) {
         status = generator_set(g, ids, n, NULL, err);
     if (status == OK)
         status = sampler_open(sampling_of(session_model(session)), model_vocab(session_model(session)), &sampler, err);
+    if (status == OK)
+        generator_guess(g, draft);
     const int64_t most = want.n >= 0 ? want.n : INT32_MAX;
     for (int64_t i = 0; status == OK && i < most && !cli_interrupted(); i++) {
         int32_t token;
@@ -153,12 +157,12 @@ static Status dry_breakers(const Model *model, SampleSpec *s, int32_t **list, Er
     return OK;
 }
 
-static Status run_text(Session *session, const char *prompt, Error *err) {
+static Status run_text(Session *session, Draft *draft, const char *prompt, Error *err) {
     const bool chatting = (prompt == NULL || want.first != NULL) && !want.json && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
     ChatSettings settings = {
         .sample = sampling_of(session_model(session)), .most_tokens = want.n, .raw = want.raw, .json = want.json,
         .ignore_end = want.ignore_eos, .verbose = want.verbose, .thinking_given = want.think_given, .thinking = want.think,
-        .stops = want.stops.items, .n_stop = want.stops.count,
+        .stops = want.stops.items, .n_stop = want.stops.count, .draft = draft,
     };
     int32_t *breakers;
     TRY(dry_breakers(session_model(session), &settings.sample, &breakers, err));
@@ -184,9 +188,47 @@ static void print_streaming(const Model *model) {
     text_free(&text);
 }
 
+typedef struct Opened {
+    Model *model, *draft_model;
+    Session *session;
+    Draft *draft;
+} Opened;
+
+static void close_all(Opened *o) {
+    session_close(o->session);
+    draft_close(o->draft);
+    model_close(o->draft_model);
+    model_close(o->model);
+}
+
+/* How many tokens are guessed ahead: what a text alone tells is worth less than what a model tells. */
+static int guesses_wanted(const Model *model) {
+    const int usual = want.draft != NULL ? DRAFT_MAX : USUAL_GUESSES;
+    const bool possible = want.draft != NULL || draft_possible(model);
+    return !possible ? 0 : want.draft_tokens < 0 ? usual : (int)MIN(want.draft_tokens, DRAFT_MAX);
+}
+
+static Status open_draft(Opened *o, const SessionSpec *spec, int guesses, Error *err) {
+    if (guesses == 0)
+        return OK;
+    if (want.draft != NULL)
+        TRY(cli_open_model(want.draft, &o->draft_model, err));
+    const DraftSpec draft = {.target = o->model, .model = o->draft_model, .precision = spec->precision,
+                             .cache_type = spec->cache_type, .context = spec->context, .most = guesses, .pool = spec->pool};
+    return draft_open(&draft, &o->draft, err);
+}
+
+static Status open_all(const char *name, SessionSpec *spec, Opened *o, Error *err) {
+    TRY(cli_open_model(name, &o->model, err));
+    const int declared = model_context(o->model), guesses = guesses_wanted(o->model);
+    spec->context = want.ctx > 0 ? (int)MIN(want.ctx, INT32_MAX) : declared > 0 ? MIN(declared, 4096) : 4096;
+    spec->max_wanted = 1 + guesses;
+    TRY(open_draft(o, spec, guesses, err));
+    return cli_open_session(o->model, *spec, want.memory, &o->session, err);
+}
+
 static int run(int n_argument, char **arguments, Error *err) {
-    Model *model = NULL;
-    Session *session = NULL;
+    Opened o = {0};
     SessionSpec spec = {0};
     Status status = parse_precision(want.precision, &spec.precision, err);
     if (status == OK)
@@ -200,18 +242,13 @@ static int run(int n_argument, char **arguments, Error *err) {
     if (status == OK)
         status = cli_pool((int)want.threads, &spec.pool, err);
     if (status == OK)
-        status = cli_open_model(arguments[0], &model, err);
-    if (status == OK) {
-        const int declared = model_context(model);
-        spec.context = want.ctx > 0 ? (int)MIN(want.ctx, INT32_MAX) : declared > 0 ? MIN(declared, 4096) : 4096;
-        status = cli_open_session(model, spec, want.memory, &session, err);
-    }
+        status = open_all(arguments[0], &spec, &o, err);
     if (status == OK)
-        status = want.ids != NULL ? run_ids(session, err) : run_text(session, n_argument > 1 ? arguments[1] : NULL, err);
+        status = want.ids != NULL ? run_ids(o.session, o.draft, err)
+                                  : run_text(o.session, o.draft, n_argument > 1 ? arguments[1] : NULL, err);
     if (status == OK && want.verbose)
-        print_streaming(model);
-    session_close(session);
-    model_close(model);
+        print_streaming(o.model);
+    close_all(&o);
     return status == OK ? 0 : 1;
 }
 
@@ -245,6 +282,8 @@ static const Option options[] = {
     {"ids", OPT_STRING, &want.ids, "1,2,3", "token ids in place of a text; needs no tokenizer", NULL},
     {"print-ids", OPT_FLAG, &want.print_ids, NULL, "print the new token ids on one line", NULL},
     {"ignore-eos", OPT_FLAG, &want.ignore_eos, NULL, "go on when the model ends its text", NULL},
+    {"draft", OPT_STRING, &want.draft, "MODEL", "a smaller model of the same vocabulary that guesses ahead; the answer stays the same", NULL},
+    {"draft-tokens", OPT_INT, &want.draft_tokens, "N", "guess at most N tokens ahead (4; with --draft 8; 0 = none)", NULL},
     {"ctx", OPT_INT, &want.ctx, "N", "context in tokens (the declared one, at most 4096)", NULL},
     {"precision", OPT_STRING, &want.precision, "f32|fast", "float throughout, or what this CPU does best (fast)", NULL},
     {"memory", OPT_BYTES, &want.memory, "SIZE", "what all of it may take; experts that do not fit are read when they are needed", NULL},

@@ -2,8 +2,7 @@
 #ifndef HOULE_ENGINE_GENERATE_H
 #define HOULE_ENGINE_GENERATE_H
 
-#include "engine/sample.h"
-#include "engine/session.h"
+#include "engine/draft.h"
 
 typedef struct Generator Generator;
 
@@ -16,6 +15,11 @@ typedef enum GenerateEnd {
 /* Draws with this sampler from sequence `sequence` of a session. Both stay the caller's and must outlive it. */
 Status generator_open(Session *session, int sequence, Generator **generator, Error *err);
 void generator_close(Generator *generator);
+
+/* Guesses ahead from now on, as many tokens as the session has rows of logits for (max_wanted, less one). The draws are
+ * the same; generator_next just finds some of them computed already. The session must be this generator's alone then. The
+ * draft stays the caller's; NULL = no more. */
+void generator_guess(Generator *generator, Draft *draft);
 
 /* Makes `tokens` the whole text: what the cache already has of it (the longest common beginning, where the layers allow
  * going back) is not computed again. The last token's logits are computed by the first draw. Returns in *reused how many

@@ -369,6 +369,14 @@ Status sampler_pick(Sampler *s, const float *logits, const int32_t *history, int
     return OK;
 }
 
+uint64_t sampler_draws(const Sampler *s) {
+    return s->draws;
+}
+
+void sampler_rewind(Sampler *s, uint64_t draws) {
+    s->draws = draws;
+}
+
 float logprob_of(const float *logits, int vocab, int32_t token) {
     const int32_t best = best_of(logits, vocab);
     if (best < 0)

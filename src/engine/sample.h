@@ -49,6 +49,10 @@ void sampler_close(Sampler *sampler);
 Status sampler_pick(Sampler *sampler, const float *logits, const int32_t *history, int n_history, int prompt,
                     const uint64_t *allowed, int32_t *token, Error *err);
 
+/* How many numbers were drawn; and back to an earlier count, so that what was drawn ahead is drawn again alike. */
+uint64_t sampler_draws(const Sampler *sampler);
+void sampler_rewind(Sampler *sampler, uint64_t draws);
+
 /* log softmax of the logits as they came: of one token, and of the n best (n <= 64), best first. */
 float logprob_of(const float *logits, int vocab, int32_t token);
 void best_logprobs(const float *logits, int vocab, int n, int32_t *tokens, float *logprobs);

@@ -75,7 +75,7 @@ struct Scheduler {
     atomic_int next_draw;
     /* What steps cost: of generating alone, and each prompt row more, in nanoseconds (moving averages). */
     double generate_ns, row_ns;
-    DraftCosts draft_costs;
+    Draft *draft; /* NULL: nothing is guessed ahead */
 };
 
 /* ---- opening ---------------------------------------------------------------------------------------------------------- */
@@ -101,6 +101,16 @@ static Status complete(const Model *model, SchedulerSpec *spec, ProgramSpec *pro
     return OK;
 }
 
+static DraftSpec draft_spec(const Model *model, const SchedulerSpec *spec) {
+    return (DraftSpec){.target = model, .model = spec->draft, .precision = spec->precision, .cache_type = spec->cache_type,
+                       .context = spec->context, .most = spec->draft_tokens, .pool = spec->pool};
+}
+
+/* Where tokens cannot be taken back, only who asks for a guessing model is told of it. */
+static bool is_drafting(const Model *model, const SchedulerSpec *spec) {
+    return spec->draft_tokens > 0 && (spec->draft != NULL || draft_possible(model));
+}
+
 static size_t small_bytes(const SchedulerSpec *spec, const Model *model) {
     /* A sampler holds the logits, candidates and counts of a vocabulary. */
     return (size_t)spec->sequences * (size_t)model_vocab(model) * 18;
@@ -112,6 +122,12 @@ Status scheduler_memory(const Model *model, const SchedulerSpec *wanted, size_t 
     TRY(complete(model, &spec, &program, err));
     TRY(program_bytes(model_graph(model), model_weights(model), program, bytes, err));
     *bytes += cache_bytes(model_graph(model), spec.cache_type, spec.cache_tokens, spec.sequences) + small_bytes(&spec, model);
+    if (is_drafting(model, &spec)) {
+        const DraftSpec draft = draft_spec(model, &spec);
+        size_t more;
+        TRY(draft_memory(&draft, &more, err));
+        *bytes += more;
+    }
     return OK;
 }
 
@@ -143,6 +159,10 @@ Status scheduler_open(const Model *model, SchedulerSpec spec, Scheduler **out, E
         status = cache_open(model_graph(model), spec.cache_type, spec.cache_tokens, spec.sequences, &s->cache, err);
     if (status == OK)
         status = prefix_open(s->cache, spec.identity, spec.identity_bytes, (size_t)512 << 20, spec.spill, &s->prefix, err);
+    if (status == OK && is_drafting(model, &spec)) {
+        const DraftSpec draft = draft_spec(model, &spec);
+        status = draft_open(&draft, &s->draft, err);
+    }
     if (status == OK) {
         s->has_thread = pthread_create(&s->thread, NULL, run_scheduler, s) == 0;
         if (!s->has_thread)
@@ -166,6 +186,7 @@ void scheduler_close(Scheduler *s) {
         pthread_mutex_unlock(&s->lock);
         pthread_join(s->thread, NULL);
     }
+    draft_close(s->draft);
     prefix_close(s->prefix);
     cache_close(s->cache);
     program_close(s->program);
@@ -455,6 +476,19 @@ static void add_rows(Scheduler *s, Batch *b, Request *r, int rows) {
     b->n_row += rows;
 }
 
+/* Guesses behind the tokens of a text that is generated alone. Constraints advance with each token that is taken: they
+ * cannot judge a guess ahead of its time. */
+static int guess_ahead(Scheduler *s, Request *r) {
+    if (s->draft == NULL || s->n_running != 1 || r->spec.mask != NULL || prefix_needs_memory(s->prefix))
+        return 0;
+    int most = s->spec.context - r->n - 1;
+    if (r->spec.max_tokens >= 0)
+        most = MIN(most, r->spec.max_tokens - r->stats.generated_tokens - 1);
+    if (!mem_grow((void **)&r->tokens, &r->capacity, (size_t)r->n + DRAFT_MAX + 1, sizeof *r->tokens, MEM_MISC))
+        return 0;
+    return draft_guess(s->draft, r->tokens, r->n, r->n_prompt, r->sampler, most, r->tokens + r->n);
+}
+
 static bool make_batch(Scheduler *s, Batch *b) {
     *b = (Batch){.tokens = s->tokens, .runs = s->runs, .wanted = s->wanted};
     int generating = 0;
@@ -466,9 +500,7 @@ static bool make_batch(Scheduler *s, Batch *b) {
         Request *r = s->running[i];
         if (missing(r) != 1)
             continue;
-        if (generating == 1 && s->n_running == 1 && s->spec.draft_tokens > 0 && !prefix_needs_memory(s->prefix))
-            r->drafts = draft_from_text(&s->draft_costs, &r->tokens, &r->capacity, r->n,
-                                        MIN(s->spec.draft_tokens, s->spec.context - r->n - 1));
+        r->drafts = guess_ahead(s, r);
         if (!reserve(s, r, 1 + r->drafts)) {
             Error err = {0};
             error_set(&err, ERR_LIMIT, "the cache has no room for another token");
@@ -541,8 +573,7 @@ static void draw_for(Scheduler *s, Request *r) {
         t->is_end = !r->spec.ignore_end && model_ends_at(s->model, t->token);
         describe_token(s, r, logits, t);
         r->n_drawn++;
-        /* Constraints advance with each token that is taken: guesses are not drawn ahead of them. */
-        if (i == r->drafts || t->token != r->tokens[r->n + i] || t->is_end || r->spec.mask != NULL)
+        if (i == r->drafts || t->token != r->tokens[r->n + i] || t->is_end)
             return;
     }
 }
@@ -645,8 +676,8 @@ static void learn(Scheduler *s, const Batch *b, double ns) {
         const double per_row = (ns > beside ? ns - beside : ns * 0.1) / prompt;
         s->row_ns = s->row_ns == 0 ? per_row : s->row_ns + weight * (per_row - s->row_ns);
     }
-    if (prompt == 0 && generating == 1)
-        draft_learn_cost(&s->draft_costs, drafts, ns);
+    if (prompt == 0 && generating == 1 && s->draft != NULL)
+        draft_learn_cost(s->draft, drafts, ns);
 }
 
 static void run_step(Scheduler *s) {
@@ -686,7 +717,7 @@ static void run_step(Scheduler *s) {
             r->stats.accepted_tokens += taken;
             s->stats.drafted += (uint64_t)r->drafts;
             s->stats.accepted += (uint64_t)taken;
-            draft_learn_luck(&s->draft_costs, r->drafts, taken);
+            draft_learn_luck(s->draft, r->drafts, taken);
             sequence_cut(r->sequence, before + taken);
         }
         if (prefix_needs_memory(s->prefix) && sequence_tokens(r->sequence) % PREFIX_RUN == 0 &&

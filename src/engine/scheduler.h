@@ -27,7 +27,8 @@ typedef struct SchedulerSpec {
     Spill *spill;         /* prefixes on disk; NULL = in memory only */
     const void *identity; /* of the model, for the disk */
     size_t identity_bytes;
-    int draft_tokens;     /* tokens guessed ahead from the text itself, at most; 0 = off */
+    int draft_tokens;     /* tokens guessed ahead, at most; 0 = off (engine/draft.h) */
+    const Model *draft;   /* a smaller model that guesses too; NULL = from the text itself only */
 } SchedulerSpec;
 
 typedef enum RequestEnd {

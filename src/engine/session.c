@@ -115,6 +115,10 @@ void session_clear_profile(Session *s) {
     program_clear_profile(s->program);
 }
 
+int session_max_wanted(const Session *s) {
+    return s->spec.max_wanted;
+}
+
 Sequence *session_sequence(Session *s, int index) {
     return s->sequences[index];
 }

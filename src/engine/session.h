@@ -37,6 +37,8 @@ const Model *session_model(const Session *session);
 const Program *session_program(const Session *session);
 void session_clear_profile(Session *session); /* program_clear_profile */
 
+int session_max_wanted(const Session *session); /* rows of logits in one step */
+
 /* Sequence 0 exists from the beginning. */
 Sequence *session_sequence(Session *session, int index);
 Status session_add_sequence(Session *session, Error *err);

@@ -30,18 +30,36 @@ Status config_read(const char *path, json_t **out, Error *err) {
     return OK;
 }
 
-static Status add_model(Registry *r, const char *file, const char *name, const json_t *settings, Error *err) {
-    const char *path = json_string_value(json_object_get(settings, "path"));
-    char *whole = NULL;
-    if (path != NULL && path[0] != '/') {
-        const size_t folder = (size_t)(path_name(file) - file);
-        Text text = {0};
-        text_append(&text, file, folder);
-        text_append_str(&text, path);
-        whole = text_take(&text);
-        FAIL_IF(whole == NULL, ERR_MEMORY, "no memory for a path");
-    }
-    Status status = registry_add(r, name, whole, settings, err);
+/* A path beside the configuration file, as a fresh string; NULL where it is none or needs no folder in front. */
+static Status beside(const char *file, const char *path, char **whole, Error *err) {
+    *whole = NULL;
+    if (path == NULL || path[0] == '/')
+        return OK;
+    Text text = {0};
+    text_append(&text, file, (size_t)(path_name(file) - file));
+    text_append_str(&text, path);
+    *whole = text_take(&text);
+    FAIL_IF(*whole == NULL, ERR_MEMORY, "no memory for a path");
+    return OK;
+}
+
+/* "draft" may be a path, too; if there is no such file it is a name. */
+static Status place_draft(const char *file, json_t *settings, Error *err) {
+    char *whole;
+    TRY(beside(file, json_string_value(json_object_get(settings, "draft")), &whole, err));
+    Status status = OK;
+    if (whole != NULL && file_exists(whole) && json_object_set_new(settings, "draft", json_string(whole)) != 0)
+        status = error_set(err, ERR_MEMORY, "no memory for a path");
+    mem_free(whole);
+    return status;
+}
+
+static Status add_model(Registry *r, const char *file, const char *name, json_t *settings, Error *err) {
+    char *whole;
+    TRY(beside(file, json_string_value(json_object_get(settings, "path")), &whole, err));
+    Status status = place_draft(file, settings, err);
+    if (status == OK)
+        status = registry_add(r, name, whole, settings, err);
     mem_free(whole);
     if (status != OK)
         error_context(err, "%s", file);

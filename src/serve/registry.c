@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "engine/draft.h"
 #include "format/model_files.h"
 #include "store/store.h"
 
@@ -35,16 +36,17 @@ static void notice(const Registry *r, const char *event, const Served *e, uint64
 /* Under the lock, which is given back meanwhile. The model must be ready and nobody's. */
 static void unload(Registry *r, Served *e, const char *why) {
     Scheduler *scheduler = e->scheduler;
-    Model *model = e->model;
+    Model *model = e->model, *draft = e->draft;
     GrammarVocab *vocab = e->vocab;
     const uint64_t bytes = e->weight_bytes + e->run_bytes;
     e->state = SERVED_LEAVING;
     e->scheduler = NULL;
-    e->model = NULL;
+    e->model = e->draft = NULL;
     e->vocab = NULL;
     pthread_mutex_unlock(&r->lock);
     const uint64_t began = clock_us();
     scheduler_close(scheduler);
+    model_close(draft);
     model_close(model);
     grammar_vocab_free(vocab);
     notice(r, "unload", e, clock_us() - began, bytes, why);
@@ -128,7 +130,7 @@ static Status make_room(Registry *r, const Served *wanting, uint64_t bytes, uint
 /* ---- loading ----------------------------------------------------------------------------------------------------- */
 
 typedef struct Loaded {
-    Model *model;
+    Model *model, *draft;
     Scheduler *scheduler;
     SchedulerSpec spec;
     uint64_t weight_bytes, run_bytes;
@@ -160,7 +162,8 @@ static Status plan(const Registry *r, const Served *e, Loaded *l, Error *err) {
                          .max_rows = w->max_rows > 0 ? w->max_rows : USUAL_ROWS,
                          .max_waiting = w->max_waiting > 0 ? w->max_waiting : USUAL_WAITING,
                          .spill = r->spill,
-                         .draft_tokens = w->draft_tokens > 0 ? w->draft_tokens : USUAL_DRAFTS};
+                         .draft_tokens = w->draft_tokens_given ? w->draft_tokens : w->draft != NULL ? DRAFT_MAX : USUAL_DRAFTS,
+                         .draft = l->draft};
     s->context = w->context > 0 ? w->context : declared > 0 ? MIN(declared, USUAL_CONTEXT) : USUAL_CONTEXT;
     for (;;) {
         size_t bytes;
@@ -191,8 +194,23 @@ static Status identify(const Loaded *l, Text *identity, Error *err) {
     return text_check(identity, err);
 }
 
+static uint64_t weights_of(const Model *m) {
+    return weights_mapped_bytes(model_weights(m)) + weights_copied_bytes(model_weights(m));
+}
+
+/* The model that guesses for another: a path, or a name. Not under the lock. */
+static Status open_draft(Registry *r, const char *name, Model **draft, Error *err) {
+    char *known = NULL, *path = NULL;
+    if (!file_exists(name))
+        TRY(registry_name(r, name, &known, &path, err));
+    const Status status = model_open(path != NULL ? path : name, draft, err);
+    mem_free(known);
+    mem_free(path);
+    return status;
+}
+
 /* Reads headers, maps the weights, builds the tokenizer and compiles the template; says what all of it takes. */
-static Status open_model(const Registry *r, const Served *e, Loaded *l, Error *err) {
+static Status open_model(Registry *r, const Served *e, Loaded *l, Error *err) {
     const Tokenizer *tokenizer;
     const ChatTemplate *chat;
     TRY(find_path(e, &l->path, err));
@@ -200,9 +218,14 @@ static Status open_model(const Registry *r, const Served *e, Loaded *l, Error *e
     TRY(model_open(l->path, &l->model, err));
     TRY(model_tokenizer(l->model, &tokenizer, err));
     (void)model_chat(l->model, &chat, NULL); /* a broken template costs the chats only: they get its message */
+    if (e->wish.draft != NULL) {
+        TRY(open_draft(r, e->wish.draft, &l->draft, err));
+        (void)model_tokenizer(l->draft, &tokenizer, NULL); /* it will be compared with the model's */
+    }
     const size_t after = mem_bytes(MEM_TEXT) + mem_bytes(MEM_FORMAT) + mem_bytes(MEM_GRAPH);
     const Weights *weights = model_weights(l->model);
-    const uint64_t besides = weights_copied_bytes(weights) + (after > before ? after - before : 0);
+    const uint64_t besides = weights_copied_bytes(weights) + (l->draft != NULL ? weights_of(l->draft) : 0) +
+                             (after > before ? after - before : 0);
     StreamPlan stream;
     TRY(weights_stream_plan(weights, 0, &stream, err));
     l->weight_bytes = weights_mapped_bytes(weights) + besides;
@@ -235,6 +258,7 @@ static Status open_scheduler(Loaded *l, Error *err) {
 
 static void close_loaded(Loaded *l) {
     scheduler_close(l->scheduler);
+    model_close(l->draft);
     model_close(l->model);
     mem_free(l->path);
 }
@@ -272,6 +296,7 @@ static Status load(Registry *r, Served *e, uint64_t deadline_us, Error *err) {
         uint64_t file_bytes;
         registry_stat(l.path, &e->modified, &e->modified_ns, &file_bytes);
         e->model = l.model;
+        e->draft = l.draft;
         e->scheduler = l.scheduler;
         e->spec = l.spec;
         e->weight_bytes = l.weight_bytes;

@@ -30,6 +30,8 @@ typedef struct ModelSettings {
     bool pin;
     bool keep_alive_given;
     int64_t keep_alive_s;     /* < 0: for ever; 0: unload after each use */
+    bool draft_tokens_given;  /* 0 of them: nothing is guessed ahead */
+    const char *draft;        /* a smaller model that guesses ahead: a path, or a name like that of any model here */
     const char *reply_format; /* in place of the one that the model's files tell */
     const json_t *defaults;   /* sampling fields laid under each request's */
 } ModelSettings;

@@ -66,6 +66,7 @@ Status registry_read_settings(const char *name, const json_t *settings, ModelSet
         if (i < COUNT(counts)) {
             TRY(read_count(name, key, value, counts[i].least, 1 << 24, &number, err));
             *(int *)(void *)((char *)w + counts[i].at) = (int)number;
+            w->draft_tokens_given |= strcmp(key, "draft_tokens") == 0;
         } else if (strcmp(key, "cache_tokens") == 0) {
             TRY(read_count(name, key, value, 64, (int64_t)1 << 40, &w->cache_tokens, err));
         } else if (strcmp(key, "memory") == 0) {
@@ -85,6 +86,10 @@ Status registry_read_settings(const char *name, const json_t *settings, ModelSet
         } else if (strcmp(key, "keep_alive") == 0) {
             TRY(read_count(name, key, value, -1, (int64_t)1 << 40, &w->keep_alive_s, err));
             w->keep_alive_given = true;
+        } else if (strcmp(key, "draft") == 0) {
+            w->draft = json_string_value(value);
+            FAIL_IF(w->draft == NULL || w->draft[0] == '\0', ERR_ARGUMENT,
+                    "model %s: \"draft\" must be the path or the name of a model", name);
         } else if (strcmp(key, "reply_format") == 0) {
             w->reply_format = json_string_value(value);
             FAIL_IF(w->reply_format == NULL || !reply_format_known(w->reply_format), ERR_ARGUMENT,

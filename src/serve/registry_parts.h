@@ -22,7 +22,7 @@ struct Served {
     uint64_t file_bytes;
 
     ServedState state;
-    Model *model;
+    Model *model, *draft; /* draft: NULL when none was wished for */
     Scheduler *scheduler;
     SchedulerSpec spec;
     GrammarVocab *vocab; /* under vocab_lock */
