@@ -155,6 +155,23 @@ HOULE_API houle_status houle_session_chat(houle_session *session, const char *me
 HOULE_API houle_status houle_session_continue(houle_session *session, const char *text, const houle_sampling *sampling,
                                               houle_on_piece on_piece, void *user, houle_error *error);
 
+/* ---- vectors --------------------------------------------------------------------------------------------------- */
+
+/* Makes vectors with an embedding model. It belongs to one thread at a time. */
+typedef struct houle_embedder houle_embedder;
+
+/* Of the options, which may be NULL, the draft has no meaning here; a context of 0 is the declared one, at most 8192.
+ * HOULE_ERROR_UNSUPPORTED when the model's files do not make it an embedding model. */
+HOULE_API houle_status houle_embedder_open(houle_model *model, const houle_session_options *options, houle_embedder **embedder,
+                                           houle_error *error);
+HOULE_API void houle_embedder_close(houle_embedder *embedder); /* NULL is fine */
+/* Numbers of a vector. */
+HOULE_API int32_t houle_embedder_width(const houle_embedder *embedder);
+/* vectors [count, width]: of length 1, computed together. bytes[i]: those of texts[i]; `bytes` may be NULL: the texts end with
+ * NUL then. HOULE_ERROR_LIMIT, with the numbers, for a text longer than the context. */
+HOULE_API houle_status houle_embed(houle_embedder *embedder, const char *const *texts, const size_t *bytes, size_t count,
+                                   float *vectors, houle_error *error);
+
 #ifdef __cplusplus
 }
 #endif

@@ -2,6 +2,7 @@
 #include "houle.h"
 
 #include "engine/answer.h"
+#include "engine/embed.h"
 #include "engine/generate.h"
 #include "format/json.h"
 
@@ -19,6 +20,11 @@ struct houle_session {
     Draft *draft;
     Sampler *sampler;
     houle_sampling sampling; /* that the sampler was made for */
+};
+
+struct houle_embedder {
+    const Model *model;
+    Embedder *embedder;
 };
 
 static Error *inside(houle_error *error) {
@@ -387,5 +393,83 @@ houle_status houle_session_continue(houle_session *s, const char *text, const ho
     if (status == OK)
         status = answer_prompt(s, &prompt, ENCODE_ADD_SPECIAL, NULL, NULL, sampling, &listener, inside(error));
     text_free(&prompt);
+    return (houle_status)status;
+}
+
+/* ---- vectors --------------------------------------------------------------------------------------------------------- */
+
+houle_status houle_embedder_open(houle_model *m, const houle_session_options *given, houle_embedder **out, houle_error *error) {
+    Error *err = inside(error);
+    houle_session_options options = houle_session_defaults();
+    *out = NULL;
+    if (given != NULL)
+        memcpy(&options, given, MIN(given->size, sizeof options));
+    if (options.context < 0 || options.threads < 0 || (unsigned)options.precision > HOULE_PRECISION_F32)
+        return (houle_status)error_set(err, ERR_ARGUMENT, "an option of the embedder is out of range");
+    houle_embedder *e = mem_zalloc(sizeof *e, MEM_MISC);
+    if (e == NULL)
+        return (houle_status)error_set(err, ERR_MEMORY, "no memory for an embedder");
+    const int declared = model_context(m->model);
+    TextSpec spec = {.precision = options.precision == HOULE_PRECISION_F32 ? PRECISION_F32 : PRECISION_FAST, .cache_type = CACHE_F16};
+    spec.context = options.context > 0 ? options.context : declared > 0 ? MIN(declared, 8192) : 8192;
+    e->model = m->model;
+    Status status = take_pool(options.threads, &spec.pool, err);
+    if (status != OK) {
+        mem_free(e);
+        return (houle_status)status;
+    }
+    status = embedder_open(m->model, &spec, &e->embedder, err);
+    if (status != OK)
+        houle_embedder_close(e);
+    else
+        *out = e;
+    return (houle_status)status;
+}
+
+void houle_embedder_close(houle_embedder *e) {
+    if (e == NULL)
+        return;
+    embedder_close(e->embedder);
+    mem_free(e);
+    give_pool_back();
+}
+
+int32_t houle_embedder_width(const houle_embedder *e) {
+    return embedder_width(e->embedder);
+}
+
+static Status encode_texts(const Model *model, const char *const *texts, const size_t *bytes, size_t count, TokenIds *ids,
+                           TextInput *inputs, Error *err) {
+    const Tokenizer *tokenizer;
+    TRY(model_tokenizer(model, &tokenizer, err));
+    for (size_t i = 0; i < count; i++) {
+        const size_t before = ids->count;
+        TRY(tokenizer_encode(tokenizer, texts[i], bytes != NULL ? bytes[i] : strlen(texts[i]), ENCODE_ADD_SPECIAL, ids, err));
+        inputs[i].n = (int)(ids->count - before);
+    }
+    size_t at = 0;
+    for (size_t i = 0; i < count; i++) { /* the list does not move any more */
+        inputs[i].tokens = ids->ids + at;
+        at += (size_t)inputs[i].n;
+    }
+    return OK;
+}
+
+houle_status houle_embed(houle_embedder *e, const char *const *texts, const size_t *bytes, size_t count, float *vectors,
+                         houle_error *error) {
+    Error *err = inside(error);
+    const int width = embedder_width(e->embedder);
+    if (count == 0 || count > INT32_MAX / (size_t)width)
+        return (houle_status)error_set(err, ERR_ARGUMENT, "vectors of %zu texts", count);
+    TokenIds ids = {0};
+    TextInput *inputs = mem_array(count, sizeof *inputs, MEM_MISC);
+    Status status = inputs == NULL ? error_set(err, ERR_MEMORY, "no memory for %zu texts", count)
+                                   : encode_texts(e->model, texts, bytes, count, &ids, inputs, err);
+    if (status == OK)
+        status = embedder_run(e->embedder, inputs, (int)count, vectors, NULL, NULL, err);
+    for (size_t i = 0; status == OK && i < count; i++)
+        embed_unit(vectors + i * (size_t)width, width, 0);
+    mem_free(inputs);
+    token_ids_free(&ids);
     return (houle_status)status;
 }

@@ -49,6 +49,7 @@ typedef struct Command {
 /* The commands, one file each. */
 extern const Command command_bench;
 extern const Command command_doctor;
+extern const Command command_embed;
 extern const Command command_inspect;
 extern const Command command_list;
 extern const Command command_logits;

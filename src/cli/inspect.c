@@ -190,6 +190,11 @@ static void write_tensors(JsonWriter *w, const ModelFiles *files) {
     json_write_close(w, ']');
 }
 
+/* Tokens that it knows: logits of all where it writes, rows of a table where it only reads. */
+static int vocabulary_of(const Graph *graph) {
+    return graph->result == RESULT_LOGITS ? graph->vocab : graph->vocab_rows;
+}
+
 /* What the engine makes of it: null where that is no network of a known family, `why_not` then saying why. */
 static void write_network(JsonWriter *w, const ModelFiles *files) {
     Model *model = NULL;
@@ -204,7 +209,7 @@ static void write_network(JsonWriter *w, const ModelFiles *files) {
     const Graph *graph = model_graph(model);
     const ParameterCount n = graph_parameters(graph);
     const struct { const char *key; uint64_t value; } numbers[] = {
-        {"layers", (uint64_t)graph->n_layer}, {"width", (uint64_t)graph->width}, {"vocabulary", (uint64_t)graph->vocab},
+        {"layers", (uint64_t)graph->n_layer}, {"width", (uint64_t)graph->width}, {"vocabulary", (uint64_t)vocabulary_of(graph)},
         {"parameters", n.total}, {"active_parameters", n.active}, {"kept_parameters", n.kept},
         {"cache_bytes_per_token", graph_cache_bytes_per_token(graph, CACHE_F16)},
         {"memory_bytes_per_sequence", graph_memory_bytes(graph)}, {"context", (uint64_t)MAX(model_context(model), 0)},
@@ -447,7 +452,7 @@ static void print_family(const Model *model) {
     const ParameterCount n = graph_parameters(graph);
     char total[16], active[16], bytes[16];
     printf("\nfamily        %s (%s)\n", family->name, family->covers);
-    printf("layers        %d, width %d, vocabulary %d\n", graph->n_layer, graph->width, graph->vocab);
+    printf("layers        %d, width %d, vocabulary %d\n", graph->n_layer, graph->width, vocabulary_of(graph));
     printf("parameters    %" PRIu64 " (%s), %" PRIu64 " (%s) used per token\n", n.total, in_words(n.total, total), n.active,
            in_words(n.active, active));
     if (n.kept > 0)

@@ -13,6 +13,7 @@
 static const Command *const commands[] = {
     &command_bench,
     &command_doctor,
+    &command_embed,
     &command_inspect,
     &command_list,
     &command_logits,

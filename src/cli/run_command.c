@@ -5,7 +5,6 @@
 #include "base/clock.h"
 #include "base/text.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -81,38 +80,11 @@ static Status run_ids(Session *session, Draft *draft, Error *err) {
     return status;
 }
 
-/* The whole of standard input. NUL bytes would cut the text short, so they are refused like what is no UTF-8. */
-static Status read_input(Text *text, Error *err) {
-    char block[1 << 16];
-    for (;;) {
-        const ssize_t got = read(STDIN_FILENO, block, sizeof block);
-        if (got < 0 && errno == EINTR && !cli_interrupted())
-            continue;
-        FAIL_IF(got < 0, ERR_IO, "standard input: %s", strerror(errno));
-        if (got == 0)
-            break;
-        FAIL_IF(text->count + (size_t)got > 1u << 30, ERR_LIMIT, "standard input: more than 1 GiB");
-        text_append(text, block, (size_t)got);
-    }
-    text_append(text, "", 0);
-    TRY(text_check(text, err));
-    size_t at = 0;
-    int bad;
-    for (uint32_t code; at < text->count; at += (size_t)bad) {
-        bad = utf8_decode(text->bytes + at, text->count - at, &code, &(int){0});
-        FAIL_IF(bad == 0 || text->bytes[at] == '\0', ERR_ARGUMENT, "standard input: byte %zu is %s; UTF-8 text is expected", at,
-                bad == 0 ? "not valid UTF-8" : "NUL");
-    }
-    while (text->count > 0 && text->bytes[text->count - 1] == '\n')
-        text->bytes[--text->count] = '\0';
-    return OK;
-}
-
 static Status one_shot(Chat *chat, const char *prompt, Error *err) {
     Text input = {0};
     Status status = OK;
     if (prompt == NULL) {
-        status = read_input(&input, err);
+        status = cli_read_all("-", &input, err);
         prompt = input.bytes;
     }
     if (status == OK && (prompt == NULL || prompt[0] == '\0'))

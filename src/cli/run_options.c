@@ -4,9 +4,12 @@
 #include "store/fit.h"
 #include "store/store.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 Status parse_ids(const char *text, int32_t **ids, int *n, Error *err) {
     size_t capacity = 0, count = 0;
@@ -105,4 +108,47 @@ void cli_append_streaming(Text *text, const Model *model) {
                        n.uses > 0 ? 100.0 * (1 - (double)MIN(n.misses, n.uses) / (double)n.uses) : 100.0, (unsigned long long)n.uses,
                        format_bytes(n.tokens > 0 ? n.bytes_read / n.tokens : 0, per_token), (double)n.wait_ns * 1e-9,
                        format_bytes(weights_resident_bytes(weights), resident));
+}
+
+static Status read_to_end(int file, const char *name, Text *text, Error *err) {
+    char block[1 << 16];
+    for (;;) {
+        const ssize_t got = read(file, block, sizeof block);
+        if (got < 0 && errno == EINTR && !cli_interrupted())
+            continue;
+        FAIL_IF(got < 0, ERR_IO, "%s: %s", name, strerror(errno));
+        if (got == 0)
+            break;
+        FAIL_IF(text->count + (size_t)got > 1u << 30, ERR_LIMIT, "%s: more than 1 GiB", name);
+        text_append(text, block, (size_t)got);
+    }
+    text_append(text, "", 0);
+    return text_check(text, err);
+}
+
+/* NUL bytes would cut the text short, so they are refused like what is no UTF-8. */
+static Status check_bytes(const Text *text, const char *name, Error *err) {
+    size_t at = 0;
+    int bytes;
+    for (uint32_t code; at < text->count; at += (size_t)bytes) {
+        bytes = utf8_decode(text->bytes + at, text->count - at, &code, &(int){0});
+        FAIL_IF(bytes == 0 || text->bytes[at] == '\0', ERR_ARGUMENT, "%s: byte %zu is %s; UTF-8 text is expected", name, at,
+                bytes == 0 ? "not valid UTF-8" : "NUL");
+    }
+    return OK;
+}
+
+Status cli_read_all(const char *path, Text *text, Error *err) {
+    const bool input = strcmp(path, "-") == 0;
+    const char *name = input ? "standard input" : path;
+    const int file = input ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
+    FAIL_IF(file < 0, ERR_IO, "%s: %s", name, strerror(errno));
+    Status status = read_to_end(file, name, text, err);
+    if (!input)
+        close(file);
+    if (status == OK)
+        status = check_bytes(text, name, err);
+    while (status == OK && text->count > 0 && text->bytes[text->count - 1] == '\n')
+        text->bytes[--text->count] = '\0';
+    return status;
 }

@@ -2,8 +2,8 @@
 #ifndef HOULE_CLI_RUN_OPTIONS_H
 #define HOULE_CLI_RUN_OPTIONS_H
 
-#include "cli/command.h"
 #include "base/text.h"
+#include "cli/command.h"
 #include "engine/session.h"
 
 /* "1,2,3" (or spaces) as token ids in a fresh array (mem_free). */
@@ -21,5 +21,8 @@ Status cli_open_model(const char *name, Model **model, Error *err);
 Status cli_open_session(Model *model, SessionSpec spec, uint64_t memory, Session **session, Error *err);
 /* What streaming came to, on a line: nothing when the model is not streamed. */
 void cli_append_streaming(Text *text, const Model *model);
+/* A whole file ("-": standard input) appended to `text`, without the newlines at its end. It must be UTF-8 without NUL, at
+ * most 1 GiB. */
+Status cli_read_all(const char *path, Text *text, Error *err);
 
 #endif

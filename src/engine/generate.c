@@ -26,6 +26,7 @@ struct Generator {
 
 Status generator_open(Session *session, int sequence, Generator **out, Error *err) {
     *out = NULL;
+    TRY(model_must_write(session_model(session), err));
     Generator *g = mem_zalloc(sizeof *g, MEM_MISC);
     FAIL_IF(g == NULL, ERR_MEMORY, "no memory to generate");
     g->session = session;

@@ -246,8 +246,18 @@ int model_vocab(const Model *m) { return m->graph->vocab; }
 SampleSpec model_sampling(const Model *m) { return m->sampling; }
 const char *model_unread_keys(const Model *m) { return m->unread; }
 
+Result model_result(const Model *m) { return m->graph->result; }
+
+Status model_must_write(const Model *m, Error *err) {
+    FAIL_IF(m->graph->result != RESULT_LOGITS, ERR_UNSUPPORTED, "%s: this model reads texts and writes none: %s",
+            model_files_path(m->files),
+            m->graph->result == RESULT_SCORES ? "it scores them (/v1/rerank)" : "it makes vectors of them (houle embed, /v1/embeddings)");
+    return OK;
+}
+
 int model_context(const Model *m) {
-    return cfg_int(m->cfg, "max_position_embeddings", 0);
+    const int declared = cfg_int(m->cfg, "max_position_embeddings", 0);
+    return m->graph->places > 0 ? m->graph->places : declared;
 }
 
 const int *model_end_tokens(const Model *m, int *count) {

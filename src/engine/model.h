@@ -42,7 +42,11 @@ const Family *model_family(const Model *model);
 const Graph *model_graph(const Model *model);
 const Weights *model_weights(const Model *model); /* NULL: only described */
 int model_vocab(const Model *model);
-/* The longest context that the configuration declares; 0 when it does not. */
+/* What the network gives: logits of a next token, or what stands for tokens and texts (then it writes no text). */
+Result model_result(const Model *model);
+/* ERR_UNSUPPORTED, in words for people, when the model writes no text. */
+Status model_must_write(const Model *model, Error *err);
+/* The longest context that the configuration declares, or its table of positions has; 0 when it does not say. */
 int model_context(const Model *model);
 /* Tokens at which generation ends (generation_config.json, config.json or GGUF's keys). */
 const int *model_end_tokens(const Model *model, int *count);

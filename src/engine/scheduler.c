@@ -81,6 +81,7 @@ struct Scheduler {
 /* ---- opening ---------------------------------------------------------------------------------------------------------- */
 
 static Status complete(const Model *model, SchedulerSpec *spec, ProgramSpec *program, Error *err) {
+    TRY(model_must_write(model, err));
     FAIL_IF(spec->context < 1 || spec->sequences < 1 || spec->pool == NULL, ERR_ARGUMENT, "a scheduler for nothing");
     const Kernels *kernels;
     TRY(kernels_best(&kernels, err));
@@ -93,7 +94,6 @@ static Status complete(const Model *model, SchedulerSpec *spec, ProgramSpec *pro
     if (spec->precision == PRECISION_F32)
         spec->cache_type = CACHE_F32;
     spec->draft_tokens = MIN(MAX(spec->draft_tokens, 0), DRAFT_MAX);
-    (void)model;
     /* Rows of logits: one for each text, guesses for one of them, and pieces of a prompt whose logits are asked for. */
     *program = (ProgramSpec){.precision = spec->precision, .kernels = kernels, .max_rows = spec->max_rows,
                              .max_wanted = spec->sequences + DRAFT_MAX + 16, .max_context = spec->context,

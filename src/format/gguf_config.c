@@ -250,7 +250,11 @@ static bool copy_rope(const ModelFiles *files, const char *arch, json_t *config)
     const MetaValue *dim = meta_of(files, arch, "rope.dimension_count");
     if (done && dim != NULL && dim->type != META_ARRAY)
         done = set(config, "rotary_dim", json_integer(dim->as.integer));
-    return done ? json_object_set_new(config, "rope_parameters", rope) == 0 : (json_decref(rope), false);
+    if (!done || (json_object_size(rope) == 1 && strcmp(word, "default") == 0)) { /* a model without rotations says nothing */
+        json_decref(rope);
+        return done;
+    }
+    return json_object_set_new(config, "rope_parameters", rope) == 0;
 }
 
 /* Which layers see a window: a number or truth per layer as the words of layer_types. A single number stays the period. */
@@ -364,6 +368,12 @@ static bool fill(const ModelFiles *files, const char *arch, const ArchRow *row, 
     done = done && fill_head_dim(files, arch, config) && copy_rope(files, arch, config) && copy_pattern(files, arch, config) &&
            copy_kinds(files, arch, config) && copy_latent(files, arch, config) && copy_scoring(files, arch, config) &&
            take_predicting_layers(config);
+    const MetaValue *kinds = model_files_meta_find(files, "tokenizer.ggml.token_type_count");
+    const MetaValue *labels = meta_of(files, arch, "classifier.output_labels");
+    if (done && kinds != NULL && has_json(kinds))
+        done = set(config, "type_vocab_size", value_json(kinds));
+    if (done && labels != NULL && labels->type == META_ARRAY)
+        done = set(config, "num_labels", json_integer((json_int_t)labels->as.array.count));
     if (done && vocabulary(files) > 0)
         done = set(config, "vocab_size", json_integer((json_int_t)vocabulary(files)));
     const Tensor *more = model_files_find(files, "per_layer_token_embd.weight");

@@ -24,6 +24,12 @@ static const NameRow outer_rows[] = {
     {NULL, "model.norm_f*", "output_norm*"},
     {NULL, "model.embedding_norm*", "token_embd_norm*"},
     {NULL, "lm_head*", "output*"},
+    {NULL, "embeddings.word_embeddings*", "token_embd*"},
+    {NULL, "embeddings.position_embeddings*", "position_embd*"},
+    {NULL, "embeddings.token_type_embeddings*", "token_types*"},
+    {NULL, "embeddings.LayerNorm*", "token_embd_norm*"},
+    {NULL, "classifier.dense*", "cls*"},
+    {NULL, "classifier.out_proj*", "cls.output*"},
     {NULL, "model.embed_tokens_per_layer*", "per_layer_token_embd*"},
     {NULL, "model.per_layer_model_projection*", "per_layer_model_proj*"},
     {NULL, "model.per_layer_projection_norm*", "per_layer_proj_norm*"},
@@ -69,10 +75,14 @@ static bool look_up(const NameRow *rows, size_t n, const char *arch, const char 
 }
 
 bool gguf_tensor_name(const char *arch, const char *canonical, char name[GGUF_NAME_BYTES]) {
-    static const char layers[] = "model.layers.";
-    if (!starts_with(canonical, layers))
+    static const char *const layers[] = {"model.layers.", "encoder.layer."};
+    const char *number = NULL;
+    for (size_t i = 0; i < COUNT(layers); i++)
+        if (starts_with(canonical, layers[i]))
+            number = canonical + strlen(layers[i]);
+    if (number == NULL)
         return look_up(outer_rows, COUNT(outer_rows), arch, canonical, "", name);
-    const char *number = canonical + strlen(layers), *dot = strchr(number, '.');
+    const char *dot = strchr(number, '.');
     if (dot == NULL || dot - number > 6)
         return false;
     char prefix[24];

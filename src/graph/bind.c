@@ -31,6 +31,8 @@ static const Tensor *find_spelled(const Binder *b, const char *name) {
         {"lm_head.", "model.language_model.lm_head."}, {"model.embed_tokens.", "embed."}, {"lm_head.", "head."},
         {"model.embed_tokens.", "backbone.embeddings."}, {"model.", "backbone."},
         {"model.embed_tokens.", "model.word_embeddings."},
+        {"embeddings.", "bert.embeddings."}, {"encoder.", "bert.encoder."}, {"pooler.", "bert.pooler."},
+        {"embeddings.", "roberta.embeddings."}, {"encoder.", "roberta.encoder."}, {"pooler.", "roberta.pooler."},
     };
     for (size_t i = 0; i < COUNT(prefixes) && t == NULL; i++) {
         if (!starts_with(name, prefixes[i].from))
@@ -42,9 +44,26 @@ static const Tensor *find_spelled(const Binder *b, const char *name) {
     return t;
 }
 
+/* The factors and summands of norms were called otherwise in the first checkpoints. */
+static const Tensor *find_greek(const Binder *b, const char *name) {
+    static const struct { const char *now, *then; } ends[] = {{"LayerNorm.weight", "LayerNorm.gamma"},
+                                                               {"LayerNorm.bias", "LayerNorm.beta"}};
+    char text[512];
+    for (size_t i = 0; i < COUNT(ends); i++) {
+        const size_t kept = strlen(name) - (ends_with(name, ends[i].now) ? strlen(ends[i].now) : 0);
+        if (kept < strlen(name) && kept + strlen(ends[i].then) < sizeof text) {
+            snprintf(text, sizeof text, "%.*s%s", (int)kept, name, ends[i].then);
+            return find_spelled(b, text);
+        }
+    }
+    return NULL;
+}
+
 /* The tensor of a canonical name, in any spelling. Matrices that are not part of a module have no ".weight". */
 static const Tensor *find(const Binder *b, const char *name) {
     const Tensor *t = find_spelled(b, name);
+    if (t == NULL && b->arch == NULL)
+        t = find_greek(b, name);
     char text[512];
     const size_t length = strlen(name);
     if (t != NULL || b->arch != NULL || !ends_with(name, ".weight") || length >= sizeof text)

@@ -94,22 +94,23 @@ Val attention(Graph *g, Val x, Attn a) {
     if (a.temp_scale != 0)
         q = scale_by_position(g, q, a.temp_scale, a.temp_floor, a.temp_plus);
     const Val chosen = a.choose != NULL ? a.choose(g, graph_cfg(g), x) : NO_VAL;
-    State keys, values;
-    if (a.borrow) {
-        keys = state_of(g, a.lender, "key");
-        values = state_of(g, a.lender, "value");
-    } else {
+    Attend seen = {.heads = a.heads, .kv_heads = a.kv_heads, .key_width = a.head_dim, .value_width = value_dim,
+                   .scale = a.scale, .softcap = a.softcap, .window = a.window, .chunk = a.chunk, .sinks = a.sinks,
+                   .chosen = chosen, .span = a.span, .tail = a.tail};
+    if (!a.borrow) {
         k = placed(g, k, a.k_norm, &a, a.kv_heads);
         if (a.value_norm)
             v = norm_plain(g, v, value_dim, NORM_RMS, norm_eps(g));
         if (a.value_scale != 0)
             v = scale(g, v, a.value_scale);
-        store_pair(g, k, v, &a, value_dim, &keys, &values);
     }
-    Val y = attend(g, q, (Attend){.heads = a.heads, .kv_heads = a.kv_heads, .key_width = a.head_dim,
-                                  .value_width = value_dim, .scale = a.scale, .softcap = a.softcap,
-                                  .window = a.window, .chunk = a.chunk, .sinks = a.sinks, .keys = keys,
-                                  .values = values, .chosen = chosen, .span = a.span, .tail = a.tail});
+    if (a.borrow) {
+        seen.keys = state_of(g, a.lender, "key");
+        seen.values = state_of(g, a.lender, "value");
+    } else if (!a.both) {
+        store_pair(g, k, v, &a, value_dim, &seen.keys, &seen.values);
+    }
+    Val y = a.both && !a.borrow ? attend_text(g, q, k, v, seen) : attend(g, q, seen);
     if (gate != NO_VAL)
         y = mul(g, y, act(g, gate, ACT_SIGMOID));
     y = linear(g, y, a.out != NULL ? a.out : "o_proj", width, a.out_bias, SPLIT_COLS);

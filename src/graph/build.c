@@ -111,9 +111,9 @@ int width_product(Graph *g, int a, int b) {
 /* The last words of the scope, without "model.layers.N.". */
 static const char *place_of(Graph *g) {
     const char *at = g->scope;
-    const char *layers = strstr(at, "layers.");
-    if (layers != NULL) {
-        at = strchr(layers + 7, '.');
+    const char *number = strstr(at, "layers."), *other = strstr(at, "layer.");
+    if (number != NULL || other != NULL) {
+        at = strchr(number != NULL ? number + 7 : other + 6, '.');
         at = at != NULL ? at + 1 : g->scope;
     }
     size_t length = strlen(at);
@@ -458,18 +458,36 @@ Val linear_grouped(Graph *g, Val x, const char *name, Grouped spec, Split split)
 
 /* ---- beginning and end ----------------------------------------------------------------------------------------------------- */
 
-Val embed(Graph *g, const char *name, int vocab, int width) {
+static Val look_up(Graph *g, const char *name, int rows, int width, OpEmbed spec, Split split) {
     Op *op = graph_op(g, OP_EMBED, NO_VAL, NO_VAL, width);
     if (op == NULL)
         return NO_VAL;
-    op->u.embed = g->blanks;
-    if (g->blanks.as >= vocab)
+    op->u.embed = spec;
+    op->weight[0] = graph_weight(g, (WeightDecl){.name = graph_scoped(g, name, ".weight"), .role = WEIGHT_MATRIX,
+                                                 .rows = rows, .cols = width, .split = split});
+    return op->out;
+}
+
+Val embed(Graph *g, const char *name, int vocab, int width) {
+    if (graph_ok(g) && g->blanks.as >= vocab)
         graph_fail(g, "%s: a table of %d tokens is asked for token %d", name, vocab, g->blanks.as);
     if (g->vocab_rows == 0 || vocab < g->vocab_rows)
         g->vocab_rows = vocab; /* the smallest table bounds the ids that can be looked up */
-    op->weight[0] = graph_weight(g, (WeightDecl){.name = graph_scoped(g, name, ".weight"), .role = WEIGHT_MATRIX,
-                                                 .rows = vocab, .cols = width, .split = SPLIT_ROWS});
-    return op->out;
+    return look_up(g, name, vocab, width, (OpEmbed){.blanks = g->blanks}, SPLIT_ROWS);
+}
+
+Val embed_places(Graph *g, const char *name, int rows, int first, int width) {
+    if (graph_ok(g) && (first < 0 || rows <= first))
+        graph_fail(g, "%s: a table of %d positions, the first of which is %d", name, rows, first);
+    if (g->places == 0 || rows - first < g->places)
+        g->places = rows - first;
+    return look_up(g, name, rows, width, (OpEmbed){.by = BY_PLACE, .first = first}, SPLIT_NONE);
+}
+
+Val embed_segments(Graph *g, const char *name, int kinds, int width) {
+    if (g->segments == 0 || kinds < g->segments)
+        g->segments = kinds;
+    return look_up(g, name, kinds, width, (OpEmbed){.by = BY_SEGMENT}, SPLIT_NONE);
 }
 
 void blank_token(Graph *g, int token, int as) {
@@ -494,6 +512,12 @@ void set_output(Graph *g, Val logits) {
     g->vocab = width_of(g, logits);
 }
 
+void set_reading(Graph *g, Val hidden, Val scores) {
+    g->last_hidden = hidden;
+    set_output(g, scores != NO_VAL ? scores : hidden);
+    g->result = scores != NO_VAL ? RESULT_SCORES : RESULT_HIDDEN;
+}
+
 void mark_hidden(Graph *g, Val x, int layer) {
     if (graph_ok(g) && layer >= 0 && layer <= g->n_layer)
         g->hidden[layer] = x;
@@ -504,23 +528,38 @@ static bool is_described(const Graph *g, int i) {
     return g->hints.layers == NULL || (i < g->hints.n_layers && g->hints.layers[i]);
 }
 
+Val layers(Graph *g, const Cfg *c, Val x, BlockFn block, int count, const char *scope) {
+    if (graph_ok(g) && (count < 0 || count > 4096))
+        graph_fail(g, "%d layers", count);
+    if (!graph_ok(g))
+        return NO_VAL;
+    g->n_layer = count;
+    g->width = width_of(g, x);
+    g->hidden = arena_array(&g->arena, (size_t)count + 1, sizeof *g->hidden);
+    if (g->hidden == NULL) {
+        no_memory(g);
+        return NO_VAL;
+    }
+    for (int i = 0; i <= count; i++)
+        g->hidden[i] = NO_VAL;
+    mark_hidden(g, x, 0);
+    for (int i = 0; i < count && graph_ok(g); i++) {
+        if (!is_described(g, i))
+            continue;
+        g->layer = i;
+        push(g, "%s.%d", scope, i);
+        x = block(g, c, x, i);
+        pop(g);
+        mark_hidden(g, x, i + 1);
+    }
+    g->layer = -1;
+    return x;
+}
+
 void decoder(Graph *g, const Cfg *c, BlockFn block, Decoder spec) {
     const int vocab = cfg_need(c, "vocab_size"), width = cfg_need(c, "hidden_size");
     const int listed = cfg_list_length(c, "layer_types"); /* stands for their number where that is not given */
-    const int layers = listed > 0 && !cfg_has(c, "num_hidden_layers") ? listed : cfg_need(c, "num_hidden_layers");
-    if (layers > 4096) {
-        graph_fail(g, "%d layers", layers);
-        return;
-    }
-    g->n_layer = layers;
-    g->width = width;
-    g->hidden = arena_array(&g->arena, (size_t)layers + 1, sizeof *g->hidden);
-    if (g->hidden == NULL) {
-        no_memory(g);
-        return;
-    }
-    for (int i = 0; i <= layers; i++)
-        g->hidden[i] = NO_VAL;
+    const int count = listed > 0 && !cfg_has(c, "num_hidden_layers") ? listed : cfg_need(c, "num_hidden_layers");
     push(g, "%s", spec.prefix != NULL ? spec.prefix : "model");
     Val x = embed(g, "embed_tokens", vocab, width);
     const int table = graph_ok(g) ? g->ops[g->n_op - 1].weight[0] : -1;
@@ -530,17 +569,8 @@ void decoder(Graph *g, const Cfg *c, BlockFn block, Decoder spec) {
         g->prepared = spec.prepare(g, c, x);
     if (spec.streams > 1)
         x = repeat_heads(g, x, 1, spec.streams);
-    mark_hidden(g, x, 0);
-    for (int i = 0; i < layers && graph_ok(g); i++) {
-        if (!is_described(g, i))
-            continue;
-        g->layer = i;
-        push(g, "layers.%d", i);
-        x = block(g, c, x, i);
-        pop(g);
-        mark_hidden(g, x, i + 1);
-    }
-    g->layer = -1;
+    x = layers(g, c, x, block, count, "layers");
+    g->width = width; /* of one stream */
     x = wanted_rows(g, x);
     if (spec.collapse != NULL)
         x = spec.collapse(g, c, x);
@@ -718,6 +748,36 @@ Val attend(Graph *g, Val query, Attend spec) {
     if (spec.sinks != NULL)
         op->weight[0] = vector(g, spec.sinks, "", spec.heads);
     return op->out;
+}
+
+static bool passes(const StateDecl *d, const RowState *rows) {
+    return d->passing && d->rows.heads == rows->heads && d->rows.width == rows->width;
+}
+
+Val attend_text(Graph *g, Val query, Val key, Val value, Attend spec) {
+    const RowState keys = {.heads = spec.kv_heads, .width = spec.key_width, .stride = 1};
+    const RowState values = {.heads = spec.kv_heads, .width = spec.value_width, .stride = 1};
+    /* What a layer has stored nobody reads after it: all layers of one shape use the same cache. */
+    spec.keys = spec.values = NO_STATE;
+    for (int s = 0; s + 1 < g->n_state && spec.keys == NO_STATE; s++)
+        if (passes(&g->states[s], &keys) && passes(&g->states[s + 1], &values)) {
+            spec.keys = s;
+            spec.values = s + 1;
+        }
+    if (spec.keys == NO_STATE) {
+        spec.keys = state_rows(g, "text_keys", keys);
+        spec.values = state_rows(g, "text_values", values);
+        for (int s = spec.keys; graph_ok(g) && s <= spec.values; s++)
+            g->states[s].passing = true;
+    }
+    store(g, key, spec.keys);
+    store(g, value, spec.values);
+    if (!graph_ok(g))
+        return NO_VAL;
+    spec.chosen = NO_VAL;
+    spec.both = true;
+    g->whole_texts = true;
+    return attend(g, query, spec);
 }
 
 Val conv(Graph *g, const Val *inputs, int n, Conv spec) {

@@ -282,6 +282,12 @@ int cfg_list_length(const Cfg *c, const char *key) {
     return value == NULL ? 0 : json_is_array(value) ? (int)json_array_size(value) : -1;
 }
 
+int cfg_count(const Cfg *c, const char *key, int otherwise) {
+    const json_t *value = get(c, key);
+    const size_t n = json_is_object(value) ? json_object_size(value) : json_array_size(value);
+    return n > 0 && n <= INT_MAX ? (int)n : otherwise;
+}
+
 /* A key of layer i alone: per_layer_config, an object of objects by layer. */
 static const json_t *of_layer(const Cfg *c, const char *key, int i) {
     char path[128];

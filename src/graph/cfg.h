@@ -26,6 +26,8 @@ int cfg_need(const Cfg *c, const char *key);
 /* Lists: element i of a list of numbers or words; a single value counts as a list of it for every i. Values given for
  * layer i alone (per_layer_config) come first. */
 int cfg_list_length(const Cfg *c, const char *key); /* 0 when absent, -1 when it is a single value */
+/* How many entries an object or a list has; otherwise when there is none. */
+int cfg_count(const Cfg *c, const char *key, int otherwise);
 int cfg_need_at(const Cfg *c, const char *key, int i);
 int cfg_int_at(const Cfg *c, const char *key, int i, int otherwise);
 int64_t cfg_long_at(const Cfg *c, const char *key, int i, int64_t otherwise);

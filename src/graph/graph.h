@@ -107,6 +107,10 @@ Val linear_grouped(Graph *g, Val x, const char *name, Grouped spec, Split split)
 /* ---- beginning and end --------------------------------------------------------------------------------------------------- */
 
 Val embed(Graph *g, const char *name, int vocab, int width);
+/* Learned positions: row `first` + place of the token in its text, of a table of `rows`. Longer texts are refused. */
+Val embed_places(Graph *g, const char *name, int rows, int first, int width);
+/* Which of `kinds` segments of the text the token belongs to (Batch.segments). */
+Val embed_segments(Graph *g, const char *name, int kinds, int width);
 /* From here on, tables are not asked for `token`, which stands for something else than text (a picture, say), but for
  * the token `as`, the same for all such tokens. */
 void blank_token(Graph *g, int token, int as);
@@ -114,10 +118,20 @@ void blank_token(Graph *g, int token, int as);
 Val wanted_rows(Graph *g, Val x);
 /* The value that is the result: logits [rows wanted, V]. */
 void set_output(Graph *g, Val logits);
+/* Networks that read only, and write no text. */
+typedef enum Result {
+    RESULT_LOGITS,
+    RESULT_HIDDEN, /* what stands for each token: vectors of texts are made of it */
+    RESULT_SCORES, /* a number for each label that the text may have; the row of its first token counts */
+} Result;
+/* hidden: the last layer's rows, those that are wanted. scores NO_VAL: the result is these. */
+void set_reading(Graph *g, Val hidden, Val scores);
 /* Marks the value after layer i, for inspection: what `--hidden` writes. */
 void mark_hidden(Graph *g, Val x, int layer);
 
 typedef Val (*BlockFn)(Graph *g, const Cfg *c, Val x, int layer);
+/* `count` blocks one behind the other, under "<scope>.0", "<scope>.1", ..., marked for inspection. */
+Val layers(Graph *g, const Cfg *c, Val x, BlockFn block, int count, const char *scope);
 /* The usual decoder: model.embed_tokens, num_hidden_layers blocks under model.layers.N, model.norm, lm_head (or the
  * embedding when tied). */
 typedef struct Decoder {
@@ -194,6 +208,7 @@ typedef struct Attend {
     float softcap;
     int window;                 /* sees the last `window` tokens, itself included; 0 = all */
     int chunk;                  /* sees back to the last multiple of `chunk` only; 0 = all */
+    bool both;                  /* sees what follows, too (the window: as far in both directions). Texts are computed whole */
     const char *sinks;          /* weight [heads]: a logit that takes part in the softmax and has no value */
     State keys, values;         /* values may be the keys: the first value_width numbers of each entry */
     Val chosen;                 /* NO_VAL or what choose() gave; use NO_VAL explicitly (0 is a value) */
@@ -206,6 +221,9 @@ typedef struct Attend {
 } Attend;
 /* query [T, heads * key_width] -> [T, heads * value_width] */
 Val attend(Graph *g, Val query, Attend spec);
+/* Every token sees its whole text, or a window around itself: key and value are those of this step, kept for this layer
+ * only. keys, values and chosen of the spec are not needed. */
+Val attend_text(Graph *g, Val query, Val key, Val value, Attend spec);
 
 /* Which entries a token attends to, when not all: an index of narrow keys is asked first. The score of entry e is the sum
  * over the heads of a group of weight * max(0, scale * query . key[e]); items are runs of `span` entries and count as their
@@ -246,6 +264,7 @@ typedef struct Attn {
     Rope rope;                /* dim 0: no positions */
     float scale, softcap;
     int window, chunk;
+    bool both;                /* as in Attend */
     bool qkv_bias, out_bias;
     const char *qkv;          /* fused projection of that name: rows of q, then k, then v */
     const char *q_norm, *k_norm; /* names; NULL = none */

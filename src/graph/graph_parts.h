@@ -83,6 +83,10 @@ typedef struct Blanks {
     int token[MAX_BLANKS], n, as;
 } Blanks;
 
+/* By what a table is looked up. */
+typedef enum EmbedBy { BY_TOKEN, BY_PLACE, BY_SEGMENT } EmbedBy;
+typedef struct OpEmbed { EmbedBy by; int first; Blanks blanks; } OpEmbed;
+
 typedef struct StateDecl {
     const char *name;
     RowState rows;  /* heads > 0 */
@@ -90,6 +94,7 @@ typedef struct StateDecl {
     int recent;     /* or `width` floats of each of the last `recent` tokens */
     int width;
     int layer;
+    bool passing;   /* rows of one step and one layer: the next layer writes over them */
 } StateDecl;
 
 typedef struct OpNorm { NormKind kind; int run; float eps, plus; int weight_runs; } OpNorm; /* weights repeat or go on */
@@ -134,7 +139,7 @@ typedef struct Op {
         Choice choice;
         Pool pool;
         Hyper hyper;
-        Blanks embed;
+        OpEmbed embed;
         Ngram ngram;
         struct { float scale; bool root; } dot;
         struct { int n; bool repeated; } vector; /* n numbers: for each run in turn, or one for each run */
@@ -187,6 +192,10 @@ struct Graph {
     bool keeping;    /* weights declared now are kept only */
 
     Val output;
+    Result result;
+    bool whole_texts; /* tokens see what follows them: a text is one step */
+    int places;       /* tokens of a text at most, where positions are learned; 0 = any number */
+    int segments;     /* kinds of segments that are told apart; 0 = none */
     Val prepared;    /* what Decoder.prepare made, or NO_VAL */
     Val *hidden;   /* [n_layer + 1]: input of the first layer, output of each; NO_VAL where not marked */
     int n_layer, vocab, width;

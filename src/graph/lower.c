@@ -346,7 +346,8 @@ static Status lower_angles(Lower *l) {
 static Status lower_ops(Lower *l) {
     const Graph *g = l->g;
     TRY(lower_angles(l));
-    for (int i = 0; i < g->n_op; i++) {
+    const int n_op = l->p->spec.no_result ? g->values[base_of(g, g->last_hidden)].op + 1 : g->n_op;
+    for (int i = 0; i < n_op; i++) {
         const Op *op = &g->ops[i];
         if (l->done[i])
             continue;
@@ -392,7 +393,8 @@ Status lower(Program *p, Error *err) {
         status = lower_ops(&l);
     /* What the caller reads afterwards must last to the end. */
     if (status == OK) {
-        p->buffers[p->buffer_of_value[base_of(g, g->output)]].last = INT32_MAX;
+        if (!p->spec.no_result)
+            p->buffers[p->buffer_of_value[base_of(g, g->output)]].last = INT32_MAX;
         for (int i = 0; p->spec.keep_hidden && i <= g->n_layer; i++)
             if (g->hidden[i] != NO_VAL)
                 p->buffers[p->buffer_of_value[base_of(g, g->hidden[i])]].last = INT32_MAX;

@@ -23,6 +23,7 @@ typedef struct ProgramSpec {
     int n_thread;
     bool profile;     /* measure the time of every step */
     bool keep_hidden; /* values marked by mark_hidden() stay until the end of the step */
+    bool no_result;   /* what comes after the last hidden rows (the matrix of a vocabulary) is not computed */
 } ProgramSpec;
 
 /* Makes the plan; allocates the scratch. Graph and weights must outlive the program. */
@@ -40,6 +41,7 @@ typedef struct Run {
 typedef struct Batch {
     int n_row;
     const int32_t *tokens;
+    const uint8_t *segments; /* which part of its text each token belongs to (embed_segments); NULL = all to the first */
     int n_run;
     const Run *runs;       /* cover all rows, in order */
     int n_wanted;

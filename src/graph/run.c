@@ -207,6 +207,23 @@ static void thread_main(void *arg, int thread, int n_thread) {
     }
 }
 
+/* What a network demands of texts as wholes. */
+static Status check_texts(const Graph *g, const Batch *batch, Error *err) {
+    for (int i = 0; i < batch->n_run; i++) {
+        const Run *run = &batch->runs[i];
+        const int before = sequence_tokens(run->sequence);
+        FAIL_IF(g->places > 0 && before + run->n_row > g->places, ERR_LIMIT, "a text of %d tokens; the model knows %d positions",
+                before + run->n_row, g->places);
+        FAIL_IF(g->whole_texts && before > 0, ERR_LIMIT,
+                "the model reads a text as a whole, and %d of its tokens were computed before: a step must have room for all",
+                before);
+    }
+    for (int i = 0; batch->segments != NULL && g->segments > 0 && i < batch->n_row; i++)
+        FAIL_IF(batch->segments[i] >= g->segments, ERR_ARGUMENT, "segment %d of a text; the model knows %d", batch->segments[i],
+                g->segments);
+    return OK;
+}
+
 Status program_run(Program *p, Pool *pool, const Batch *batch, Error *err) {
     FAIL_IF(batch->n_row < 1 || batch->n_row > p->spec.max_rows || batch->n_wanted > p->spec.max_wanted, ERR_INTERNAL,
             "a step of %d rows, %d wanted, in a program for %d and %d", batch->n_row, batch->n_wanted, p->spec.max_rows,
@@ -216,6 +233,7 @@ Status program_run(Program *p, Pool *pool, const Batch *batch, Error *err) {
     for (int i = 0; i < batch->n_row; i++)
         FAIL_IF(batch->tokens[i] < 0 || batch->tokens[i] >= p->graph->vocab_rows, ERR_ARGUMENT,
                 "token %d is outside the vocabulary of %d", batch->tokens[i], p->graph->vocab_rows);
+    TRY(check_texts(p->graph, batch, err));
     p->batch = batch;
     weights_step(p->weights, batch->n_row);
     atomic_store(&p->stopped, false);

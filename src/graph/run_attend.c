@@ -120,6 +120,7 @@ typedef struct Source {
     State keys, values;
     int stride;           /* tokens per entry */
     int window, chunk;
+    bool both;
     Ref chosen;           /* lists of items, or no buffer */
     const Choice *choice;
     int span;             /* entries of an item */
@@ -131,7 +132,7 @@ static int sources_of(const Ctx *ctx, const Step *step, Source out[2]) {
     const StateDecl *states = ctx->program->graph->states;
     const Val *in = step->op->in;
     out[0] = (Source){.keys = a->keys, .values = a->values, .stride = states[a->keys].rows.stride, .window = a->window,
-                      .chunk = a->chunk, .chosen = step->in[1], .span = a->span, .tail = a->tail,
+                      .chunk = a->chunk, .both = a->both, .chosen = step->in[1], .span = a->span, .tail = a->tail,
                       .choice = in[1] != NO_VAL ? choice_of(ctx->program, in[1]) : NULL};
     if (!a->more)
         return 1;
@@ -142,6 +143,10 @@ static int sources_of(const Ctx *ctx, const Step *step, Source out[2]) {
 
 /* The last entry that a token reaches: one over several tokens is seen once it is whole. */
 static int last_entry(const Source *s, const Unit *u, int token) {
+    if (s->both) { /* the text ends with the step */
+        const int last = sequence_tokens(u->run->sequence) + u->run->n_row - 1, place = u->token0 + token;
+        return s->window > 0 ? MIN(last, place + s->window - 1) : last;
+    }
     return (sequence_tokens(u->run->sequence) + u->token0 + token + 1) / s->stride - 1;
 }
 

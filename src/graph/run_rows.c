@@ -21,13 +21,20 @@ int place_of_row(const Batch *batch, int row) {
     return sequence_tokens(run->sequence) + row - run->row0;
 }
 
+static int table_row(const Batch *batch, const OpEmbed *spec, int row) {
+    if (spec->by == BY_PLACE)
+        return spec->first + place_of_row(batch, row);
+    if (spec->by == BY_SEGMENT)
+        return batch->segments != NULL ? batch->segments[row] : 0;
+    for (int i = 0; i < spec->blanks.n; i++)
+        if (spec->blanks.token[i] == batch->tokens[row])
+            return spec->blanks.as;
+    return batch->tokens[row];
+}
+
 static void row_embed(const Ctx *ctx, const RowOp *op, int row) {
-    const Blanks *blanks = &op->op->u.embed;
-    int token = ctx->batch->tokens[row];
-    for (int i = 0; i < blanks->n; i++)
-        if (blanks->token[i] == ctx->batch->tokens[row])
-            token = blanks->as;
-    weight_decode_row(ctx->program->weights, op->op->weight[0], 0, token, op->out.width, ctx->scratch, ref_floats(ctx, op->out, row));
+    const int at = table_row(ctx->batch, &op->op->u.embed, row);
+    weight_decode_row(ctx->program->weights, op->op->weight[0], 0, at, op->out.width, ctx->scratch, ref_floats(ctx, op->out, row));
 }
 
 static void row_wanted(const Ctx *ctx, const RowOp *op, int row) {

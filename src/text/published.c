@@ -4,7 +4,8 @@
 #include <string.h>
 
 const char *const published_files[] = {"tokenizer.json", "tekken.json",     "tiktoken.model", "qwen.tiktoken",
-                                       "hy.tiktoken",    "tokenizer.model", "spiece.model",   "vocab.json", NULL};
+                                       "hy.tiktoken",    "tokenizer.model", "spiece.model",   "vocab.json",
+                                       "vocab.txt",      NULL};
 
 /* ---- GGUF ------------------------------------------------------------------------------------------------------- */
 
@@ -80,6 +81,32 @@ const ClassRule *class_rule(const char *class) {
         if (strncmp(class, rules[i].class, strlen(rules[i].class)) == 0)
             return &rules[i];
     return &rules[0];
+}
+
+/* ---- yes or no --------------------------------------------------------------------------------------------------- */
+
+static const RerankPrompt rerank_prompts[] = {
+    {"qwen3-reranker",
+     "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct provided. "
+     "Note that the answer can only be \"yes\" or \"no\".<|im_end|>\n<|im_start|>user\n",
+     "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n", "<Instruct>: ", "\n<Query>: ", "\n<Document>: ",
+     "Given a web search query, retrieve relevant passages that answer the query", "yes", "no"},
+};
+
+const RerankPrompt *rerank_prompt(const char *text, size_t bytes) {
+    for (size_t i = 0; i < sizeof rerank_prompts / sizeof *rerank_prompts; i++) {
+        const char *name = rerank_prompts[i].name;
+        const size_t length = strlen(name);
+        for (size_t at = 0; at + length <= bytes; at++) /* blanks stand for hyphens in titles */
+            for (size_t j = 0;; j++) {
+                const char c = text[at + j] == ' ' ? '-' : text[at + j];
+                if ((c >= 'A' && c <= 'Z' ? c + 32 : c) != name[j])
+                    break;
+                if (j + 1 == length)
+                    return &rerank_prompts[i];
+            }
+    }
+    return NULL;
 }
 
 /* ---- tekken ----------------------------------------------------------------------------------------------------- */

@@ -65,6 +65,18 @@ typedef struct ClassRule {
 
 const ClassRule *class_rule(const char *class); /* the usual one for names that are not known */
 
+/* ---- models that judge a pair of texts by their next token ---------------------------------------------------------- */
+
+/* How a language model that was trained to answer yes or no wants to be asked. */
+typedef struct RerankPrompt {
+    const char *name; /* a part of the name that its files go by (README.md, general.name), whatever the case */
+    const char *before, *after;                   /* around everything; with special tokens */
+    const char *instruction, *query, *document;   /* what stands in front of each */
+    const char *usual;                            /* the instruction where none is given */
+    const char *yes, *no;                         /* tokens */
+} RerankPrompt;
+const RerankPrompt *rerank_prompt(const char *text, size_t bytes); /* that of the first name found in it, or NULL */
+
 /* ---- tekken ----------------------------------------------------------------------------------------------------- */
 
 /* The special tokens of files that do not list them, by id; ends with NULL. */

@@ -231,6 +231,17 @@ Status tokenizer_encode(const Tokenizer *t, const char *text, size_t bytes, unsi
     return (flags & ENCODE_ADD_SPECIAL) != 0 ? append_all(ids, &t->suffix, err) : OK;
 }
 
+Status tokenizer_encode_pair(const Tokenizer *t, const char *a, size_t a_bytes, const char *b, size_t b_bytes, TokenIds *ids,
+                             size_t *first, Error *err) {
+    const size_t before = ids->count;
+    TRY(append_all(ids, &t->prefix, err));
+    TRY(tokenizer_encode(t, a, a_bytes, 0, ids, err));
+    TRY(append_all(ids, t->between.count > 0 ? &t->between : &t->suffix, err));
+    *first = ids->count - before;
+    TRY(tokenizer_encode(t, b, b_bytes, 0, ids, err));
+    return append_all(ids, &t->suffix, err);
+}
+
 /* ---- decoding --------------------------------------------------------------------------------------------------- */
 
 Status tokenizer_decode(const Tokenizer *t, const int32_t *ids, size_t count, unsigned flags, Text *text, Error *err) {

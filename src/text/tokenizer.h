@@ -2,7 +2,7 @@
  *
  * A tokenizer comes from whatever the model was published with: tokenizer.json (with tokenizer_config.json and
  * special_tokens_map.json beside it), the keys inside a GGUF, SentencePiece's tokenizer.model, tiktoken's table of
- * ranks, tekken.json, or vocab.json with merges.txt. After loading it never changes and may be used from any number of
+ * ranks, tekken.json, vocab.json with merges.txt, or vocab.txt. After loading it never changes and may be used from any number of
  * threads at once.
  *
  *     Tokenizer *t;
@@ -22,7 +22,7 @@ typedef struct ModelFiles ModelFiles;
 
 /* ---- loading --------------------------------------------------------------------------------------------------- */
 
-/* `path` is a folder (its tokenizer.json is taken, else tekken.json, a tiktoken table, tokenizer.model, vocab.json), a
+/* `path` is a folder (its tokenizer.json is taken, else tekken.json, a tiktoken table, tokenizer.model, vocab.json, vocab.txt), a
  * GGUF, or one of these files itself. ERR_NOT_FOUND when there is no tokenizer, ERR_UNSUPPORTED naming the component
  * when it needs something this program lacks, ERR_FORMAT when the file contradicts itself. */
 Status tokenizer_open(const char *path, Tokenizer **tokenizer, Error *err);
@@ -53,6 +53,11 @@ enum { ENCODE_MAX_BYTES = 1 << 30 };
  * part of the result. */
 Status tokenizer_encode(const Tokenizer *tokenizer, const char *text, size_t bytes, unsigned flags, TokenIds *ids,
                         Error *err);
+
+/* Appends the ids of two texts as models read them that judge pairs ([CLS] a [SEP] b [SEP]); *first: how many of the ids belong
+ * to the first of them, the ids between included. */
+Status tokenizer_encode_pair(const Tokenizer *tokenizer, const char *a, size_t a_bytes, const char *b, size_t b_bytes,
+                             TokenIds *ids, size_t *first, Error *err);
 
 /* ---- ids to text ----------------------------------------------------------------------------------------------- */
 

@@ -26,6 +26,7 @@ void tokenizer_close(Tokenizer *t) {
     detokenizer_free(&t->detokenizer);
     token_ids_free(&t->prefix);
     token_ids_free(&t->suffix);
+    token_ids_free(&t->between);
     token_ids_free(&t->ends);
     mem_free(t->summary);
     mem_free(t->name);

@@ -398,6 +398,10 @@ static Status set_specials(Source *s, Error *err) {
     if ((add_bos && bos >= 0 && !token_ids_append(&t->prefix, bos)) ||
         (add_eos && eos >= 0 && !token_ids_append(&t->suffix, eos)))
         return tokenizer_no_memory(t, err);
+    /* Pairs: SentencePiece models of this kind have their end twice between the texts. */
+    for (int i = 0; i < 2 && kind->scheme == GGUF_UNIGRAM && bos >= 0 && eos >= 0; i++)
+        if (!token_ids_append(&t->between, eos))
+            return tokenizer_no_memory(t, err);
     TRY(set_ends(s, err));
     return tokenizer_end(t, find_id(s, "eom_token_id", -1), err);
 }

@@ -26,7 +26,7 @@ static Status new_tokenizer(const char *name, Tokenizer **tokenizer, Error *err)
 
 /* ---- which reader ----------------------------------------------------------------------------------------------- */
 
-typedef enum FileKind { FILE_JSON, FILE_TEKKEN, FILE_TIKTOKEN, FILE_SENTENCEPIECE, FILE_VOCAB } FileKind;
+typedef enum FileKind { FILE_JSON, FILE_TEKKEN, FILE_TIKTOKEN, FILE_SENTENCEPIECE, FILE_VOCAB, FILE_PIECES } FileKind;
 
 /* A tiktoken table is lines of base64, a blank and a number. */
 static bool looks_like_tiktoken(const uint8_t *bytes, size_t count) {
@@ -67,6 +67,8 @@ static FileKind json_kind(const char *bytes, size_t count) {
 
 static FileKind kind_of(const char *path, const uint8_t *bytes, size_t count) {
     size_t i = 0;
+    if (strcmp(path_name(path), "vocab.txt") == 0)
+        return FILE_PIECES;
     while (i < count && (bytes[i] == ' ' || bytes[i] == '\n' || bytes[i] == '\r' || bytes[i] == '\t'))
         i++;
     if (i < count && (bytes[i] == '{' || bytes[i] == '['))
@@ -94,6 +96,8 @@ static Status read_kind(Tokenizer *t, FileKind kind, const uint8_t *bytes, size_
         return tiktoken_read(t, text, count, folder, err);
     case FILE_VOCAB:
         return merges_txt_read(t, text, count, folder, err);
+    case FILE_PIECES:
+        return vocab_txt_read(t, text, count, folder, err);
     case FILE_SENTENCEPIECE:
         return sentencepiece_read(t, bytes, count, err);
     }
@@ -153,7 +157,7 @@ static Status open_folder(const char *folder, Tokenizer **tokenizer, Error *err)
     }
     return error_set(err, ERR_NOT_FOUND,
                      "%s: no tokenizer in this folder (tokenizer.json, tekken.json, tiktoken.model, "
-                     "tokenizer.model, vocab.json)",
+                     "tokenizer.model, vocab.json, vocab.txt)",
                      folder);
 }
 

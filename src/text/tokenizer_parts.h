@@ -50,6 +50,7 @@ struct Tokenizer {
     Trie symbols; /* of SentencePiece's normaliser */
     Detokenizer detokenizer;
     TokenIds prefix, suffix; /* what ENCODE_ADD_SPECIAL adds */
+    TokenIds between;        /* of the two texts of a pair; none = the suffix */
     int32_t special[SPECIAL_COUNT];
     TokenIds ends;
 };
@@ -66,6 +67,9 @@ Status tiktoken_read(Tokenizer *t, const char *bytes, size_t count, const char *
 Status tekken_read(Tokenizer *t, const char *bytes, size_t count, Error *err);
 /* vocab.json (`bytes`) and the merges.txt in the same folder. */
 Status merges_txt_read(Tokenizer *t, const char *bytes, size_t count, const char *folder, Error *err);
+
+/* vocab.txt, and the switches in the tokenizer_config.json in the same folder. */
+Status vocab_txt_read(Tokenizer *t, const char *bytes, size_t count, const char *folder, Error *err);
 
 /* What the files beside a tokenizer say (tokenizer_config.json, special_tokens_map.json), after tokenizer_finish: which
  * tokens are BOS, EOS, ..., and whether they are added. With `decides`, "add_bos_token": false counts too. */

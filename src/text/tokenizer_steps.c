@@ -447,6 +447,20 @@ static Status split_template(Tokenizer *t, const json_t *component, TokenIds *be
     return OK;
 }
 
+/* What the template of a pair has between its texts. What stands around them is what a single text has. */
+static Status read_between(Tokenizer *t, const json_t *component, Error *err) {
+    const json_t *pieces = json_object_get(component, "pair");
+    int texts = 0;
+    t->between.count = 0;
+    for (size_t i = 0; i < json_array_size(pieces); i++) {
+        const json_t *special = json_object_get(json_array_get(pieces, i), "SpecialToken");
+        texts += special == NULL;
+        if (special != NULL && texts == 1)
+            TRY(append_special(t, component, special, &t->between, err));
+    }
+    return OK;
+}
+
 static Status read_post_processor(Tokenizer *t, const json_t *component, const char *type, Error *err) {
     if (strcmp(type, "ByteLevel") == 0) /* offsets only */
         return OK;
@@ -454,6 +468,8 @@ static Status read_post_processor(Tokenizer *t, const json_t *component, const c
     Status status = OK;
     if (strcmp(type, "TemplateProcessing") == 0) {
         status = split_template(t, component, &before, &after, err);
+        if (status == OK)
+            status = read_between(t, component, err);
     } else if (strcmp(type, "BertProcessing") == 0 || strcmp(type, "RobertaProcessing") == 0) {
         const json_t *cls = json_array_get(json_object_get(component, "cls"), 1);
         const json_t *sep = json_array_get(json_object_get(component, "sep"), 1);
@@ -463,6 +479,9 @@ static Status read_post_processor(Tokenizer *t, const json_t *component, const c
         else if (!token_ids_append(&before, (int32_t)json_integer_value(cls)) ||
                  !token_ids_append(&after, (int32_t)json_integer_value(sep)))
             status = tokenizer_no_memory(t, err);
+        for (int i = 0; status == OK && i < (strcmp(type, "RobertaProcessing") == 0 ? 2 : 0); i++) /* two between texts */
+            if (!token_ids_append(&t->between, after.ids[0]))
+                status = tokenizer_no_memory(t, err);
     } else {
         status = unknown_type(t, "post_processor", type, err);
     }
