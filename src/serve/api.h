@@ -236,6 +236,7 @@ json_t *logprob_value(const Tokenizer *tokenizer, const RequestToken *token);
 Status openai_chat(ApiCall *call, Error *err);
 Status openai_completions(ApiCall *call, Error *err);
 Status openai_embeddings(ApiCall *call, Error *err);
+Status openai_rerank(ApiCall *call, Error *err);
 Status openai_models(ApiCall *call, Error *err);
 Status responses_create(ApiCall *call, Error *err);
 Status responses_count(ApiCall *call, Error *err);

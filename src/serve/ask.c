@@ -182,8 +182,17 @@ static Status read_breakers(Ask *ask, Fields *f, Error *err) {
     return OK;
 }
 
+static Status must_write(Ask *ask, Error *err) {
+    Error why = {0};
+    if (model_must_write(ask->model, &why) == OK)
+        return OK;
+    ask->call->code = "model_cannot_write";
+    return field_wrong(ask->call, "model", err, "it reads texts and writes none; /v1/embeddings or /v1/rerank are for it");
+}
+
 Status ask_sampling(Ask *ask, Fields *f, Error *err) {
     SampleSpec *s = &ask->spec.sample;
+    TRY(must_write(ask, err));
     *s = model_sampling(ask->model);
     int64_t top_k = s->top_k, penalty_last = s->penalty_last, dry_allowed = s->dry_allowed, dry_last = s->dry_last,
             mirostat = 0;
@@ -364,6 +373,7 @@ Status ask_start(Ask *ask, Generation **generation, Error *err) {
     double own;
     if (wish != NULL && parse_double(wish, &own) && own > 0)
         seconds = seconds > 0 ? MIN(seconds, own) : own;
+    TRY(must_write(ask, err));
     TRY(check_length(ask, err));
     TRY(ask_prepare_constraint(ask, err));
     ask->spec.tokens = ask->prompt.ids;

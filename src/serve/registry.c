@@ -165,6 +165,10 @@ static Status plan(const Registry *r, const Served *e, Loaded *l, Error *err) {
                          .draft_tokens = w->draft_tokens_given ? w->draft_tokens : w->draft != NULL ? DRAFT_MAX : USUAL_DRAFTS,
                          .draft = l->draft};
     s->context = w->context > 0 ? w->context : declared > 0 ? MIN(declared, USUAL_CONTEXT) : USUAL_CONTEXT;
+    if (model_result(l->model) != RESULT_LOGITS) { /* what it computes in is taken by each request */
+        s->context = declared > 0 ? MIN(s->context, declared) : s->context;
+        return OK;
+    }
     for (;;) {
         size_t bytes;
         s->cache_tokens = w->cache_tokens > 0 ? w->cache_tokens : 2 * (int64_t)s->context;
@@ -245,6 +249,8 @@ static Status open_model(Registry *r, const Served *e, Loaded *l, Error *err) {
 
 static Status open_scheduler(Loaded *l, Error *err) {
     Text identity = {0};
+    if (model_result(l->model) != RESULT_LOGITS)
+        return OK;
     Status status = identify(l, &identity, err);
     if (status == OK) {
         l->spec.identity = identity.bytes;
@@ -681,7 +687,7 @@ Status registry_list(Registry *r, ServedList *list, Error *err) {
         memcpy(i->error, e->err.text, sizeof i->error);
         if (e->path != NULL)
             registry_stat(e->path, &i->modified, &nanoseconds, &i->file_bytes);
-        if (e->state == SERVED_READY)
+        if (e->state == SERVED_READY && e->scheduler != NULL)
             i->stats = scheduler_stats(e->scheduler);
         if (e->state == SERVED_READY && weights_streamed(model_weights(e->model))) {
             i->streamed = true;

@@ -67,6 +67,8 @@ static const struct Route {
     {"POST", "/v1/chat/completions", API_OPENAI, openai_chat, 0},
     {"POST", "/v1/completions", API_OPENAI, openai_completions, 0},
     {"POST", "/v1/embeddings", API_OPENAI, openai_embeddings, 0},
+    {"POST", "/v1/rerank", API_OPENAI, openai_rerank, 0},
+    {"POST", "/rerank", API_OPENAI, openai_rerank, 0},
     {"POST", "/v1/responses", API_OPENAI, responses_create, 0},
     {"POST", "/v1/responses/input_tokens", API_OPENAI, responses_count, 0},
     {"GET", "/v1/responses/*", API_OPENAI, responses_retrieve, 0},
