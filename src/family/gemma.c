@@ -28,11 +28,17 @@ static Val block2(Graph *g, const Cfg *c, Val x, int i) {
     return halves(g, c, x, a);
 }
 
+/* EmbeddingGemma: tokens see what follows them, and nothing is written. */
+static bool reads_only(const Cfg *c) { return cfg_bool(c, "use_bidirectional_attention", false); }
+
 static Val block3(Graph *g, const Cfg *c, Val x, int i) {
     Attn a = attn_of(g, c);
     const bool local = layer_is_local(c, i, 6);
     const char *type = local ? "sliding_attention" : "full_attention";
+    a.both = reads_only(c);
     a.window = local ? cfg_int(c, "sliding_window", 0) : 0;
+    if (a.both && local)
+        a.window = a.window / 2 + 1; /* as many on both sides together */
     if (local && !cfg_has(c, "rope_parameters.sliding_attention")) /* older files */
         a.rope = rope_plain(g, a.head_dim, cfg_real(c, "rope_local_base_freq", 10000));
     else
@@ -45,15 +51,17 @@ static Val block3(Graph *g, const Cfg *c, Val x, int i) {
 }
 
 static void build_of(Graph *g, const Cfg *c, BlockFn block) {
-    if (cfg_bool(c, "use_bidirectional_attention", false))
-        cfg_refuse(c, "config.json: use_bidirectional_attention: only texts read from left to right are supported");
     norm_style(g, NORM_RMS, norm_eps(g), true);
     decoder(g, c, block, (Decoder){.embed_scale = sqrtf((float)cfg_need(c, "hidden_size")),
                                    .softcap = cfg_real(c, "final_logit_softcapping", 0)});
 }
 
 static void build2(Graph *g, const Cfg *c) { build_of(g, c, block2); }
-static void build3(Graph *g, const Cfg *c) { build_of(g, c, block3); }
+static void build3(Graph *g, const Cfg *c) {
+    build_of(g, c, block3);
+    if (reads_only(c))
+        set_reading(g, last_rows(g), NO_VAL);
+}
 
 /* Published files of the larger models leave out what the class of the configuration has as its default. */
 #define DEFAULTS_3                                                                                                       \
@@ -68,4 +76,4 @@ const Family family_gemma2 = {
 const Family family_gemma3 = {.name = "gemma3", .build = build3, .reply_format = "plain", .since = "0.1", .golden = "gemma3",
                               .covers = "Gemma 3 4B, 12B, 27B", .defaults = DEFAULTS_3};
 const Family family_gemma3_text = {.name = "gemma3_text", .build = build3, .reply_format = "plain", .since = "0.1",
-                                   .golden = "gemma3_text", .covers = "Gemma 3 270M, 1B", .defaults = DEFAULTS_3};
+                                   .golden = "gemma3_text", .covers = "Gemma 3 270M, 1B, EmbeddingGemma", .defaults = DEFAULTS_3};

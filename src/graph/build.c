@@ -518,6 +518,10 @@ void set_reading(Graph *g, Val hidden, Val scores) {
     g->result = scores != NO_VAL ? RESULT_SCORES : RESULT_HIDDEN;
 }
 
+Val last_rows(const Graph *g) {
+    return g->last_hidden;
+}
+
 void mark_hidden(Graph *g, Val x, int layer) {
     if (graph_ok(g) && layer >= 0 && layer <= g->n_layer)
         g->hidden[layer] = x;

@@ -126,6 +126,8 @@ typedef enum Result {
 } Result;
 /* hidden: the last layer's rows, those that are wanted. scores NO_VAL: the result is these. */
 void set_reading(Graph *g, Val hidden, Val scores);
+/* What decoder() multiplies with the matrix of the vocabulary. */
+Val last_rows(const Graph *g);
 /* Marks the value after layer i, for inspection: what `--hidden` writes. */
 void mark_hidden(Graph *g, Val x, int layer);
 

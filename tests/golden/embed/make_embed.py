@@ -76,7 +76,7 @@ def scramble(model, seed):
     torch.manual_seed(seed)
     with torch.no_grad():
         for name, p in model.named_parameters():
-            spread = 0.3 if "LayerNorm" in name or name.endswith("bias") else 0.5 if "embeddings" in name else 2 / p.shape[-1] ** 0.5
+            spread = 0.3 if "norm" in name.lower() or name.endswith("bias") else 0.5 if "embeddings" in name else 2 / p.shape[-1] ** 0.5
             p.copy_((torch.randn_like(p) * spread + (1 if name.endswith("LayerNorm.weight") else 0)).half().float())
     return model.eval().float()
 
@@ -87,7 +87,7 @@ def make(name, config_class, model_class, tokenizer, seed, rerank, **more):
     config = config_class(vocab_size=len(vocab), **SHAPE, **more)
     model = scramble(model_class(config), seed)
     model.half().save_pretrained(folder, safe_serialization=True)
-    model.float()
+    model = model_class.from_pretrained(folder, dtype=torch.float32).eval()  # whole: buffers were halved, too
     t.save(str(folder / "tokenizer.json"))
     golden = {"transformers": transformers.__version__, "tokenizers": tokenizers.__version__, "torch": torch.__version__}
     if rerank:
@@ -164,8 +164,19 @@ def make_gguf(name, source):
     w.close()
 
 
+def make_both_ways():
+    """A decoder's layers that see what follows, too, in windows where the layer has one."""
+    t, vocab = unigram()
+    config = transformers.Gemma3TextConfig(
+        vocab_size=len(vocab), hidden_size=32, intermediate_size=40, num_hidden_layers=3, num_attention_heads=2, num_key_value_heads=1,
+        head_dim=16, query_pre_attn_scalar=16, sliding_window=8, max_position_embeddings=64, use_bidirectional_attention=True,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"], rope_theta=10000.0, rope_local_base_freq=1000.0)
+    make("gemma_both", lambda vocab_size, **_: config, transformers.Gemma3TextModel, (t, vocab), 5, False)
+
+
 def main():
     t = transformers
+    make_both_ways()
     one = {"num_labels": 1}
     make("bert", t.BertConfig, t.BertModel, word_pieces(), 1, False, pad_token_id=0)
     make_gguf("bert.gguf", "bert")
