@@ -108,7 +108,7 @@ static void test_every_kind_runs(void **state) {
         for (int w = 0; w < g->n_weight; w++) {
             if (g->weights[w].role == WEIGHT_VECTOR)
                 continue;
-            assert_int_equal(weight_acquire(model_weights(model), w, 0)->form, forms[w].form);
+            assert_int_equal(weight_form(model_weights(model), w), forms[w].form);
             const double stored = (double)weight_bytes(model_weights(model), w);
             assert_true(fabs((double)forms[w].bytes - stored) <= 0.02 * stored);
         }
