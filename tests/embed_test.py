@@ -161,14 +161,14 @@ def check_library():
 class Client:
     def __init__(self, folder):
         sys.path.insert(0, str(pathlib.Path(__file__).parent))
-        import serve_test
-        serve_test.HOULE = HOULE
+        import serve_case
+        serve_case.HOULE = HOULE
         models = folder / "models"
         for name in ("bert", "bert_rerank", "xlm_roberta"):
             shutil.copytree(GOLDEN / name, models / name)
         config = folder / "config.json"
         config.write_text(json.dumps({"defaults": {"precision": "f32"}}))
-        self.server = serve_test.Server(folder, "--models", str(models), "--config", str(config), "--memory", "1G")
+        self.server = serve_case.Server(folder, "--models", str(models), "--config", str(config), "--memory", "1G")
 
     def post(self, path, status=200, **body):
         got, answer = self.server.post(path, body)

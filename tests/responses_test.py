@@ -275,6 +275,10 @@ class Reasoning(Case):
         hidden = self.server.post("/v1/chat/completions", dict(chat, reasoning={"max_tokens": 7, "exclude": True}))[1]["choices"][0]["message"]
         self.assertEqual(hidden["content"], cut["content"])
         self.assertNotIn("reasoning_content", hidden)
+        # a form binds what comes behind the reasoning, not the reasoning itself
+        bound = self.server.post("/v1/chat/completions", dict(chat, thinking_budget_tokens=7, guided_choice=["ebb", "flow"]))[1]["choices"][0]["message"]
+        self.assertEqual(bound["reasoning_content"], cut["reasoning_content"])
+        self.assertIn(bound["content"], ("ebb", "flow"))
         message = {"model": "thinker", "messages": serve_case.HI, "temperature": 0, "max_tokens": 1500,
                    "thinking": {"type": "enabled", "budget_tokens": 1024}}
         blocks = self.server.post("/v1/messages", message)[1]

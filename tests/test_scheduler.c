@@ -17,7 +17,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 
-enum { MAX_OUT = 64 };
+enum { MAX_OUT = 320 };
 
 typedef struct Job {
     int32_t prompt[700];
@@ -98,6 +98,40 @@ static Scheduler *open_drafting(const Model *m, const Model *draft, int sequence
 
 static Scheduler *open_scheduler(const Model *m, int sequences, int64_t tokens, Spill *spill, int drafts) {
     return open_drafting(m, NULL, sequences, tokens, spill, drafts);
+}
+
+/* Texts of all lengths come and go in a cache that is always too small, so that texts make way while a step is being
+ * made, and those that run stand in no order of age. */
+static void test_making_way_in_any_order(void **state) {
+    (void)state;
+    enum { N = 40 };
+    static Job alone[N], together[N];
+    Model *m;
+    Error err = {0};
+    char path[GOLDEN_PATH_BYTES];
+    assert_non_null(golden_path(path, "text/llama"));
+    assert_int_equal(model_open(path, &m, &err), OK);
+    Scheduler *s = open_scheduler(m, 1, 640, NULL, 0);
+    for (int i = 0; i < N; i++) {
+        make_job(&alone[i], 1 + i * 29 % 40, 20 + i * 71 % 290, (uint32_t)(100 + i), i % 3 == 0);
+        together[i] = alone[i];
+        request_release(submit(s, &alone[i], OK));
+        wait_for(&alone[i]);
+    }
+    scheduler_close(s);
+    s = open_scheduler(m, 8, 200, NULL, 0);
+    for (int i = 0; i < N; i++)
+        request_release(submit(s, &together[i], OK));
+    for (int i = 0; i < N; i++) {
+        wait_for(&together[i]);
+        if (together[i].end != REQUEST_LENGTH)
+            fail_msg("text %d: %s", i, together[i].err.text);
+        assert_int_equal(together[i].n_out, alone[i].n_out);
+        assert_memory_equal(together[i].out, alone[i].out, (size_t)alone[i].n_out * sizeof *alone[i].out);
+    }
+    assert_true(scheduler_stats(s).preempted > 0);
+    scheduler_close(s);
+    model_close(m);
 }
 
 /* What each request gives alone, in a scheduler of its own, is what it gives among others: whatever the cut of its
@@ -340,7 +374,7 @@ static int close_pool(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_tokens_whatever_else_runs),
+        cmocka_unit_test(test_making_way_in_any_order), cmocka_unit_test(test_same_tokens_whatever_else_runs),
         cmocka_unit_test(test_prefixes_are_found_again),
         cmocka_unit_test(test_ends),
         cmocka_unit_test(test_allocation_failures),

@@ -381,12 +381,14 @@ static bool admit_one(Scheduler *s) {
     return true;
 }
 
-/* The youngest text goes back to wait, so that the others can go on. */
+/* The youngest text goes back to wait, so that the others can go on; not one that has rows in the step being made. */
 static bool preempt(Scheduler *s, const Request *but) {
     Request *youngest = NULL;
-    for (int i = 0; i < s->n_running; i++)
-        if (s->running[i] != but && (youngest == NULL || s->running[i]->admitted_us > youngest->admitted_us))
-            youngest = s->running[i];
+    for (int i = 0; i < s->n_running; i++) {
+        Request *r = s->running[i];
+        if (r != but && r->rows == 0 && (youngest == NULL || r->admitted_us > youngest->admitted_us))
+            youngest = r;
+    }
     if (youngest == NULL)
         return false;
     for (int i = 0; i < s->n_running; i++)
@@ -502,6 +504,10 @@ static bool make_batch(Scheduler *s, Batch *b) {
             continue;
         r->drafts = guess_ahead(s, r);
         if (!reserve(s, r, 1 + r->drafts)) {
+            if (b->n_run > 0) { /* those that are in this step will end and make room */
+                r->drafts = 0;
+                continue;
+            }
             Error err = {0};
             error_set(&err, ERR_LIMIT, "the cache has no room for another token");
             end_request(s, r, REQUEST_FAILED, &err);

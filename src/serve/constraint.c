@@ -227,7 +227,5 @@ Status ask_prepare_constraint(Ask *ask, Error *err) {
     if (!ask->forced_call && !ask->bound_calls && !ask->spec.inside_reasoning)
         ask->spec.reply_format = NULL;
     ask->spec.grammar = ask->grammar;
-    ask->spec.prompt_text = ask->text.bytes != NULL ? ask->text.bytes : "";
-    ask->spec.prompt_bytes = ask->text.count;
     return OK;
 }

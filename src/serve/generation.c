@@ -28,6 +28,7 @@ typedef struct Strand {
     bool in_reasoning;
     GrammarState *state; /* NULL: anything may come */
     bool constrained;    /* the reasoning is over */
+    size_t looked_at;    /* of the answer: no mark that ends the reasoning begins before */
     uint64_t *mask;
     bool enough;     /* single_call: there is one */
     bool closing;    /* the mark that ends the reasoning is being forced, or was */
@@ -43,7 +44,6 @@ struct Generation {
     int32_t *tokens;
     LogitBias *bias;
     int32_t *breakers;
-    Text prompt_end;
     TokenIds close_mark; /* what ends the reasoning */
     int bell;            /* eventfd: there is something in the queue */
     uint64_t began_us;
@@ -71,7 +71,6 @@ static void drop(Generation *g) {
         request_release(g->choices[i].request);
     }
     grammar_free(g->spec.grammar);
-    text_free(&g->prompt_end);
     token_ids_free(&g->close_mark);
     while (g->first != NULL) {
         Item *next = g->first->next;
@@ -188,22 +187,21 @@ static const uint64_t *mask(void *user) {
     return grammar_mask(c->state, (uint32_t *)(void *)c->mask, &c->err) == OK ? c->mask : NULL;
 }
 
-/* The reasoning is over when the text so far no longer ends within it. */
-static bool still_reasoning(const Strand *c) {
-    const Generation *g = c->generation;
+/* The reasoning is over behind the mark that ends it. */
+static bool reasoning_is_over(Strand *c) {
+    const char *mark = reply_reasoning_close(c->generation->spec.reply_format);
     const Text *answer = answer_text(c->answer);
-    Text text = {0};
-    text_append(&text, g->prompt_end.bytes, g->prompt_end.count);
-    text_append(&text, answer->bytes != NULL ? answer->bytes : "", answer->count);
-    const bool inside = text.failed || reply_inside_reasoning(g->spec.reply_format, text.bytes, text.count);
-    text_free(&text);
-    return inside;
+    const size_t length = mark != NULL ? strlen(mark) : 0;
+    for (; c->looked_at + length <= answer->count; c->looked_at++)
+        if (length == 0 || memcmp(answer->bytes + c->looked_at, mark, length) == 0)
+            return true;
+    return false;
 }
 
 /* The token of a constrained text; false when that is at its end, or something went wrong. */
 static bool advance(Strand *c, const RequestToken *token) {
     if (!c->constrained) {
-        c->constrained = !still_reasoning(c);
+        c->constrained = reasoning_is_over(c);
         return true;
     }
     return grammar_accept(c->state, token->token, &c->err) == OK && !grammar_is_done(c->state);
@@ -365,13 +363,6 @@ Status generation_open(const GenerationSpec *spec, Generation **out, Error *err)
         status = find_close_mark(g, err);
     for (int i = 0; status == OK && i < g->n_choice; i++)
         status = open_choice(g, i, err);
-    /* Marks of reasoning are short: the prompt's end shows whether it is open. */
-    const size_t tail = MIN(spec->prompt_bytes, (size_t)256);
-    if (spec->grammar != NULL && tail > 0)
-        text_append(&g->prompt_end, spec->prompt_text + spec->prompt_bytes - tail, tail);
-    if (status == OK)
-        status = text_check(&g->prompt_end, err);
-    g->spec.prompt_text = NULL;
     g->spec.stops = NULL;
     g->spec.n_stop = 0;
     if (status == OK)

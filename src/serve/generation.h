@@ -38,8 +38,6 @@ typedef struct GenerationSpec {
     int reasoning_tokens; /* behind so many the reasoning is closed; -1: when the model ends it */
     bool single_call;     /* the answer ends behind its first tool call */
     Grammar *grammar;     /* what the answer must look like, behind its reasoning; NULL = anything. Taken on success */
-    const char *prompt_text; /* with a grammar: to tell where the reasoning ends; copied */
-    size_t prompt_bytes;
     bool progress; /* PIECE_PROGRESS is wanted */
     uint64_t client, deadline_us;
     /* Called once, from any thread, when no callback of the scheduler will come any more. */

@@ -369,9 +369,9 @@ static Status reply_whole(Talk *t, Error *err) {
 /* A request without a prompt loads the model, or gives it up. */
 static Status reply_loaded(ApiCall *call, const Wishes *w, bool chat, Error *err) {
     Talk t = {.a.call = call, .chat = chat};
-    json_t *line = take_line(&t, true);
     if (w->keep_alive == 0)
         TRY(registry_unload(call->server->registry, call->model, err));
+    json_t *line = take_line(&t, true);
     json_object_set_new(line, "done_reason", json_string(w->keep_alive == 0 ? "unload" : "load"));
     return api_reply_json(call, 200, line, err);
 }
