@@ -66,9 +66,9 @@ static void bert(Graph *g, const Cfg *c) { read_text(g, c, 0); }
 static void roberta(Graph *g, const Cfg *c) { read_text(g, c, cfg_int(c, "pad_token_id", 1) + 1); }
 
 #define DEFAULTS "{\"hidden_act\": \"gelu\"}"
-const Family family_bert = {.name = "bert", .build = bert, .since = "0.1", .golden = "bert", .defaults = DEFAULTS,
+const Family family_bert = {.name = "bert", .build = bert, .since = "0.1", .golden = "embed/bert", .defaults = DEFAULTS,
                             .covers = "BERT, MiniLM, BGE, E5, GTE (embeddings), MS MARCO cross-encoders"};
-const Family family_roberta = {.name = "roberta", .build = roberta, .since = "0.1", .golden = "roberta", .defaults = DEFAULTS,
+const Family family_roberta = {.name = "roberta", .build = roberta, .since = "0.1", .golden = "embed/roberta", .defaults = DEFAULTS,
                                .covers = "RoBERTa"};
-const Family family_xlm_roberta = {.name = "xlm-roberta", .build = roberta, .since = "0.1", .golden = "xlm_roberta",
+const Family family_xlm_roberta = {.name = "xlm-roberta", .build = roberta, .since = "0.1", .golden = "embed/xlm_roberta",
                                    .defaults = DEFAULTS, .covers = "XLM-RoBERTa, BGE-M3, multilingual E5, bge-reranker"};
