@@ -53,6 +53,7 @@ class Case(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
+        expect.set_options(timeout=30000)  # builds with sanitizers are slow
         cls.folder = tempfile.TemporaryDirectory(prefix="houle_page_")
         cls.home = pathlib.Path(cls.folder.name)
         tiny_model.make(cls.home / "models" / "tiny", context=4096, template=TEMPLATE)
