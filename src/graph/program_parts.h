@@ -145,7 +145,7 @@ struct Program {
     uint8_t *all, *wanted, *shared;
     Ctx *threads;
     atomic_int *next_unit;  /* per step */
-    atomic_bool stopped;
+    atomic_int stop_behind; /* the step after which all threads return; INT_MAX: none */
     StepTime *times;        /* with spec.profile: [phase][thread][step], else NULL */
     uint64_t runs[PHASE_COUNT];
     const Batch *batch;

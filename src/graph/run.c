@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 
+#include <limits.h>
 #include <string.h>
 
 int rows_of_kind(const Batch *batch, RowKind rows) {
@@ -196,14 +197,14 @@ static void thread_main(void *arg, int thread, int n_thread) {
             }
         }
         if (thread == 0 && ctx->batch->stop != NULL && ctx->batch->stop(ctx->batch->user))
-            atomic_store(&p->stopped, true);
+            atomic_store(&p->stop_behind, i);
         if (times != NULL)
             note_time(&times[i].work_ns, &since);
         pool_barrier(ctx->pool);
         if (times != NULL)
             note_time(&times[i].wait_ns, &since);
-        if (atomic_load_explicit(&p->stopped, memory_order_relaxed))
-            return; /* set before the barrier: all threads see it at the same place */
+        if (atomic_load_explicit(&p->stop_behind, memory_order_relaxed) <= i)
+            return; /* all at the same barrier: who is late may see here what was said at the next one */
     }
 }
 
@@ -236,14 +237,14 @@ Status program_run(Program *p, Pool *pool, const Batch *batch, Error *err) {
     TRY(check_texts(p->graph, batch, err));
     p->batch = batch;
     weights_step(p->weights, batch->n_row);
-    atomic_store(&p->stopped, false);
+    atomic_store(&p->stop_behind, INT_MAX);
     for (int i = 0; i < p->n_step; i++)
         atomic_store_explicit(&p->next_unit[i], 0, memory_order_relaxed);
     for (int i = 0; i < p->spec.n_thread; i++)
         p->threads[i].pool = pool;
     pool_run(pool, thread_main, p);
     p->runs[phase_of(batch)]++;
-    FAIL_IF(atomic_load(&p->stopped), ERR_CANCELLED, "stopped");
+    FAIL_IF(atomic_load(&p->stop_behind) < INT_MAX, ERR_CANCELLED, "stopped");
     return weights_check(p->weights, err);
 }
 
