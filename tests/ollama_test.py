@@ -11,14 +11,42 @@ import sys
 import tempfile
 import time
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 
 import serve_case
 import tiny_model
+from hub_server import HubServer
 from serve_case import HI, TEMPLATE, Case, Server
 
 
 def blob(content):
     return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+class Pulled(unittest.TestCase):
+    def test_two_at_once_and_one_after_a_client_that_left(self):
+        """Whoever asks for what is on its way already waits for it, instead of being told to come back."""
+        with tempfile.TemporaryDirectory() as folder:
+            home, hub = pathlib.Path(folder), HubServer()
+            tiny_model.make(home / "seen", template=TEMPLATE)
+            files = {f.name: f.read_bytes() for f in (home / "seen").iterdir()}
+            hub.add("acme/wanted", files, licence="mit")
+            hub.rate = len(files["model.safetensors"]) // 2
+            server = Server(home, environment={"HF_ENDPOINT": hub.url, "HOULE_RETRY_SCALE": "0.01"})
+            try:
+                with ThreadPoolExecutor(4) as clients:
+                    leaving = server.connection()
+                    leaving.request("POST", "/api/pull", json.dumps({"model": "acme/wanted"}), {"Content-Type": "application/json"})
+                    leaving.getresponse().readline()
+                    pulls = [clients.submit(server.lines, "/api/pull", {"model": "acme/wanted"}) for _ in range(3)]
+                    time.sleep(0.3)
+                    leaving.close()
+                    hub.rate = 0
+                    for pull in pulls:
+                        self.assertEqual(pull.result()[-1], {"status": "success"})
+            finally:
+                server.stop()
+                hub.close()
 
 
 class Created(Case):

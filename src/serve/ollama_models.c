@@ -316,7 +316,7 @@ static bool on_progress(void *user, const char *what, uint64_t done, uint64_t to
 static void *run_pull(void *user) {
     Pull *p = user;
     const Progress progress = {.report = on_progress, .user = p};
-    const PullRequest request = {.what = p->name, .progress = &progress};
+    const PullRequest request = {.what = p->name, .wait = true, .progress = &progress};
     PullResult result;
     Error err = {0};
     const Status status = store_pull(&request, &result, &err);

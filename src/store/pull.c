@@ -54,6 +54,7 @@ static void set_up(Pull *pull, const PullRequest *request, PullResult *result, c
     pull->needs.context = 0;
     arena_init(&pull->arena, MEM_NETWORK);
     store_list_init(&pull->here);
+    store_list_init(&pull->superseded);
     store_list_init(&pull->foreign);
 }
 
@@ -61,6 +62,7 @@ static void tear_down(Pull *pull) {
     store_work_unlock(&pull->work, &pull->lock);
     store_work_close(&pull->work);
     store_list_free(&pull->here);
+    store_list_free(&pull->superseded);
     store_list_free(&pull->foreign);
     arena_free(&pull->arena);
 }

@@ -19,6 +19,7 @@ typedef struct PullRequest {
     bool copy;            /* a path: copy it into the store */
     bool plan_only;       /* say what would be done */
     bool force;           /* also what houle cannot open */
+    bool wait;            /* while another pull is at the same model, wait for it; else that is ERR_BUSY */
     int connections;      /* 0 = 8 */
     uint64_t bytes_per_s; /* 0 = no limit */
     const Progress *progress;

@@ -370,7 +370,7 @@ static Status pull_asked(Pull *pull, HubPull *h, Error *err) {
     TRY(pick(pull, h, err));
     TRY(fill_model(pull, h, err));
     TRY(warn_of_gate(pull, h, err));
-    TRY(store_work_lock(&pull->work, pull->model.name, &pull->lock, err));
+    TRY(pull_lock(pull, err));
     TRY(is_here(pull, &done, err));
     if (done)
         return OK;

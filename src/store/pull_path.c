@@ -394,7 +394,7 @@ static Status pull_picked(Pull *pull, PathPull *p, Error *err) {
     TRY(p->is_file ? pick_file(pull, p, err) : pick_folder(pull, p, err));
     TRY(fill_model(pull, p, err));
     TRY(look_inside(pull, p, err));
-    TRY(store_work_lock(&pull->work, pull->model.name, &pull->lock, err));
+    TRY(pull_lock(pull, err));
     return pull->request->copy ? copy_path(pull, err) : register_path(pull, p, err);
 }
 

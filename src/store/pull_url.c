@@ -172,7 +172,7 @@ Status pull_url(Pull *pull, Error *err) {
     bool here;
     TRY(take_url(pull, &u, err));
     TRY(fill_model(pull, &u, err));
-    TRY(store_work_lock(&pull->work, pull->model.name, &pull->lock, err));
+    TRY(pull_lock(pull, err));
     TRY(is_here(pull, &here, err));
     if (here)
         return OK;

@@ -141,6 +141,23 @@ static Status take_from_root(Pull *pull, const StoreModel *known, size_t i, Erro
     return status;
 }
 
+Status pull_lock(Pull *pull, Error *err) {
+    const char *name = pull->model.name;
+    Status status = store_work_lock(&pull->work, name, &pull->lock, err);
+    if (status != ERR_BUSY || !pull->request->wait)
+        return status;
+    while (status == ERR_BUSY) {
+        FAIL_IF(!progress_report(pull->request->progress, "waiting for a download that runs", 0, 0), ERR_CANCELLED,
+                "%s: stopped while another download of it ran", name);
+        nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+        status = store_work_lock(&pull->work, name, &pull->lock, err);
+    }
+    TRY(status);
+    pull->superseded = pull->here; /* what was found so far may lie in it */
+    store_list_init(&pull->here);
+    return store_work_list(&pull->work, &pull->here, err);
+}
+
 /* ---- linked from elsewhere --------------------------------------------------------------------------------------- */
 
 /* A second name for the same bytes. Not possible across file systems, and not everywhere: then the file is fetched. */

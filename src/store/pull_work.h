@@ -19,9 +19,10 @@ typedef struct Pull {
     PullResult *result;
     FetchSettings settings;
     StoreWork work;
-    StoreLock lock;    /* on the model's name */
-    StoreList here;    /* what the index held at the beginning */
-    StoreList foreign; /* what lies in caches; filled when it is needed */
+    StoreLock lock;       /* on the model's name */
+    StoreList here;       /* what the index held at the beginning or, when the lock was waited for, after that */
+    StoreList superseded; /* what it held before */
+    StoreList foreign;    /* what lies in caches; filled when it is needed */
     Arena arena;
     StoreModel model;      /* what is to be: root below the models folder */
     const char *root_path; /* absolute */
@@ -56,6 +57,8 @@ Status pull_show_plan(Pull *pull, Error *err);
 Status pull_fetch(Pull *pull, Error *err);
 /* Adds the model to the index as unfinished (the unfinished one of that name gives way). */
 Status pull_enter(Pull *pull, int64_t *id, Error *err);
+/* The lock on the model's name, waited for if the request says so; `here` is up to date then. */
+Status pull_lock(Pull *pull, Error *err);
 /* Writes the manifest, marks the model as complete, and removes what it replaces. */
 Status pull_complete(Pull *pull, int64_t id, Error *err);
 /* Adds a model that is used where it lies, root absolute; the result gets its name and path. */
