@@ -2,23 +2,11 @@
 #include "engine/share.h"
 
 #include "base/compiler.h"
+#include "base/half.h"
 
 #include <math.h>
-#include <string.h>
 
 enum { LANES = 16 };
-
-static inline uint32_t bits_of(float f) {
-    uint32_t bits;
-    memcpy(&bits, &f, sizeof bits);
-    return bits;
-}
-
-static inline float of_bits(uint32_t bits) {
-    float f;
-    memcpy(&f, &bits, sizeof f);
-    return f;
-}
 
 /* e^x for x in [-87, 0]: 2^n e^r, n found by adding a number so large that fractions are rounded away, e^r by its series. */
 static inline float exp_below_zero(float x) {
@@ -32,7 +20,7 @@ static inline float exp_below_zero(float x) {
     e = e * r + 0.5f;
     e = e * r + 1.0f;
     e = e * r + 1.0f;
-    return e * of_bits((bits_of(shifted) + 127u) << 23);
+    return e * float_of_bits((bits_of_float(shifted) + 127u) << 23);
 }
 
 static inline float share(const Shares *s, float logit) {
