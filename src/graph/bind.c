@@ -557,24 +557,6 @@ static bool weight_is_there(Binder *b, const WeightDecl *d) {
     return there;
 }
 
-size_t matrix_bytes(const Matrix *m) {
-    const bool turned = m->form == FORM_F32_T || m->form == FORM_F16_T || m->form == FORM_BF16_T ||
-                        m->form == FORM_F8_BLOCK_T || m->form == FORM_F8_E8M0_T;
-    const size_t rows = (size_t)m->rows, cols = (size_t)m->cols;
-    size_t bytes;
-    if (turned)
-        bytes = rows * cols * (m->form == FORM_F32_T ? 4 : m->form == FORM_F16_T || m->form == FORM_BF16_T ? 2 : 1);
-    else if (m->form == FORM_GPTQ || m->form == FORM_GPTQ_ORDER || m->form == FORM_AWQ)
-        bytes = rows * cols * m->bits / 8;
-    else
-        bytes = rows * m->row_bytes / 1;
-    if (m->scales != NULL && m->block_cols > 0)
-        bytes += rows * cols / m->block_cols / (m->block_rows > 0 ? m->block_rows : 1) * 2;
-    else if (m->scales != NULL)
-        bytes += rows * m->scale_row_bytes;
-    return bytes;
-}
-
 static Status bind_weight(Weights *w, const Binder *b, const WeightDecl *d, Weight *weight, Error *err) {
     if (d->role == WEIGHT_VECTOR)
         return bind_vector(w, b, d, weight, err);
@@ -583,7 +565,7 @@ static Status bind_weight(Weights *w, const Binder *b, const WeightDecl *d, Weig
     FAIL_IF(weight->matrices == NULL, ERR_MEMORY, "no memory for the weights");
     TRY(d->role == WEIGHT_EXPERTS ? bind_experts(w, b, d, weight, err) : bind_matrix(w, b, d, weight, err));
     for (int m = 0; m < d->count; m++)
-        weight->bytes += matrix_bytes(&weight->matrices[m]);
+        weight->bytes += form_matrix_bytes(&weight->matrices[m]);
     return OK;
 }
 

@@ -199,8 +199,10 @@ static Status layout_make(const Weights *w, Layout *l, Error *err) {
             plan->resident += weight->bytes;
         for (int e = 0; l->kinds[i] == KIND_EXPERTS && e < weight->count; e++) {
             const Matrix *m = &weight->matrices[e];
-            if (m->scales != NULL && scales_of(w->files, m).begin == NULL)
-                plan->resident += matrix_bytes(m) - MIN(matrix_bytes(m), extent_bytes(numbers_of(w->files, m)));
+            if (m->scales == NULL || scales_of(w->files, m).begin != NULL)
+                continue;
+            const size_t bytes = form_matrix_bytes(m);
+            plan->resident += bytes - MIN(bytes, extent_bytes(numbers_of(w->files, m)));
         }
     }
     plan->whole = plan->experts + plan->tables + plan->resident;

@@ -23,8 +23,6 @@ struct Weights {
     Stream *stream;   /* NULL: everything stays mapped */
 };
 
-/* Bytes of one matrix in stored form, scales included. */
-size_t matrix_bytes(const Matrix *m);
 void stream_close(Stream *stream); /* NULL is fine */
 
 #endif

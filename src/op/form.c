@@ -39,6 +39,23 @@ bool form_by_rows(Form form) {
     }
 }
 
+size_t form_matrix_bytes(const Matrix *m) {
+    const size_t rows = (size_t)m->rows, cols = (size_t)m->cols;
+    size_t bytes;
+    switch (m->form) {
+    case FORM_F32_T: bytes = rows * cols * 4; break;
+    case FORM_F16_T: case FORM_BF16_T: bytes = rows * cols * 2; break;
+    case FORM_F8_BLOCK_T: case FORM_F8_E8M0_T: bytes = rows * cols; break;
+    case FORM_GPTQ: case FORM_GPTQ_ORDER: case FORM_AWQ: bytes = rows * cols * m->bits / 8; break;
+    default: bytes = rows * m->row_bytes;
+    }
+    if (m->scales != NULL && m->block_cols > 0)
+        bytes += rows * cols / m->block_cols / (m->block_rows > 0 ? m->block_rows : 1) * 2;
+    else if (m->scales != NULL)
+        bytes += rows * m->scale_row_bytes;
+    return bytes;
+}
+
 static bool four_bits(const Matrix *m) {
     return (m->form == FORM_INT_PACKED || m->form == FORM_GPTQ) && m->bits == 4;
 }

@@ -91,6 +91,9 @@ const FormInfo *form_info(Form form);
 /* Rows of the matrix are runs of m->row_bytes that follow each other (not so where numbers are stored by input). */
 bool form_by_rows(Form form);
 
+/* Bytes of the matrix as it is stored; scales of blocks count two bytes each, whatever their type. */
+size_t form_matrix_bytes(const Matrix *m);
+
 /* The offset and top of a matrix: those of its form, or smaller ones where its form stores 4 or 8 bits. */
 int form_offset(const Matrix *m);
 int form_top(const Matrix *m);
