@@ -39,7 +39,33 @@
 /* Number of elements of an array (not of a pointer). */
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
+/* The smaller and the larger of two numbers, in the type that a sum of them would have. The arguments are evaluated
+ * once, as a function's are. */
+#define MIN(a, b) CHOICE(lesser, a, b)
+#define MAX(a, b) CHOICE(greater, a, b)
+
+#define DEFINE_CHOICE(type, word)                                                                                     \
+    static inline type lesser_##word(type a, type b) { return a < b ? a : b; }                                        \
+    static inline type greater_##word(type a, type b) { return a > b ? a : b; }
+DEFINE_CHOICE(int, int)
+DEFINE_CHOICE(unsigned, unsigned)
+DEFINE_CHOICE(long, long)
+DEFINE_CHOICE(unsigned long, ulong)
+DEFINE_CHOICE(long long, longlong)
+DEFINE_CHOICE(unsigned long long, ulonglong)
+DEFINE_CHOICE(float, float)
+DEFINE_CHOICE(double, double)
+#undef DEFINE_CHOICE
+
+#define CHOICE(which, a, b)                                                                                           \
+    _Generic((a) + (b),                                                                                               \
+        int: which##_int,                                                                                             \
+        unsigned: which##_unsigned,                                                                                   \
+        long: which##_long,                                                                                           \
+        unsigned long: which##_ulong,                                                                                 \
+        long long: which##_longlong,                                                                                  \
+        unsigned long long: which##_ulonglong,                                                                        \
+        float: which##_float,                                                                                         \
+        double: which##_double)(a, b)
 
 #endif
