@@ -11,6 +11,8 @@
 #include "graph/expert_cache.h"
 #include "scratch.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -75,6 +77,126 @@ static void test_direct_reads(void **state) {
     direct_file_close(file);
     mem_free(path);
     assert_int_equal(direct_file_open("/nonexistent/file", &file, &err), ERR_NOT_FOUND);
+}
+
+/* ---- file systems without direct transfers ------------------------------------------------------------------------------ */
+
+/* What the linker calls in place of open and pread (tests/meson.build): they refuse direct transfers as asked for here. */
+typedef enum Refusal { REFUSE_NOTHING, REFUSE_OPEN, REFUSE_READ } Refusal;
+static Refusal refusal;
+static atomic_int refused, passed; /* reads */
+
+enum { READERS = 2 };
+
+static void wait_for(atomic_int *count, int n) {
+    while (atomic_load(count) < n)
+        usleep(100);
+}
+
+/* A direct read of all readers is under way before the first is refused; the second refusal comes when the first reader
+ * has read in the other way. */
+static bool refuse_read(int fd) {
+    if (refusal != REFUSE_READ)
+        return false;
+    if ((fcntl(fd, F_GETFL) & O_DIRECT) == 0) {
+        atomic_fetch_add(&passed, 1);
+        return false;
+    }
+    const int before = atomic_fetch_add(&refused, 1);
+    wait_for(&refused, READERS);
+    wait_for(&passed, before);
+    errno = EINVAL;
+    return true;
+}
+
+static bool refuse_open(int flags) {
+    if (refusal != REFUSE_OPEN || (flags & O_DIRECT) == 0)
+        return false;
+    errno = EINVAL;
+    return true;
+}
+
+static mode_t mode_of(int flags, va_list args) {
+    return (flags & O_CREAT) != 0 ? (mode_t)va_arg(args, unsigned) : 0;
+}
+
+#define WRAP(open_, pread_)                                                          \
+    int __real_##open_(const char *path, int flags, ...);                             \
+    int __wrap_##open_(const char *path, int flags, ...);                             \
+    int __wrap_##open_(const char *path, int flags, ...) {                            \
+        va_list args;                                                                 \
+        va_start(args, flags);                                                        \
+        const mode_t mode = mode_of(flags, args);                                     \
+        va_end(args);                                                                 \
+        return refuse_open(flags) ? -1 : __real_##open_(path, flags, mode);           \
+    }                                                                                 \
+    ssize_t __real_##pread_(int fd, void *bytes, size_t count, off_t at);             \
+    ssize_t __wrap_##pread_(int fd, void *bytes, size_t count, off_t at);             \
+    ssize_t __wrap_##pread_(int fd, void *bytes, size_t count, off_t at) {            \
+        return refuse_read(fd) ? -1 : __real_##pread_(fd, bytes, count, at);          \
+    }
+WRAP(open, pread)
+WRAP(open64, pread64)
+
+typedef struct Reader {
+    DirectFile *file;
+    size_t offset;
+    Status status;
+    bool right;
+    Error err;
+} Reader;
+
+static void *read_some(void *user) {
+    Reader *r = user;
+    enum { BYTES = 10000 };
+    const uint8_t *result = NULL;
+    uint8_t *buffer = mem_alloc_aligned(8 << 20, MEM_MISC);
+    r->status = direct_file_read(r->file, r->offset, BYTES, buffer, &result, &r->err);
+    r->right = r->status == OK && right(result, r->offset, BYTES);
+    mem_free(buffer);
+    return NULL;
+}
+
+static void read_at_once(Refusal how) {
+    char *path = write_numbers("numbers");
+    DirectFile *file;
+    Error err = {0};
+    pthread_t threads[READERS];
+    Reader readers[READERS] = {{0}};
+    atomic_store(&refused, 0);
+    atomic_store(&passed, 0);
+    refusal = how;
+    assert_int_equal(direct_file_open(path, &file, &err), OK);
+    for (int i = 0; i < READERS; i++) {
+        readers[i].file = file;
+        readers[i].offset = (size_t)i * 70001 + 13;
+        assert_int_equal(pthread_create(&threads[i], NULL, read_some, &readers[i]), 0);
+    }
+    for (int i = 0; i < READERS; i++)
+        pthread_join(threads[i], NULL);
+    refusal = REFUSE_NOTHING;
+    for (int i = 0; i < READERS; i++) {
+        assert_int_equal(readers[i].status, OK);
+        assert_true(readers[i].right);
+    }
+    direct_file_close(file);
+    mem_free(path);
+}
+
+/* The file cannot be opened for direct transfers. */
+static void test_refused_opening(void **state) {
+    (void)state;
+    read_at_once(REFUSE_OPEN);
+}
+
+/* It can, but no read is granted, and several readers learn of it at once: the one that comes second once took it for a
+ * broken disk. */
+static void test_refused_reads(void **state) {
+    (void)state;
+    read_at_once(REFUSE_READ);
+    if (atomic_load(&refused) == 0)
+        skip(); /* the scratch folder's file system does not even open files for them */
+    assert_int_equal(atomic_load(&refused), READERS);
 }
 
 /* ---- the cache --------------------------------------------------------------------------------------------------------- */
@@ -417,6 +539,8 @@ int main(void) {
     json_setup();
     const struct CMUnitTest tests[] = {
         TEST(test_direct_reads),
+        TEST(test_refused_opening),
+        TEST(test_refused_reads),
         TEST(test_small_and_whole_caches),
         TEST(test_useful_pieces_stay),
         TEST(test_long_prompts_find_some),

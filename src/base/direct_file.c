@@ -70,10 +70,12 @@ Status direct_file_read(DirectFile *file, uint64_t offset, size_t bytes, uint8_t
     while (done < wanted) {
         /* After a part of a block (the end of the file, a signal) a direct read would be refused: the block again. */
         done -= done % DIRECT_BLOCK;
+        /* Asked before the read: a refusal that was under way while another reader left the direct transfers counts. */
+        const bool direct = atomic_load(&file->direct);
         const ssize_t got = pread(file->descriptor, buffer + done, whole - done, begin + (off_t)done);
         if (got < 0 && errno == EINTR)
             continue;
-        if (got < 0 && errno == EINVAL && atomic_load(&file->direct)) {
+        if (got < 0 && errno == EINVAL && direct) {
             leave_direct(file);
             continue;
         }
