@@ -519,7 +519,8 @@ class Effective(unittest.TestCase):
             (folder / "generation_config.json").write_text('{"temperature": 0.6, "top_k": 20}')
             config = pathlib.Path(home) / "config.json"
             config.write_text(json.dumps({"defaults": {"sequences": 4, "context": 1024},
-                                          "models": {"assistant": {"path": "tiny", "aliases": ["gpt"], "context": 512, "defaults": {"top_k": 7, "seed": 1}}}}))
+                                          "models": {"assistant": {"path": "tiny", "aliases": ["gpt"], "context": 512, "defaults": {"top_k": 7, "seed": 1}},
+                                                     "helped": {"path": "tiny", "draft": "small"}}}))
 
             def show(*arguments):
                 done = subprocess.run([serve_case.HOULE, "show", "--effective", *arguments], capture_output=True, timeout=60, check=False,
@@ -536,6 +537,10 @@ class Effective(unittest.TestCase):
             self.assertAlmostEqual(rows["temperature"][0], 0.6, 5)
             self.assertEqual((rows["top_k"], rows["seed"]), ((7, f"{config}, models.assistant"), (1, f"{config}, models.assistant")))
             self.assertEqual(rows["top_p"][1], "built in")
+            self.assertEqual((rows["draft"], rows["draft_tokens"]), ((None, "built in"), (4, "built in")))
+            status, out, err = show("helped", "--config", str(config), "--json")
+            rows = {r["name"]: (r["value"], r["from"]) for r in json.loads(out)["settings"]}
+            self.assertEqual((rows["draft"], rows["draft_tokens"]), (("small", f"{config}, models.helped"), (8, "built in")))
             status, out, _ = show(str(folder))
             self.assertEqual(status, 0)
             self.assertIn("context", out)

@@ -185,8 +185,7 @@ houle_session_options houle_session_defaults(void) {
 /* Guesses ahead: as wished, where tokens can be taken back. */
 static Status open_draft(const houle_model *m, const houle_session_options *options, SessionSpec *spec, Draft **draft, Error *err) {
     const Model *model = options->draft != NULL ? options->draft->model : NULL;
-    const int usual = model != NULL ? DRAFT_MAX : DRAFT_MAX / 2;
-    const int most = options->draft_tokens == 0 ? usual : MIN(options->draft_tokens, (int32_t)DRAFT_MAX);
+    const int most = options->draft_tokens == 0 ? draft_usual(model != NULL) : MIN(options->draft_tokens, (int32_t)DRAFT_MAX);
     if (most < 0 || (model == NULL && !draft_possible(m->model)))
         return OK;
     const DraftSpec own = {.target = m->model, .model = model, .precision = spec->precision, .cache_type = spec->cache_type,

@@ -21,8 +21,6 @@ static struct {
 } want = {.precision = "fast", .cache = "f16", .n = -1, .draft_tokens = -1, .temp = -1, .top_k = -1, .top_p = -1, .min_p = -1, .typical_p = 1,
           .repeat_penalty = -1, .repeat_last = -1, .dry_base = 1.75, .dry_allowed = 2, .dry_last = -1, .xtc_threshold = 0.1};
 
-enum { USUAL_GUESSES = 4 };
-
 /* What the user says, over what the model's files say, over our defaults. */
 static SampleSpec sampling_of(const Model *model) {
     SampleSpec s = model_sampling(model);
@@ -173,9 +171,9 @@ static void close_all(Opened *o) {
     model_close(o->model);
 }
 
-/* How many tokens are guessed ahead: what a text alone tells is worth less than what a model tells. */
+/* How many tokens are guessed ahead. */
 static int guesses_wanted(const Model *model) {
-    const int usual = want.draft != NULL ? DRAFT_MAX : USUAL_GUESSES;
+    const int usual = draft_usual(want.draft != NULL);
     const bool possible = want.draft != NULL || draft_possible(model);
     return !possible ? 0 : want.draft_tokens < 0 ? usual : (int)MIN(want.draft_tokens, DRAFT_MAX);
 }

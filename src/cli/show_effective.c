@@ -7,7 +7,7 @@
 
 #include "base/file.h"
 #include "cli/cli_print.h"
-#include "engine/model.h"
+#include "engine/draft.h"
 #include "format/json.h"
 #include "serve/config.h"
 #include "serve/registry_parts.h"
@@ -104,7 +104,9 @@ static void add_all(Layers *l, const Model *model) {
     add_setting(l, "batch", json_integer(USUAL_ROWS), "built in");
     add_setting(l, "cache_type", json_string("f16"), "built in");
     add_setting(l, "precision", json_string("fast"), "built in");
-    add_setting(l, "draft_tokens", json_integer(USUAL_DRAFTS), "built in");
+    char from[300];
+    add_setting(l, "draft", json_null(), "built in");
+    add_setting(l, "draft_tokens", json_integer(draft_usual(configured(l, NULL, "draft", from) != NULL)), "built in");
     add_setting(l, "pin", json_false(), "built in");
     add_setting(l, "keep_alive", json_string("--keep-alive"), "houle serve's options");
     add_setting(l, "reply_format", json_string(format != NULL ? format : "plain"), "the model's files");

@@ -52,6 +52,10 @@ bool draft_possible(const Model *target) {
     return can_take_back(model_graph(target));
 }
 
+int draft_usual(bool with_model) {
+    return with_model ? DRAFT_MAX : DRAFT_MAX / 2;
+}
+
 static SessionSpec session_spec(const DraftSpec *spec) {
     return (SessionSpec){.precision = spec->precision, .cache_type = spec->cache_type, .context = spec->context, .pool = spec->pool};
 }

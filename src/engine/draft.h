@@ -33,6 +33,9 @@ typedef struct DraftSpec {
 /* Whether the last few tokens of a sequence of this model can be taken back. Where they cannot (a recurrent layer's
  * memory has no way back), nothing is ever guessed. */
 bool draft_possible(const Model *target);
+/* Guesses in one step, at most, unless somebody says otherwise: what a text alone tells is worth less than what a model
+ * tells. */
+int draft_usual(bool with_model);
 
 /* Memory that guessing takes, beside the weights of the guessing model. */
 Status draft_memory(const DraftSpec *spec, size_t *bytes, Error *err);

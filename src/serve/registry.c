@@ -162,7 +162,7 @@ static Status plan(const Registry *r, const Served *e, Loaded *l, Error *err) {
                          .max_rows = w->max_rows > 0 ? w->max_rows : USUAL_ROWS,
                          .max_waiting = w->max_waiting > 0 ? w->max_waiting : USUAL_WAITING,
                          .spill = r->spill,
-                         .draft_tokens = w->draft_tokens_given ? w->draft_tokens : w->draft != NULL ? DRAFT_MAX : USUAL_DRAFTS,
+                         .draft_tokens = w->draft_tokens_given ? w->draft_tokens : draft_usual(w->draft != NULL),
                          .draft = l->draft};
     s->context = w->context > 0 ? w->context : declared > 0 ? MIN(declared, USUAL_CONTEXT) : USUAL_CONTEXT;
     if (model_result(l->model) != RESULT_LOGITS) { /* what it computes in is taken by each request */
