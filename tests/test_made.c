@@ -196,6 +196,26 @@ static void test_starved(void **state) {
             model_close(model);
         assert_int_equal(mem_bytes_total(), before);
     }
+    Model *model;
+    const Kernels *kernels;
+    Error err = {0};
+    assert_int_equal(kernels_best(&kernels, &err), OK);
+    assert_int_equal(open_tiny("q4_k", 0, &model, &err), OK);
+    const size_t without = mem_bytes_total();
+    opened = false;
+    for (long n = 1; !opened; n++) {
+        Estimator *estimator = NULL;
+        mem_fail_at(n);
+        const Status status = estimator_open(model_graph(model), kernels, &estimator, &err);
+        const bool hit = mem_fail_hit();
+        mem_fail_at(0);
+        assert_true(hit ? status == ERR_MEMORY : status == OK);
+        opened = !hit;
+        estimator_close(estimator);
+        assert_int_equal(mem_bytes_total(), without);
+        error_clear(&err);
+    }
+    model_close(model);
 }
 
 static void test_probes_and_estimates(void **state) {
@@ -247,15 +267,17 @@ static void test_probes_and_estimates(void **state) {
                    .attend_product = 1e-12, .recur_byte = 1e-11, .recur_product = 1e-12};
     for (int f = 0; f < FORM_COUNT; f++)
         rates.linear[f] = (LinearRate){.step = 1e-6, .byte = 1e-10, .unpack = 1e-11, .product = 1e-12};
-    EstimateSpec spec = {.kernels = kernels, .cache = CACHE_F16, .tokens = 1, .depth = 8};
-    double one, slower, prompt;
-    assert_int_equal(graph_estimate(g, forms, &rates, spec, &one, &err), OK);
+    EstimateSpec spec = {.cache = CACHE_F16, .tokens = 1, .depth = 8};
+    Estimator *estimator;
+    assert_int_equal(estimator_open(g, kernels, &estimator, &err), OK);
+    const double one = estimate_step(estimator, forms, &rates, spec);
     spec.tokens = 32;
-    assert_int_equal(graph_estimate(g, forms, &rates, spec, &prompt, &err), OK);
+    const double prompt = estimate_step(estimator, forms, &rates, spec);
     spec.tokens = 1;
     for (int f = 0; f < FORM_COUNT; f++)
         rates.linear[f].byte *= 2;
-    assert_int_equal(graph_estimate(g, forms, &rates, spec, &slower, &err), OK);
+    const double slower = estimate_step(estimator, forms, &rates, spec);
+    estimator_close(estimator);
     const double bytes = (double)graph_bytes_per_token(g, model_weights(model));
     assert_true(one > 0 && prompt > one && slower > one + 0.9e-10 * bytes && slower < one + 1.1e-10 * bytes);
     mem_free(forms);

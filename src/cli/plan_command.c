@@ -164,53 +164,45 @@ static Status open_subject(const char *name, Subject *s, Error *err) {
 
 static const char *const table[] = {"bf16", "q8_0", "q6_k", "q5_k", "q4_k", "q3_k", "q2_k"};
 
-static Status speed(const Graph *g, const WeightForm *forms, const Outlook *o, const Kernels *kernels, int tokens, int depth,
-                    double *seconds, Error *err) {
-    const EstimateSpec spec = {.kernels = kernels, .cache = o->cache, .tokens = tokens, .depth = depth};
-    return graph_estimate(g, forms, &o->rates, spec, seconds, err);
+static double seconds_of(const Estimator *e, const WeightForm *forms, const Outlook *o, int tokens, int depth) {
+    const EstimateSpec spec = {.cache = o->cache, .tokens = tokens, .depth = depth};
+    return estimate_step(e, forms, &o->rates, spec);
 }
 
 /* A prompt in pieces as a session takes it. */
-static Status prompt_seconds(const Graph *g, const WeightForm *forms, const Outlook *o, const Kernels *kernels, double *seconds, Error *err) {
+static double prompt_seconds(const Estimator *e, const WeightForm *forms, const Outlook *o) {
     enum { PIECE = 512 };
-    *seconds = 0;
-    for (int at = 0; at < want.prompt; at += PIECE) {
-        double piece;
-        TRY(speed(g, forms, o, kernels, MIN(PIECE, (int)want.prompt - at), (int)want.depth + at, &piece, err));
-        *seconds += piece;
-    }
-    return OK;
+    double seconds = 0;
+    for (int at = 0; at < want.prompt; at += PIECE)
+        seconds += seconds_of(e, forms, o, MIN(PIECE, (int)want.prompt - at), (int)want.depth + at);
+    return seconds;
 }
 
-static Status fill_line(const Graph *g, const WeightForm *forms, const char *type, const Outlook *o, Line *line, Error *err) {
-    const Kernels *kernels;
-    TRY(kernels_best(&kernels, err));
+static void fill_line(const Graph *g, const Estimator *e, const WeightForm *forms, const char *type, const Outlook *o, Line *line) {
     *line = (Line){0};
     snprintf(line->type, sizeof line->type, "%s", type);
     for (int w = 0; w < g->n_weight; w++) {
         line->weight_bytes += (double)forms[w].bytes;
         line->bytes_per_token += (double)graph_weight_read_bytes(g, w, forms[w].bytes);
     }
-    double one;
-    TRY(prompt_seconds(g, forms, o, kernels, &line->prompt_begin, err));
-    TRY(speed(g, forms, o, kernels, 1, (int)(want.depth + want.generate / 2), &one, err));
+    line->prompt_begin = prompt_seconds(e, forms, o);
     line->prompt = (double)want.prompt / line->prompt_begin;
-    line->generation = 1 / one;
+    line->generation = 1 / seconds_of(e, forms, o, 1, (int)(want.depth + want.generate / 2));
     line->memory_bytes = line->weight_bytes + (double)(o->memory.cache + o->memory.scratch);
     line->fits = line->memory_bytes <= (double)o->machine.available_bytes;
-    return OK;
 }
 
 static Status make_lines(const Subject *s, Outlook *o, WeightForm *const forms[], Error *err) {
     const Graph *g = model_graph(s->model);
-    TRY(fill_line(g, s->forms, s->made != NULL ? s->made->word : s->peek.label[0] != '\0' ? s->peek.label : "as it is", o, &o->own, err));
-    double one;
     const Kernels *kernels;
+    Estimator *e;
     TRY(kernels_best(&kernels, err));
-    TRY(speed(g, s->forms, o, kernels, 1, MAX(o->context - 1, 0), &one, err));
-    o->generation_at_end = 1 / one;
+    TRY(estimator_open(g, kernels, &e, err));
+    fill_line(g, e, s->forms, s->made != NULL ? s->made->word : s->peek.label[0] != '\0' ? s->peek.label : "as it is", o, &o->own);
+    o->generation_at_end = 1 / seconds_of(e, s->forms, o, 1, MAX(o->context - 1, 0));
     for (size_t i = 0; i < COUNT(table); i++)
-        TRY(fill_line(g, forms[i], table[i], o, &o->lines[o->n_line++], err));
+        fill_line(g, e, forms[i], table[i], o, &o->lines[o->n_line++]);
+    estimator_close(e);
     return OK;
 }
 

@@ -8,6 +8,10 @@
 /* Rows that a matrix is unpacked for at once: all of a step, or as many as fit beside the halves of a gated unit. */
 enum { GATED_ROWS = 96 };
 
+struct Estimator {
+    Program *program; /* steps only */
+};
+
 typedef struct Estimate {
     const Program *p;
     const WeightForm *forms;
@@ -29,13 +33,13 @@ static double numbers_of(const WeightDecl *d) {
 }
 
 static double linear_seconds(const Estimate *e, const Step *s) {
-    const double rows = s->rows == ROWS_WANTED ? 1 : e->spec.tokens;
+    const int rows = s->rows == ROWS_WANTED ? 1 : e->spec.tokens;
     double all = 0, begin = 0;
     for (int j = 0; j < s->n_part; j++) {
         const LinearPart *part = &s->parts[j];
         const WeightForm *f = &e->forms[part->weight];
         all += product_seconds(e, f->form, (double)f->bytes, numbers_of(&e->p->graph->weights[part->weight]), rows,
-                               part->pair >= 0 || part->is_up ? GATED_ROWS : e->p->spec.max_rows);
+                               part->pair >= 0 || part->is_up ? GATED_ROWS : rows);
         begin = fmax(begin, e->rates->linear[f->form].step);
     }
     return all + fmax(begin, e->rates->barrier);
@@ -130,22 +134,43 @@ static double rows_seconds(const Estimate *e, const Step *s) {
     return one * rows / MIN(e->rates->threads, MAX(rows / 4, 1)) + e->rates->barrier;
 }
 
-Status graph_estimate(const Graph *g, const WeightForm *forms, const Rates *rates, EstimateSpec spec, double *seconds, Error *err) {
-    const ProgramSpec program = {.precision = PRECISION_FAST, .kernels = spec.kernels, .max_rows = MAX(spec.tokens, 1), .max_wanted = 1,
-                                 .max_context = spec.depth + spec.tokens + 1, .n_thread = rates->threads};
-    Program *p;
-    *seconds = 0;
-    TRY(program_plan(g, NULL, program, &p, err));
-    const Estimate e = {.p = p, .forms = forms, .rates = rates, .spec = spec};
-    for (int i = 0; i < p->n_step; i++) {
-        const Step *s = &p->steps[i];
-        switch (s->kind) {
-        case STEP_LINEAR: *seconds += linear_seconds(&e, s); break;
-        case STEP_EXPERTS_UP: case STEP_EXPERTS_DOWN: *seconds += experts_seconds(&e, s); break;
-        case STEP_MIX: *seconds += mix_seconds(&e, s); break;
-        default: *seconds += rows_seconds(&e, s);
-        }
+static double step_seconds(const Estimate *e, const Step *s) {
+    switch (s->kind) {
+    case STEP_LINEAR: return linear_seconds(e, s);
+    case STEP_EXPERTS_UP: case STEP_EXPERTS_DOWN: return experts_seconds(e, s);
+    case STEP_MIX: return mix_seconds(e, s);
+    default: return rows_seconds(e, s);
     }
-    program_close(p);
+}
+
+/* The steps do not depend on how many rows and threads there will be: scratch for them is not asked for. */
+Status estimator_open(const Graph *g, const Kernels *kernels, Estimator **out, Error *err) {
+    const ProgramSpec program = {.precision = PRECISION_FAST, .kernels = kernels, .max_rows = 1, .max_wanted = 1, .max_context = 1,
+                                 .n_thread = 1};
+    *out = NULL;
+    Estimator *e = mem_zalloc(sizeof *e, MEM_GRAPH);
+    FAIL_IF(e == NULL, ERR_MEMORY, "no memory for an estimate");
+    const Status status = program_plan(g, NULL, program, &e->program, err);
+    if (status != OK) {
+        estimator_close(e);
+        return status;
+    }
+    *out = e;
     return OK;
+}
+
+void estimator_close(Estimator *e) {
+    if (e == NULL)
+        return;
+    program_close(e->program);
+    mem_free(e);
+}
+
+double estimate_step(const Estimator *estimator, const WeightForm *forms, const Rates *rates, EstimateSpec spec) {
+    const Program *p = estimator->program;
+    const Estimate e = {.p = p, .forms = forms, .rates = rates, .spec = spec};
+    double seconds = 0;
+    for (int i = 0; i < p->n_step; i++)
+        seconds += step_seconds(&e, &p->steps[i]);
+    return seconds;
 }

@@ -33,13 +33,16 @@ typedef struct Rates {
 } Rates;
 
 typedef struct EstimateSpec {
-    const Kernels *kernels;
     CacheType cache;
     int tokens;   /* of one sequence in the step */
     int depth;    /* that are in the cache before */
 } EstimateSpec;
 
+/* The lowered description: one serves for all forms of its weights. The graph must outlive it. */
+typedef struct Estimator Estimator;
+Status estimator_open(const Graph *graph, const Kernels *kernels, Estimator **estimator, Error *err);
+void estimator_close(Estimator *estimator); /* NULL is fine */
 /* Seconds of a step. forms: of every weight of the graph. */
-Status graph_estimate(const Graph *graph, const WeightForm *forms, const Rates *rates, EstimateSpec spec, double *seconds, Error *err);
+double estimate_step(const Estimator *estimator, const WeightForm *forms, const Rates *rates, EstimateSpec spec);
 
 #endif
