@@ -5,9 +5,6 @@
 
 #include <math.h>
 
-/* Rows that a matrix is unpacked for at once: all of a step, or as many as fit beside the halves of a gated unit. */
-enum { GATED_ROWS = 96 };
-
 struct Estimator {
     Program *program; /* steps only */
 };
@@ -39,7 +36,7 @@ static double linear_seconds(const Estimate *e, const Step *s) {
         const LinearPart *part = &s->parts[j];
         const WeightForm *f = &e->forms[part->weight];
         all += product_seconds(e, f->form, (double)f->bytes, numbers_of(&e->p->graph->weights[part->weight]), rows,
-                               part->pair >= 0 || part->is_up ? GATED_ROWS : rows);
+                               part->pair >= 0 || part->is_up ? PAIR_ROWS : rows);
         begin = fmax(begin, e->rates->linear[f->form].step);
     }
     return all + fmax(begin, e->rates->barrier);
@@ -57,7 +54,7 @@ static double experts_seconds(const Estimate *e, const Step *s) {
         const WeightForm *f = &e->forms[s->op->weight[w]];
         const double share = active / experts;
         all += product_seconds(e, f->form, (double)f->bytes * share, numbers_of(&e->p->graph->weights[s->op->weight[w]]) * share,
-                               slots / active, GATED_ROWS);
+                               slots / active, EXPERT_ROWS);
         begin = fmax(begin, e->rates->linear[f->form].step);
     }
     return all + fmax(begin, e->rates->barrier);

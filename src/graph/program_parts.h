@@ -117,6 +117,10 @@ enum {
     MAX_ROUTED = 4096, /* experts of a layer */
     FEW_ROWS = 2,     /* up to here each thread does all row operations itself */
     LINEAR_UNIT = 64, /* outputs that a thread takes at once */
+    /* Rows that a matrix is unpacked for at once, where what comes out has to stay in the cache: of a gated unit's two
+     * halves, and of an expert. Other matrices are unpacked once for all rows of a step. */
+    PAIR_ROWS = 256,
+    EXPERT_ROWS = 96,
 };
 
 /* What a thread spent in a step: with its own units, and waiting for the others'. */

@@ -9,8 +9,6 @@
 
 #include <string.h>
 
-enum { BLOCK_ROWS = 96 };
-
 /* In a thread's scratch: slots sorted by expert, and where each expert's begin. */
 typedef struct Sorted {
     int32_t *slots; /* [T * used] */
@@ -18,7 +16,7 @@ typedef struct Sorted {
     int32_t *begin; /* [experts + 1] */
     int32_t *active; /* experts with slots, and how many there are before it */
     int32_t *n_active;
-    float *gate, *up; /* [BLOCK_ROWS][64], or fewer and longer rows */
+    float *gate, *up; /* [EXPERT_ROWS][64], or fewer and longer rows */
     uint8_t *kernel;
 } Sorted;
 
@@ -26,8 +24,8 @@ static size_t cut_sorted(const Program *p, const Op *op, uint8_t *block, Sorted 
     const size_t slots = (size_t)p->spec.max_rows * (size_t)op->u.experts.used, experts = (size_t)op->u.experts.experts;
     Carve c = {.block = block};
     s->kernel = carve(&c, LINEAR_SCRATCH_BYTES);
-    s->gate = carve(&c, BLOCK_ROWS * LINEAR_UNIT * sizeof(float));
-    s->up = carve(&c, BLOCK_ROWS * LINEAR_UNIT * sizeof(float));
+    s->gate = carve(&c, EXPERT_ROWS * LINEAR_UNIT * sizeof(float));
+    s->up = carve(&c, EXPERT_ROWS * LINEAR_UNIT * sizeof(float));
     s->slots = carve(&c, slots * sizeof(int32_t));
     s->rows = carve(&c, slots * sizeof(int32_t));
     s->begin = carve(&c, (experts + 1) * sizeof(int32_t));
@@ -144,7 +142,7 @@ static void experts_up(const Ctx *ctx, const Step *step, Sorted *s, int e, int f
     const Weights *w = ctx->program->weights;
     const size_t out_slot = slot_bytes(ctx->program, step->out);
     const int n = end - begin, dim = step->out.width, stride = MAX(n, LINEAR_UNIT);
-    const int most = BLOCK_ROWS * LINEAR_UNIT / stride;
+    const int most = EXPERT_ROWS * LINEAR_UNIT / stride;
     LinearJob job = {.begin = begin, .end = end, .acts = ref_at(ctx, step->in[0], 0),
                      .act_bytes = slot_bytes(ctx->program, step->in[0]), .out_stride = (size_t)stride,
                      .scratch = s->kernel};
@@ -180,7 +178,7 @@ static void experts_up(const Ctx *ctx, const Step *step, Sorted *s, int e, int f
 static void experts_down(const Ctx *ctx, const Step *step, Sorted *s, int e, int from, int to, int begin, int end) {
     const Weights *w = ctx->program->weights;
     const size_t out_slot = slot_bytes(ctx->program, step->out);
-    const int n = end - begin, stride = MAX(n, LINEAR_UNIT), most = BLOCK_ROWS * LINEAR_UNIT / stride;
+    const int n = end - begin, stride = MAX(n, LINEAR_UNIT), most = EXPERT_ROWS * LINEAR_UNIT / stride;
     LinearJob job = {.begin = begin, .end = end, .acts = ref_at(ctx, step->in[0], 0),
                      .act_bytes = slot_bytes(ctx->program, step->in[0]), .out_stride = (size_t)stride,
                      .scratch = s->kernel};
@@ -209,7 +207,7 @@ void run_experts(const Ctx *ctx, const Step *step, int unit, int n) {
         const int which = unit / per_expert, e = s.active[which], first = unit % per_expert;
         const int from = s.begin[e + 1];
         const int to = end_of(&s, which);
-        take = MIN(MIN(n, per_expert - first), MAX(1, BLOCK_ROWS / (to - from)));
+        take = MIN(MIN(n, per_expert - first), MAX(1, EXPERT_ROWS / (to - from)));
         const int begin = first * LINEAR_UNIT, end = MIN(begin + take * LINEAR_UNIT, step->out.width);
         if (step->kind == STEP_EXPERTS_UP)
             experts_up(ctx, step, &s, e, from, to, begin, end);

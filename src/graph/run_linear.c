@@ -4,13 +4,13 @@
 
 #include <string.h>
 
-/* A gated unit is computed in blocks of rows, so that both halves stay in the cache; weights are unpacked for each block
- * again. Few rows take several units at once, as many as fill a block of PAIR_ROWS. */
-enum { PAIR_ROWS = 96, PAIR_MANY_ROWS = 256 };
+/* A gated unit is computed in blocks of PAIR_ROWS; weights are unpacked for each block again. Few rows take several units
+ * at once, as many as make that many rows of one unit. */
+enum { PAIR_FEW_ROWS = 96 };
 
 size_t linear_bytes(const Program *p) {
     (void)p;
-    return LINEAR_SCRATCH_BYTES + 2 * (size_t)PAIR_MANY_ROWS * LINEAR_UNIT * sizeof(float);
+    return LINEAR_SCRATCH_BYTES + 2 * (size_t)PAIR_ROWS * LINEAR_UNIT * sizeof(float);
 }
 
 static void add_bias(const Kernels *k, float *y, const float *bias, int n) {
@@ -46,8 +46,8 @@ static void run_single(const Ctx *ctx, const LinearPart *part, int rows, int gro
 /* Both halves of a gated unit, and what comes of them, for outputs [begin, end) that the halves' buffers can hold. */
 static void run_pair(const Ctx *ctx, const LinearPart *gate, const LinearPart *up, int rows, int begin, int end) {
     const Weights *w = ctx->program->weights;
-    const int n = end - begin, stride = MAX(n, LINEAR_UNIT), most = PAIR_MANY_ROWS * LINEAR_UNIT / stride;
-    float *g = (float *)(void *)(ctx->scratch + LINEAR_SCRATCH_BYTES), *u = g + PAIR_MANY_ROWS * LINEAR_UNIT;
+    const int n = end - begin, stride = MAX(n, LINEAR_UNIT), most = PAIR_ROWS * LINEAR_UNIT / stride;
+    float *g = (float *)(void *)(ctx->scratch + LINEAR_SCRATCH_BYTES), *u = g + PAIR_ROWS * LINEAR_UNIT;
     Matrix gate_room, up_room;
     LinearJob gate_job = job_of(ctx, gate, weight_acquire(w, gate->weight, 0, &gate_room), 0, begin, end);
     LinearJob up_job = job_of(ctx, up, weight_acquire(w, up->weight, 0, &up_room), 0, begin, end);
@@ -81,7 +81,7 @@ void run_linear(const Ctx *ctx, const Step *step, int unit, int n) {
         const int at = unit - part->first_unit, group = at / per_group, first = at % per_group;
         take = MIN(n, per_group - first);
         if (part->pair >= 0)
-            take = MIN(take, MAX(1, PAIR_ROWS / rows));
+            take = MIN(take, MAX(1, PAIR_FEW_ROWS / rows));
         const int begin = first * LINEAR_UNIT, end = MIN(begin + take * LINEAR_UNIT, part->out_width);
         if (part->pair >= 0)
             run_pair(ctx, part, &step->parts[part->pair], rows, begin, end);
