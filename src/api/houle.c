@@ -437,23 +437,6 @@ int32_t houle_embedder_width(const houle_embedder *e) {
     return embedder_width(e->embedder);
 }
 
-static Status encode_texts(const Model *model, const char *const *texts, const size_t *bytes, size_t count, TokenIds *ids,
-                           TextInput *inputs, Error *err) {
-    const Tokenizer *tokenizer;
-    TRY(model_tokenizer(model, &tokenizer, err));
-    for (size_t i = 0; i < count; i++) {
-        const size_t before = ids->count;
-        TRY(tokenizer_encode(tokenizer, texts[i], bytes != NULL ? bytes[i] : strlen(texts[i]), ENCODE_ADD_SPECIAL, ids, err));
-        inputs[i].n = (int)(ids->count - before);
-    }
-    size_t at = 0;
-    for (size_t i = 0; i < count; i++) { /* the list does not move any more */
-        inputs[i].tokens = ids->ids + at;
-        at += (size_t)inputs[i].n;
-    }
-    return OK;
-}
-
 houle_status houle_embed(houle_embedder *e, const char *const *texts, const size_t *bytes, size_t count, float *vectors,
                          houle_error *error) {
     Error *err = inside(error);
@@ -463,7 +446,7 @@ houle_status houle_embed(houle_embedder *e, const char *const *texts, const size
     TokenIds ids = {0};
     TextInput *inputs = mem_array(count, sizeof *inputs, MEM_MISC);
     Status status = inputs == NULL ? error_set(err, ERR_MEMORY, "no memory for %zu texts", count)
-                                   : encode_texts(e->model, texts, bytes, count, &ids, inputs, err);
+                                   : text_inputs_encode(e->model, texts, bytes, count, &ids, inputs, err);
     if (status == OK)
         status = embedder_run(e->embedder, inputs, (int)count, vectors, NULL, NULL, err);
     for (size_t i = 0; status == OK && i < count; i++)

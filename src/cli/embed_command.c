@@ -60,24 +60,6 @@ static Status add_lines(Work *w, Error *err) {
     return OK;
 }
 
-static Status encode(Work *w, const Model *model, Error *err) {
-    const Tokenizer *tokenizer;
-    TRY(model_tokenizer(model, &tokenizer, err));
-    w->inputs = mem_array(w->n, sizeof *w->inputs, MEM_MISC);
-    FAIL_IF(w->inputs == NULL, ERR_MEMORY, "no memory for the texts");
-    for (size_t i = 0; i < w->n; i++) {
-        const size_t before = w->ids.count;
-        TRY(tokenizer_encode(tokenizer, w->texts[i], w->bytes[i], ENCODE_ADD_SPECIAL, &w->ids, err));
-        w->inputs[i].n = (int)(w->ids.count - before);
-    }
-    size_t at = 0;
-    for (size_t i = 0; i < w->n; i++) { /* the list of ids does not move any more */
-        w->inputs[i].tokens = w->ids.ids + at;
-        at += (size_t)w->inputs[i].n;
-    }
-    return OK;
-}
-
 static Status print_vector(size_t index, int tokens, const float *vector, int n, Error *err) {
     Text line = {0};
     JsonWriter w = {.out = &line};
@@ -125,7 +107,9 @@ static Status embed_with(const Model *model, Work *w, Error *err) {
     TRY(parse_precision(want.precision, &spec.precision, err));
     TRY(parse_cache_type(want.cache, &spec.cache_type, err));
     TRY(cli_pool((int)want.threads, &spec.pool, err));
-    TRY(encode(w, model, err));
+    w->inputs = mem_array(w->n, sizeof *w->inputs, MEM_MISC);
+    FAIL_IF(w->inputs == NULL, ERR_MEMORY, "no memory for the texts");
+    TRY(text_inputs_encode(model, w->texts, w->bytes, w->n, &w->ids, w->inputs, err));
     TRY(embedder_open(model, &spec, &embedder, err));
     const Status status = embed_all(w, embedder, err);
     embedder_close(embedder);

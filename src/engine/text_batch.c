@@ -19,6 +19,25 @@ struct TextBatch {
     Run runs[SEQUENCES];
 };
 
+/* ---- texts ------------------------------------------------------------------------------------------------------- */
+
+Status text_inputs_encode(const Model *model, const char *const *texts, const size_t *bytes, size_t n, TokenIds *ids,
+                          TextInput *inputs, Error *err) {
+    const Tokenizer *tokenizer;
+    size_t at = ids->count;
+    TRY(model_tokenizer(model, &tokenizer, err));
+    for (size_t i = 0; i < n; i++) {
+        const size_t before = ids->count;
+        TRY(tokenizer_encode(tokenizer, texts[i], bytes != NULL ? bytes[i] : strlen(texts[i]), ENCODE_ADD_SPECIAL, ids, err));
+        inputs[i] = (TextInput){.n = (int)(ids->count - before)};
+    }
+    for (size_t i = 0; i < n; i++) { /* the list does not move any more */
+        inputs[i].tokens = ids->ids + at;
+        at += (size_t)inputs[i].n;
+    }
+    return OK;
+}
+
 /* ---- opening ----------------------------------------------------------------------------------------------------- */
 
 static Status plan(const Model *model, const TextBatchSpec *spec, ProgramSpec *program, int64_t *cache_tokens, Error *err) {

@@ -41,6 +41,11 @@ typedef struct TextInput {
     int n;
 } TextInput;
 
+/* inputs[n] of texts; their tokens, special ones included, are appended to `ids`, which must outlive them and stay as it is.
+ * bytes NULL: each text ends with a NUL. */
+Status text_inputs_encode(const Model *model, const char *const *texts, const size_t *bytes, size_t n, TokenIds *ids,
+                          TextInput *inputs, Error *err);
+
 typedef struct TextSink {
     /* A row of text `text`; rows of a text come in their order, texts in theirs. */
     void (*take)(void *user, int text, const float *row, int width);
