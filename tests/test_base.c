@@ -185,6 +185,42 @@ static void test_paths_stay_inside(void **state) {
         assert_false(path_is_inside(bad[i]));
 }
 
+/* A folder in a relative path would be another one wherever the program is started. */
+static void test_home_folders(void **state) {
+    (void)state;
+    static const struct { const char *variable, *home, *folder; } cases[] = {
+        {"/tmp/cache", "/home/she", "/tmp/cache/houle"}, {NULL, "/home/she", "/home/she/.cache/houle"},
+        {"cache", "/home/she/", "/home/she/.cache/houle"}, {"", "/", "/.cache/houle"}, {"/cache/", NULL, "/cache/houle"},
+        {NULL, NULL, NULL}, {"cache", "she", NULL},
+    };
+    char *kept = getenv("HOME") != NULL ? mem_strdup(getenv("HOME"), MEM_MISC) : NULL;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        char *folder;
+        unsetenv("HOULE_TEST_FOLDER");
+        unsetenv("HOME");
+        if (cases[i].variable != NULL)
+            setenv("HOULE_TEST_FOLDER", cases[i].variable, 1);
+        if (cases[i].home != NULL)
+            setenv("HOME", cases[i].home, 1);
+        assert_int_equal(home_folder("HOULE_TEST_FOLDER", ".cache", &folder), cases[i].folder != NULL);
+        if (cases[i].folder == NULL)
+            assert_null(folder);
+        else
+            assert_string_equal(folder, cases[i].folder);
+        mem_free(folder);
+        for (long fail = 1; cases[i].folder != NULL && fail <= 2; fail++) { /* no memory is not no home */
+            mem_fail_at(fail);
+            const bool found = home_folder("HOULE_TEST_FOLDER", ".cache", &folder);
+            mem_fail_at(0);
+            assert_true(found);
+            mem_free(folder);
+        }
+    }
+    if (kept != NULL)
+        setenv("HOME", kept, 1);
+    mem_free(kept);
+}
+
 static void test_atomic_write(void **state) {
     (void)state;
     char folder[] = "/tmp/houle_test_XXXXXX";
@@ -321,6 +357,7 @@ int main(void) {
         cmocka_unit_test(test_keyed_hash),
         cmocka_unit_test(test_file_cut_short_under_a_mapping),
         cmocka_unit_test(test_paths_stay_inside),
+        cmocka_unit_test(test_home_folders),
         cmocka_unit_test(test_atomic_write),
         cmocka_unit_test(test_file_writer),
         cmocka_unit_test(test_little_endian_bytes),

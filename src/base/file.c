@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -264,6 +265,23 @@ char *path_join(const char *folder, const char *name) {
 const char *path_name(const char *path) {
     const char *slash = strrchr(path, '/');
     return slash != NULL ? slash + 1 : path;
+}
+
+const char *path_variable(const char *name) {
+    const char *value = getenv(name);
+    return value != NULL && value[0] == '/' ? value : NULL;
+}
+
+bool home_folder(const char *variable, const char *in_home, char **folder) {
+    const char *base = path_variable(variable), *home = path_variable("HOME");
+    *folder = NULL;
+    if (base == NULL && home == NULL)
+        return false;
+    char *below = base == NULL ? path_join(home, in_home) : NULL;
+    if (base != NULL || below != NULL)
+        *folder = path_join(base != NULL ? base : below, "houle");
+    mem_free(below);
+    return true;
 }
 
 bool path_is_inside(const char *relative) {

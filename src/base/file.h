@@ -47,5 +47,10 @@ char *path_join(const char *folder, const char *name);
 const char *path_name(const char *path);
 /* True for a relative path without "..", empty or absolute parts: one that stays inside its folder. */
 bool path_is_inside(const char *relative);
+/* What a variable of the environment says, when that is an absolute path; else NULL. */
+const char *path_variable(const char *name);
+/* Our folder below what a variable says ("$XDG_CACHE_HOME/houle"), or else below a folder of the home ("~/.cache/houle").
+ * False when there is no home either; *folder is a fresh string (mem_free), NULL also without memory. */
+bool home_folder(const char *variable, const char *in_home, char **folder);
 
 #endif

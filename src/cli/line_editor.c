@@ -5,13 +5,12 @@
 
 #include <histedit.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 struct LineEditor {
     EditLine *lines;
     History *history;
-    char history_path[1024];
+    char *history_path; /* NULL: nowhere */
     bool more; /* the entry goes on: another prompt is shown */
 };
 
@@ -34,24 +33,19 @@ static unsigned char throw_away(EditLine *lines, int key) {
 
 static void history_open(LineEditor *l) {
     HistEvent event;
-    const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
-    char folder[900];
+    char *folder;
     l->history = history_init();
     if (l->history == NULL)
         return;
     history(l->history, &event, H_SETSIZE, 1000);
     history(l->history, &event, H_SETUNIQUE, 1);
     el_set(l->lines, EL_HIST, history, l->history);
-    if (state != NULL && state[0] == '/')
-        snprintf(folder, sizeof folder, "%s/houle", state);
-    else if (home != NULL && home[0] == '/')
-        snprintf(folder, sizeof folder, "%s/.local/state/houle", home);
-    else
-        return;
-    if (file_make_directories(folder, NULL) != OK)
-        return;
-    snprintf(l->history_path, sizeof l->history_path, "%s/history", folder);
-    history(l->history, &event, H_LOAD, l->history_path);
+    (void)home_folder("XDG_STATE_HOME", ".local/state", &folder);
+    if (folder != NULL && file_make_directories(folder, NULL) == OK)
+        l->history_path = path_join(folder, "history");
+    mem_free(folder);
+    if (l->history_path != NULL)
+        history(l->history, &event, H_LOAD, l->history_path);
 }
 
 void line_editor_close(LineEditor *l) {
@@ -59,12 +53,13 @@ void line_editor_close(LineEditor *l) {
     if (l == NULL)
         return;
     if (l->history != NULL) {
-        if (l->history_path[0] != '\0')
+        if (l->history_path != NULL)
             history(l->history, &event, H_SAVE, l->history_path);
         history_end(l->history);
     }
     if (l->lines != NULL)
         el_end(l->lines);
+    mem_free(l->history_path);
     mem_free(l);
     current = NULL;
 }

@@ -9,7 +9,6 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -94,18 +93,10 @@ static json_t *key_of(const Pool *pool, Level level) {
                      pool_threads(pool), "program_bytes", (json_int_t)program.st_size, "program_time", (json_int_t)program.st_mtime);
 }
 
-/* The file, in a fresh string (mem_free); NULL without a home. `folder`: the one that it is in. */
-static char *cache_path(bool folder) {
-    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    Text path = {0};
-    if (cache != NULL && cache[0] == '/')
-        text_append_str(&path, cache);
-    else if (home != NULL && home[0] == '/')
-        text_append_format(&path, "%s/.cache", home);
-    else
-        return NULL;
-    text_append_str(&path, folder ? "/houle" : "/houle/rates.json");
-    return text_take(&path);
+/* The file, and the folder that it is in, in fresh strings (mem_free); NULL without a home or memory. */
+static char *cache_path(char **folder) {
+    (void)home_folder("XDG_CACHE_HOME", ".cache", folder);
+    return *folder != NULL ? path_join(*folder, "rates.json") : NULL;
 }
 
 /* Positive and finite, or nothing is believed. */
@@ -146,12 +137,13 @@ static bool read_rates(const json_t *kept, Roof *roof, Rates *r) {
 }
 
 static bool load(const json_t *key, Roof *roof, Rates *r) {
-    char *path = cache_path(false);
+    char *folder, *path = cache_path(&folder);
     json_t *kept = NULL;
     Error ignored = {0};
     const bool there = path != NULL && file_exists(path) && json_read(path, 1 << 20, &kept, &ignored) == OK;
     const bool good = there && json_equal(json_object_get(kept, "key"), key) && read_rates(kept, roof, r);
     json_decref(kept);
+    mem_free(folder);
     mem_free(path);
     return good;
 }
@@ -172,9 +164,9 @@ static void save(json_t *key, const Roof *roof, Rates *r) {
     for (int k = 0; k < PEAK_KIND_COUNT; k++)
         json_object_set_new(peaks, peak_word((PeakKind)k), json_real(roof->products[k]));
     json_t *kept = json_pack("{s:o, s:o, s:o, s:o}", "key", key, "roof", peaks, "seconds", rates, "linear", forms);
-    char *text = kept != NULL ? json_dumps(kept, JSON_INDENT(1)) : NULL, *folder = cache_path(true), *path = cache_path(false);
+    char *text = kept != NULL ? json_dumps(kept, JSON_INDENT(1)) : NULL, *folder, *path = cache_path(&folder);
     Error ignored = {0};
-    if (text != NULL && folder != NULL && path != NULL && file_make_directories(folder, &ignored) == OK)
+    if (text != NULL && path != NULL && file_make_directories(folder, &ignored) == OK)
         (void)!file_write_atomic(path, text, strlen(text), &ignored);
     json_decref(kept);
     mem_free(text);

@@ -10,7 +10,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #ifndef HOULE_VERSION
@@ -76,16 +75,11 @@ static Status add_argument(Registry *registry, const char *argument, Error *err)
 /* $VARIABLE/houle/LAST, or a folder of the home. */
 static Status default_folder(const char *variable, const char *in_home, const char *last, const char *option,
                              char **folder, Error *err) {
-    const char *base = getenv(variable), *home = getenv("HOME");
-    Text text = {0};
-    if (base != NULL && base[0] == '/')
-        text_append_format(&text, "%s/houle/%s", base, last);
-    else if (home != NULL && home[0] == '/')
-        text_append_format(&text, "%s/%s/houle/%s", home, in_home, last);
-    else
-        return error_set(err, ERR_ARGUMENT, "there is no home; say where with --%s-dir, or --%s-disk 0 for none",
-                         option, option);
-    *folder = text_take(&text);
+    char *ours;
+    FAIL_IF(!home_folder(variable, in_home, &ours), ERR_ARGUMENT,
+            "there is no home; say where with --%s-dir, or --%s-disk 0 for none", option, option);
+    *folder = ours != NULL ? path_join(ours, last) : NULL;
+    mem_free(ours);
     FAIL_IF(*folder == NULL, ERR_MEMORY, "no memory for a path");
     return OK;
 }

@@ -8,7 +8,6 @@
 #include "base/text.h"
 #include "store/local_repo.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -34,12 +33,6 @@ static bool no_memory(const void *pointer, Error *err) {
 static Status keep(Scan *scan, const char *text, const char **kept, Error *err) {
     *kept = arena_strdup(&scan->list->arena, text);
     return no_memory(*kept, err) ? ERR_MEMORY : OK;
-}
-
-/* A variable of the environment that is set to an absolute path. */
-static const char *folder_variable(const char *name) {
-    const char *value = getenv(name);
-    return value != NULL && value[0] == '/' ? value : NULL;
 }
 
 /* ---- models in a folder ------------------------------------------------------------------------------------------ */
@@ -461,8 +454,8 @@ static Status scan_ollama(Scan *scan, const char *root, Error *err) {
 /* ---- all of them ------------------------------------------------------------------------------------------------- */
 
 /* A folder below the user's home, or below what a variable says; NULL in *path when there is no home. */
-static Status home_folder(Scan *scan, const char *below, const char **path, Error *err) {
-    const char *home = folder_variable("HOME");
+static Status below_home(Scan *scan, const char *below, const char **path, Error *err) {
+    const char *home = path_variable("HOME");
     *path = NULL;
     return home != NULL ? local_join(&scan->strings, home, below, path, err) : OK;
 }
@@ -470,15 +463,15 @@ static Status home_folder(Scan *scan, const char *below, const char **path, Erro
 static Status hf_root(Scan *scan, const char **root, Error *err) {
     static const char *const direct[] = {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"};
     for (size_t i = 0; i < COUNT(direct); i++) {
-        *root = folder_variable(direct[i]);
+        *root = path_variable(direct[i]);
         if (*root != NULL)
             return OK;
     }
-    if (folder_variable("HF_HOME") != NULL)
-        return local_join(&scan->strings, folder_variable("HF_HOME"), "hub", root, err);
-    if (folder_variable("XDG_CACHE_HOME") != NULL)
-        return local_join(&scan->strings, folder_variable("XDG_CACHE_HOME"), "huggingface/hub", root, err);
-    return home_folder(scan, ".cache/huggingface/hub", root, err);
+    if (path_variable("HF_HOME") != NULL)
+        return local_join(&scan->strings, path_variable("HF_HOME"), "hub", root, err);
+    if (path_variable("XDG_CACHE_HOME") != NULL)
+        return local_join(&scan->strings, path_variable("XDG_CACHE_HOME"), "huggingface/hub", root, err);
+    return below_home(scan, ".cache/huggingface/hub", root, err);
 }
 
 static const char service_folder[] = "/usr/share/ollama/.ollama/models";
@@ -490,14 +483,14 @@ static Status scan_all(Scan *scan, Error *err) {
         TRY(scan_hf(scan, root, err));
     static const char *const lm_studio[] = {".lmstudio/models", ".cache/lm-studio/models"};
     for (size_t i = 0; i < COUNT(lm_studio); i++) {
-        TRY(home_folder(scan, lm_studio[i], &root, err));
+        TRY(below_home(scan, lm_studio[i], &root, err));
         if (root != NULL)
             TRY(scan_lm_studio(scan, root, err));
     }
-    root = folder_variable("OLLAMA_MODELS");
+    root = path_variable("OLLAMA_MODELS");
     if (root != NULL)
         return scan_ollama(scan, root, err);
-    TRY(home_folder(scan, ".ollama/models", &root, err));
+    TRY(below_home(scan, ".ollama/models", &root, err));
     if (root != NULL)
         TRY(scan_ollama(scan, root, err));
     return scan_ollama(scan, service_folder, err);
@@ -524,9 +517,9 @@ static char *blob_below(const char *root, const char *below, const char *sha256,
 char *caches_find_blob(const char *sha256, uint64_t bytes) {
     if (!digest_is_hex(DIGEST_SHA256, sha256))
         return NULL;
-    if (folder_variable("OLLAMA_MODELS") != NULL)
-        return blob_below(folder_variable("OLLAMA_MODELS"), "", sha256, bytes);
+    if (path_variable("OLLAMA_MODELS") != NULL)
+        return blob_below(path_variable("OLLAMA_MODELS"), "", sha256, bytes);
     char *path =
-        folder_variable("HOME") != NULL ? blob_below(folder_variable("HOME"), "/.ollama/models", sha256, bytes) : NULL;
+        path_variable("HOME") != NULL ? blob_below(path_variable("HOME"), "/.ollama/models", sha256, bytes) : NULL;
     return path != NULL ? path : blob_below(service_folder, "", sha256, bytes);
 }

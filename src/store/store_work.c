@@ -11,21 +11,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
 
 Status store_folders(char **folder, char **models, Error *err) {
-    const char *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
-    *folder = *models = NULL;
-    if (data != NULL && data[0] == '/') {
-        *folder = path_join(data, "houle");
-    } else {
-        FAIL_IF(home == NULL || home[0] != '/', ERR_ARGUMENT,
-                "neither XDG_DATA_HOME nor HOME says where the store is; set one to an absolute path");
-        *folder = path_join(home, ".local/share/houle");
-    }
+    *models = NULL;
+    FAIL_IF(!home_folder("XDG_DATA_HOME", ".local/share", folder), ERR_ARGUMENT,
+            "neither XDG_DATA_HOME nor HOME says where the store is; set one to an absolute path");
     *models = *folder != NULL ? path_join(*folder, "models") : NULL;
     if (*models == NULL) {
         mem_free(*folder);
