@@ -24,8 +24,6 @@ struct Embedder {
     /* of the run that is going on */
     const TextInput *texts;
     float *rows; /* [n, row_width]: sums of rows */
-    bool (*stop)(void *user);
-    void *user;
 };
 
 /* ---- the recipe -------------------------------------------------------------------------------------------------- */
@@ -136,8 +134,7 @@ static Status recipe_of(const Model *model, Recipe *r, Error *err) {
 
 static TextBatchSpec batch_spec(const TextSpec *spec, Pooling pooling) {
     static const TextRows rows[] = {[POOLING_MEAN] = TEXT_ROWS_ALL, [POOLING_FIRST] = TEXT_ROWS_FIRST, [POOLING_LAST] = TEXT_ROWS_LAST};
-    return (TextBatchSpec){.precision = spec->precision, .cache_type = spec->cache_type, .context = spec->context,
-                           .which = rows[pooling], .hidden = true, .pool = spec->pool};
+    return (TextBatchSpec){.text = *spec, .which = rows[pooling], .hidden = true};
 }
 
 Status embedder_memory(const Model *model, const TextSpec *spec, size_t *bytes, Error *err) {
@@ -195,11 +192,6 @@ static void take_row(void *user, int text, const float *row, int width) {
         sum[i] += row[i];
 }
 
-static bool should_stop(void *user) {
-    const Embedder *e = user;
-    return e->stop != NULL && e->stop(e->user);
-}
-
 static void finish(const Embedder *e, int n, float *vectors) {
     const size_t width = (size_t)e->row_width;
     for (int t = 0; t < n; t++) {
@@ -215,10 +207,8 @@ static void finish(const Embedder *e, int n, float *vectors) {
 }
 
 Status embedder_run(Embedder *e, const TextInput *texts, int n, float *vectors, bool (*stop)(void *user), void *user, Error *err) {
-    const TextSink sink = {.take = take_row, .stop = should_stop, .user = e};
+    const TextSink sink = {.take = take_row, .user = e, .stop = stop, .stop_user = user};
     e->texts = texts;
-    e->stop = stop;
-    e->user = user;
     e->rows = mem_array((size_t)n * (size_t)e->row_width + 1, sizeof *e->rows, MEM_MISC);
     FAIL_IF(e->rows == NULL, ERR_MEMORY, "no memory for %d vectors", n);
     const Status status = text_batch_run(e->batch, texts, n, &sink, err);

@@ -14,8 +14,6 @@ struct Reranker {
     TextBatch *batch;
     /* of the run that is going on */
     float *scores;
-    bool (*stop)(void *user);
-    void *user;
 };
 
 /* ---- opening ----------------------------------------------------------------------------------------------------- */
@@ -50,8 +48,7 @@ static Status check(const Model *model, const RerankPrompt **prompt, Error *err)
 }
 
 static TextBatchSpec batch_spec(const TextSpec *spec, const RerankPrompt *prompt) {
-    return (TextBatchSpec){.precision = spec->precision, .cache_type = spec->cache_type, .context = spec->context,
-                           .which = prompt != NULL ? TEXT_ROWS_LAST : TEXT_ROWS_FIRST, .pool = spec->pool};
+    return (TextBatchSpec){.text = *spec, .which = prompt != NULL ? TEXT_ROWS_LAST : TEXT_ROWS_FIRST};
 }
 
 Status reranker_memory(const Model *model, const TextSpec *spec, size_t *bytes, Error *err) {
@@ -140,15 +137,8 @@ static void take_row(void *user, int text, const float *row, int width) {
     r->scores[text] = r->prompt != NULL ? row[r->yes] - row[r->no] : row[0];
 }
 
-static bool should_stop(void *user) {
-    const Reranker *r = user;
-    return r->stop != NULL && r->stop(r->user);
-}
-
 Status reranker_run(Reranker *r, const TextInput *pairs, int n, float *scores, bool (*stop)(void *user), void *user, Error *err) {
-    const TextSink sink = {.take = take_row, .stop = should_stop, .user = r};
+    const TextSink sink = {.take = take_row, .user = r, .stop = stop, .stop_user = user};
     r->scores = scores;
-    r->stop = stop;
-    r->user = user;
     return text_batch_run(r->batch, pairs, n, &sink, err);
 }

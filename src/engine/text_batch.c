@@ -42,18 +42,19 @@ Status text_inputs_encode(const Model *model, const char *const *texts, const si
 
 static Status plan(const Model *model, const TextBatchSpec *spec, ProgramSpec *program, int64_t *cache_tokens, Error *err) {
     const Kernels *kernels;
-    FAIL_IF(spec->context < 1, ERR_ARGUMENT, "a context of %d tokens", spec->context);
+    const TextSpec *text = &spec->text;
+    FAIL_IF(text->context < 1, ERR_ARGUMENT, "a context of %d tokens", text->context);
     TRY(kernels_best(&kernels, err));
     const bool whole = model_graph(model)->whole_texts;
-    const int rows = whole ? MAX(spec->context, USUAL_ROWS) : USUAL_ROWS;
-    *program = (ProgramSpec){.precision = spec->precision, .kernels = kernels, .max_rows = rows,
-                             .max_wanted = spec->which == TEXT_ROWS_ALL ? rows : SEQUENCES, .max_context = spec->context,
-                             .n_thread = pool_threads(spec->pool), .no_result = spec->hidden};
-    *cache_tokens = whole ? rows : (int64_t)spec->context + rows;
+    const int rows = whole ? MAX(text->context, USUAL_ROWS) : USUAL_ROWS;
+    *program = (ProgramSpec){.precision = text->precision, .kernels = kernels, .max_rows = rows,
+                             .max_wanted = spec->which == TEXT_ROWS_ALL ? rows : SEQUENCES, .max_context = text->context,
+                             .n_thread = pool_threads(text->pool), .no_result = spec->hidden};
+    *cache_tokens = whole ? rows : (int64_t)text->context + rows;
     return OK;
 }
 
-static CacheType cache_type_for(const TextBatchSpec *spec) {
+static CacheType cache_type_for(const TextSpec *spec) {
     return spec->precision == PRECISION_F32 ? CACHE_F32 : spec->cache_type;
 }
 
@@ -62,7 +63,7 @@ Status text_batch_memory(const Model *model, const TextBatchSpec *spec, size_t *
     int64_t tokens = 0;
     TRY(plan(model, spec, &program, &tokens, err));
     TRY(program_bytes(model_graph(model), model_weights(model), program, bytes, err));
-    *bytes += cache_bytes(model_graph(model), cache_type_for(spec), tokens, SEQUENCES);
+    *bytes += cache_bytes(model_graph(model), cache_type_for(&spec->text), tokens, SEQUENCES);
     return OK;
 }
 
@@ -87,9 +88,9 @@ Status text_batch_open(const Model *model, const TextBatchSpec *spec, TextBatch 
     if (status == OK)
         status = program_open(model_graph(model), model_weights(model), program, &b->program, err);
     if (status == OK)
-        status = cache_open(model_graph(model), cache_type_for(spec), tokens, SEQUENCES, &b->cache, err);
+        status = cache_open(model_graph(model), cache_type_for(&spec->text), tokens, SEQUENCES, &b->cache, err);
     for (int i = 0; status == OK && i < SEQUENCES; i++)
-        status = sequence_open(b->cache, spec->context, &b->sequences[i], err);
+        status = sequence_open(b->cache, spec->text.context, &b->sequences[i], err);
     if (status != OK) {
         text_batch_close(b);
         return status;
@@ -158,7 +159,7 @@ static void fill_step(TextBatch *b, Batch *step, const TextInput *texts, int n, 
 static Status run_step(TextBatch *b, const Batch *step, const TextSink *sink, Error *err) {
     for (int i = 0; i < step->n_run; i++)
         TRY(sequence_reserve(b->runs[i].sequence, b->runs[i].n_row, err));
-    TRY(program_run(b->program, b->spec.pool, step, err));
+    TRY(program_run(b->program, b->spec.text.pool, step, err));
     for (int i = 0; i < step->n_run; i++)
         sequence_advance(b->runs[i].sequence, b->runs[i].n_row);
     for (int i = 0; i < step->n_wanted; i++) {
@@ -172,7 +173,7 @@ static Status run_step(TextBatch *b, const Batch *step, const TextSink *sink, Er
 static Status check_texts(const TextBatch *b, const TextInput *texts, int n, Error *err) {
     for (int i = 0; i < n; i++) {
         FAIL_IF(texts[i].n < 1, ERR_ARGUMENT, "text %d has no tokens", i);
-        FAIL_IF(texts[i].n > b->spec.context, ERR_LIMIT, "text %d has %d tokens, the context %d", i, texts[i].n, b->spec.context);
+        FAIL_IF(texts[i].n > b->spec.text.context, ERR_LIMIT, "text %d has %d tokens, the context %d", i, texts[i].n, b->spec.text.context);
     }
     return OK;
 }
@@ -184,7 +185,7 @@ Status text_batch_run(TextBatch *b, const TextInput *texts, int n, const TextSin
         sequence_cut(b->sequences[i], 0); /* of work that failed half-way */
     while (place.next < n) {
         Batch step = {.tokens = b->tokens, .segments = b->segments, .runs = b->runs, .wanted = b->wanted, .stop = sink->stop,
-                      .user = sink->user};
+                      .user = sink->stop_user};
         fill_step(b, &step, texts, n, &place);
         TRY(run_step(b, &step, sink, err));
         for (int i = 0; i < step.n_run; i++)

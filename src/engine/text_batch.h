@@ -22,12 +22,9 @@ typedef struct TextSpec {
 } TextSpec;
 
 typedef struct TextBatchSpec {
-    Precision precision;
-    CacheType cache_type;
-    int context;     /* tokens of a text, at most */
-    TextRows which;  /* rows of a text that are handed over */
-    bool hidden;     /* what enters the last matrix, which is not computed then; else the network's result */
-    Pool *pool;
+    TextSpec text;
+    TextRows which; /* rows of a text that are handed over */
+    bool hidden;    /* what enters the last matrix, which is not computed then; else the network's result */
 } TextBatchSpec;
 
 /* Memory that it takes beside the weights. */
@@ -49,8 +46,9 @@ Status text_inputs_encode(const Model *model, const char *const *texts, const si
 typedef struct TextSink {
     /* A row of text `text`; rows of a text come in their order, texts in theirs. */
     void (*take)(void *user, int text, const float *row, int width);
-    bool (*stop)(void *user); /* asked now and then: true ends the work with ERR_CANCELLED; may be NULL */
     void *user;
+    bool (*stop)(void *stop_user); /* asked now and then: true ends the work with ERR_CANCELLED; may be NULL */
+    void *stop_user;
 } TextSink;
 
 /* ERR_LIMIT, with the numbers, for a text that is longer than the context; ERR_ARGUMENT for an empty one and for tokens
