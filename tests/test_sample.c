@@ -129,6 +129,23 @@ static void test_cuts_and_masks(void **state) {
     assert_true(low && high);
     sampler_close(s);
 
+    /* A nucleus is one of what is allowed: those before a token that is drawn are less than its share. */
+    spec.top_p = 0.5f;
+    assert_int_equal(sampler_open(spec, VOCAB, &s, NULL), OK);
+    for (int i = 0; i < 3000; i++) {
+        const int32_t t = pick(s, logits, allowed);
+        double all = 0, before = 0;
+        for (int j = 0; j < VOCAB; j++) {
+            const bool counts = (allowed[j / 64] >> j % 64 & 1) != 0 && isfinite(logits[j]);
+            const double p = counts ? exp((double)logits[j]) : 0;
+            all += p;
+            before += logits[j] > logits[t] ? p : 0;
+        }
+        assert_true((allowed[t / 64] >> t % 64 & 1) != 0 && before < 0.5 * all);
+    }
+    sampler_close(s);
+    spec.top_p = 1;
+
     spec.top_k = 3;
     assert_int_equal(sampler_open(spec, VOCAB, &s, NULL), OK);
     for (int i = 0; i < 3000; i++)

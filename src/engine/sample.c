@@ -283,9 +283,10 @@ static int candidates_of(Sampler *s) {
     const SampleSpec *spec = &s->spec;
     const int limit = spec->top_k > 0 && spec->top_k < s->vocab ? spec->top_k : s->vocab;
     int tried = limit == s->vocab && spec->typical_p >= 1 ? FIRST_TRY : limit;
+    int n = 0;
     for (double all = 0; tried < limit; tried *= 16) {
-        const int n = take_best(s->logits, s->vocab, tried, s->candidates);
-        if (n < tried)
+        n = take_best(s->logits, s->vocab, tried, s->candidates);
+        if (n < tried) /* all that there are: a grammar leaves few */
             break;
         all = all > 0 ? all : mass(s->logits, s->vocab, s->candidates[0].logit);
         const int kept = kept_of(s, n, all);
@@ -294,7 +295,8 @@ static int candidates_of(Sampler *s) {
         give_probabilities(s->candidates, kept);
         return kept;
     }
-    int n = take_best(s->logits, s->vocab, limit, s->candidates);
+    if (tried >= limit)
+        n = take_best(s->logits, s->vocab, limit, s->candidates);
     give_probabilities(s->candidates, n);
     if (spec->typical_p < 1) {
         n = typical(s->candidates, n, spec->typical_p);
