@@ -250,13 +250,6 @@ static Status plan_memory(const Subject *s, Pool *pool, Outlook *o, Error *err) 
 
 /* ---- telling it -------------------------------------------------------------------------------------------------------------- */
 
-static bool has_experts(const Graph *g) {
-    for (int w = 0; w < g->n_weight; w++)
-        if (g->weights[w].split == SPLIT_EXPERTS)
-            return true;
-    return false;
-}
-
 static const char *sized(double bytes, char buffer[16]) {
     return format_bytes((uint64_t)fmax(bytes, 0), buffer);
 }
@@ -271,7 +264,7 @@ static const Line *best_fit(const Outlook *o) {
 
 static void print_advice(const Subject *s, const Outlook *o) {
     const Line *best = best_fit(o);
-    const bool experts = has_experts(model_graph(s->model));
+    const bool experts = graph_has_experts(model_graph(s->model));
     char a[16];
     if (o->own.fits) {
         printf("advice      it fits as it is");
@@ -349,7 +342,7 @@ static Status print_plan_json(const Subject *s, const Outlook *o, Error *err) {
     json_object_set_new(out, "disturbed", json_boolean(o->disturbed));
     json_object_set_new(out, "types", lines);
     json_object_set_new(out, "largest_that_fits", best != NULL ? json_string(best->type) : json_null());
-    json_object_set_new(out, "experts_can_be_streamed", json_boolean(has_experts(g)));
+    json_object_set_new(out, "experts_can_be_streamed", json_boolean(graph_has_experts(g)));
     return cli_print_json(out, JSON_INDENT(2), err);
 }
 

@@ -58,6 +58,13 @@ ParameterCount graph_parameters(const Graph *g) {
     return n;
 }
 
+bool graph_has_experts(const Graph *g) {
+    for (int w = 0; w < g->n_weight; w++)
+        if (g->weights[w].split == SPLIT_EXPERTS)
+            return true;
+    return false;
+}
+
 /* Whether a weight is only a table that rows are looked up in. */
 static bool only_looked_up(const Graph *g, int weight) {
     bool table = false;

@@ -14,6 +14,8 @@ typedef struct ParameterCount {
     uint64_t kept;     /* of layers that are read and kept but not used here; not in total */
 } ParameterCount;
 ParameterCount graph_parameters(const Graph *graph);
+/* Whether some of its weights are experts, of which a token uses a few. */
+bool graph_has_experts(const Graph *graph);
 
 /* Bytes that one more token adds to the cache, and bytes of a sequence's memories. */
 size_t graph_cache_bytes_per_token(const Graph *graph, CacheType type);

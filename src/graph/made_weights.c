@@ -3,6 +3,7 @@
 
 #include "base/half.h"
 #include "base/text.h"
+#include "graph/describe.h"
 #include "op/form_sample.h"
 
 #include <stdio.h>
@@ -102,13 +103,6 @@ static void find_uses(const Graph *g, Use *uses) {
         for (int o = 0; g->weights[w].role == WEIGHT_MATRIX && g->weights[w].transposed && o < g->n_weight; o++)
             if (strcmp(g->weights[w].name, g->weights[o].name) == 0)
                 uses[o].turned = true;
-}
-
-static bool has_experts(const Graph *g) {
-    for (int w = 0; w < g->n_weight; w++)
-        if (g->weights[w].split == SPLIT_EXPERTS)
-            return true;
-    return false;
 }
 
 /* Rows and columns of the whole tensor that holds a weight. */
@@ -214,7 +208,7 @@ Status made_weights_add(const Graph *g, const MadeKind *asked, ModelFiles *files
     Use *uses = mem_array((size_t)g->n_weight + 1, sizeof *uses, MEM_GRAPH);
     FAIL_IF(uses == NULL, ERR_MEMORY, "no memory for the weights");
     find_uses(g, uses);
-    const bool experts = has_experts(g);
+    const bool experts = graph_has_experts(g);
     Status status = OK;
     for (int w = 0; status == OK && w < g->n_weight; w++) {
         const WeightDecl *d = &g->weights[w];
@@ -246,7 +240,7 @@ Status made_weights_forms(const Graph *g, const MadeKind *asked, WeightForm *for
     Use *uses = mem_array((size_t)g->n_weight + 1, sizeof *uses, MEM_GRAPH);
     FAIL_IF(uses == NULL, ERR_MEMORY, "no memory for the weights");
     find_uses(g, uses);
-    const bool experts = has_experts(g);
+    const bool experts = graph_has_experts(g);
     for (int w = 0; w < g->n_weight; w++) {
         const WeightDecl *d = &g->weights[w];
         const size_t missing = d->last_rows > 0 ? (size_t)(d->rows - d->last_rows) : 0;
