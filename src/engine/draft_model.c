@@ -31,7 +31,7 @@ static Status same_sizes(const Model *target, const Model *model, int have, int 
     return OK;
 }
 
-Status draft_model_check(const Model *target, const Model *model, Error *err) {
+static Status same_vocabulary(const Model *target, const Model *model, Error *err) {
     const Tokenizer *theirs = NULL, *ours = NULL;
     Error their_error = {0}, our_error = {0};
     TRY(same_sizes(target, model, model_vocab(model), model_vocab(target), err));
@@ -75,7 +75,7 @@ Status draft_model_memory(const Model *target, const Model *model, SessionSpec s
 
 Status draft_model_open(const Model *target, const Model *model, SessionSpec spec, DraftModel **out, Error *err) {
     *out = NULL;
-    TRY(draft_model_check(target, model, err));
+    TRY(same_vocabulary(target, model, err));
     DraftModel *d = mem_zalloc(sizeof *d, MEM_MISC);
     FAIL_IF(d == NULL, ERR_MEMORY, "no memory for a draft model");
     d->vocab = model_vocab(target);

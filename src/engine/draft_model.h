@@ -10,11 +10,10 @@
 
 typedef struct DraftModel DraftModel;
 
-/* The two must have the same vocabulary; ERR_ARGUMENT names the first token that differs. Entries of a table that only
- * one of them has at its end (filled up to a round number) do not matter. */
-Status draft_model_check(const Model *target, const Model *model, Error *err);
 Status draft_model_memory(const Model *target, const Model *model, SessionSpec spec, size_t *bytes, Error *err);
-/* For draws with samplers of the target's vocabulary. The models must outlive it. */
+/* For draws with samplers of the target's vocabulary. The two must have the same one; ERR_ARGUMENT names the first token
+ * that differs. Entries of a table that only one of them has at its end (filled up to a round number) do not matter. The
+ * models must outlive it. */
 Status draft_model_open(const Model *target, const Model *model, SessionSpec spec, DraftModel **out, Error *err);
 void draft_model_close(DraftModel *d);
 

@@ -377,10 +377,6 @@ size_t expert_cache_bytes(const ExpertCache *c) {
     return c->bytes;
 }
 
-int expert_cache_slots(const ExpertCache *c) {
-    return c->n_slot;
-}
-
 /* ---- asking for pieces ----------------------------------------------------------------------------------------------- */
 
 void expert_cache_step(ExpertCache *c, int tokens) {

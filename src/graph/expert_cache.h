@@ -38,9 +38,8 @@ Status expert_cache_bounds(const CachePiece *pieces, int n_piece, size_t *least,
 /* A cache of at most `bytes` bytes, which must be `least` or more. The pieces are copied. */
 Status expert_cache_open(const CachePiece *pieces, int n_piece, size_t bytes, ExpertCache **cache, Error *err);
 void expert_cache_close(ExpertCache *cache); /* NULL is fine; nothing may be held */
-/* Bytes that it takes, and pieces that it can hold at once. */
+/* Bytes that it takes. */
 size_t expert_cache_bytes(const ExpertCache *cache);
-int expert_cache_slots(const ExpertCache *cache);
 
 /* A step of so many tokens begins. */
 void expert_cache_step(ExpertCache *cache, int tokens);

@@ -37,7 +37,8 @@ Status symbols_open(Jinja *j, Symbols *parent, Function *function, Symbols **out
     return OK;
 }
 
-Symbol *symbols_own(Symbols *symbols, Value name) {
+/* The scope's own symbol of a name; NULL: none. */
+static Symbol *own_symbol(Symbols *symbols, Value name) {
     for (size_t i = 0; i < symbols->count; i++)
         if (symbols_same_name(symbols->items[i].name, name))
             return &symbols->items[i];
@@ -46,7 +47,7 @@ Symbol *symbols_own(Symbols *symbols, Value name) {
 
 Symbol *symbols_find(Symbols *symbols, Value name, Symbols **owner) {
     for (; symbols != NULL; symbols = symbols->parent) {
-        Symbol *symbol = symbols_own(symbols, name);
+        Symbol *symbol = own_symbol(symbols, name);
         if (symbol != NULL) {
             *owner = symbols;
             return symbol;
@@ -74,7 +75,7 @@ static Status slot_of(Jinja *j, const Symbols *symbols, Value name, uint32_t *sl
 }
 
 static Status define(Jinja *j, Symbols *symbols, Value name, LoadKind load, Symbol **out) {
-    Symbol *symbol = symbols_own(symbols, name);
+    Symbol *symbol = own_symbol(symbols, name);
     if (symbol == NULL) {
         if (symbols->count == MAX_SYMBOLS)
             return jinja_fail(j, ERR_LIMIT, "more than %d variables in one scope", MAX_SYMBOLS);
@@ -108,7 +109,7 @@ Status symbols_note_parameter(Jinja *j, Symbols *symbols, Value name) {
 }
 
 Status symbols_note_store(Jinja *j, Symbols *symbols, Value name) {
-    Symbol *symbol = symbols_own(symbols, name);
+    Symbol *symbol = own_symbol(symbols, name);
     if (symbol == NULL) {
         Symbols *owner = NULL;
         const Symbol *outer = symbols->parent != NULL ? symbols_find(symbols->parent, name, &owner) : NULL;
@@ -137,7 +138,7 @@ Status symbols_merge(Jinja *j, Symbols *symbols, const Symbols *const *branches,
     for (size_t b = 0; b < count; b++) {
         for (size_t i = 0; i < branches[b]->count; i++) {
             const Symbol *found = &branches[b]->items[i];
-            Symbol *symbol = symbols_own(symbols, found->name);
+            Symbol *symbol = own_symbol(symbols, found->name);
             if (symbol == NULL)
                 TRY(define(j, symbols, found->name, found->load, &symbol));
             symbol->load = found->load;

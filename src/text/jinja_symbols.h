@@ -37,8 +37,7 @@ struct Symbols {
 /* A scope inside of `parent` (NULL: the outermost of its function), in code of `function`. */
 Status symbols_open(Jinja *j, Symbols *parent, Function *function, Symbols **out);
 bool symbols_same_name(Value a, Value b);
-/* The scope's own symbol of a name; that of the nearest scope around which has one, and which it is. NULL: none. */
-Symbol *symbols_own(Symbols *symbols, Value name);
+/* The symbol of a name in the nearest scope around which has one, and which it is. NULL: none. */
 Symbol *symbols_find(Symbols *symbols, Value name, Symbols **owner);
 
 /* The scope's code reads a name; has a parameter; assigns a name. */
