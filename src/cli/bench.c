@@ -14,7 +14,6 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 static struct {
@@ -31,16 +30,10 @@ typedef struct Rate {
     int n;
 } Rate;
 
-static int by_value(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
 static double median(const Rate *r) {
     double sorted[MAX_REPEAT];
     memcpy(sorted, r->all, (size_t)r->n * sizeof *sorted);
-    qsort(sorted, (size_t)r->n, sizeof *sorted, by_value);
-    return r->n % 2 != 0 ? sorted[r->n / 2] : (sorted[r->n / 2 - 1] + sorted[r->n / 2]) / 2;
+    return cli_median(sorted, r->n);
 }
 
 static double spread(const Rate *r) {
@@ -179,15 +172,6 @@ static double rate_or_0(const Rate *rate) {
     return rate->n > 0 ? median(rate) : 0;
 }
 
-static double hit_rate(const Report *r) {
-    const CacheCounts *n = &r->reading;
-    return n->uses > 0 ? 1 - (double)MIN(n->misses, n->uses) / (double)n->uses : 1;
-}
-
-static uint64_t read_per_token(const Report *r) {
-    return r->reading.tokens > 0 ? r->reading.bytes_read / r->reading.tokens : 0;
-}
-
 static Status print_report(const Report *r, Error *err) {
     roof_print(&r->roof);
     if (want.prompt > 0) {
@@ -209,8 +193,8 @@ static Status print_report(const Report *r, Error *err) {
         shape_print(r->shape, r->session, rate_or_0(&r->prompt), rate_or_0(&r->generation), r->roof.read_all);
     if (r->streamed) {
         char resident[16], per_token[16];
-        printf("experts: %.1f%% of uses were in memory, %s read per token, weights take %s (while generating)\n", 100 * hit_rate(r),
-               format_bytes(read_per_token(r), per_token), format_bytes(r->resident, resident));
+        printf("experts: %.1f%% of uses were in memory, %s read per token, weights take %s (while generating)\n", 100 * cache_hit_rate(&r->reading),
+               format_bytes(cache_read_per_token(&r->reading), per_token), format_bytes(r->resident, resident));
     }
     return want.profile ? bench_profile_print(r->session, &r->kinds, err) : OK;
 }
@@ -243,8 +227,8 @@ static Status print_report_json(const Report *r, Error *err) {
     if (want.draft != NULL)
         json_object_set_new(out, "draft", bench_draft_json(&r->draft, (int)want.generate));
     if (r->streamed)
-        json_object_set_new(out, "streaming", json_pack("{s:f, s:I, s:I}", "hit_rate", hit_rate(r), "read_bytes_per_token",
-                                                        (json_int_t)read_per_token(r), "resident_bytes", (json_int_t)r->resident));
+        json_object_set_new(out, "streaming", json_pack("{s:f, s:I, s:I}", "hit_rate", cache_hit_rate(&r->reading), "read_bytes_per_token",
+                                                        (json_int_t)cache_read_per_token(&r->reading), "resident_bytes", (json_int_t)r->resident));
     if (r->shape != NULL)
         json_object_set_new(out, "shape", shape_json(r->shape, r->session, rate_or_0(&r->prompt), rate_or_0(&r->generation),
                                                      r->roof.read_all));

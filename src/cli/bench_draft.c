@@ -6,7 +6,6 @@
 #include "engine/generate.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 static const char prompt_text[] =
@@ -66,17 +65,11 @@ static Status one_round(Writer *w, Draft *draft, double *rate, Error *err) {
     return status;
 }
 
-static int by_value(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
 static Status rounds_of(Writer *w, Draft *draft, int rounds, double *median, Error *err) {
     double rates[DRAFT_ROUNDS_MOST];
     for (int i = 0; i < rounds; i++)
         TRY(one_round(w, draft, &rates[i], err));
-    qsort(rates, (size_t)rounds, sizeof *rates, by_value);
-    *median = (rates[(rounds - 1) / 2] + rates[rounds / 2]) / 2;
+    *median = cli_median(rates, rounds);
     return OK;
 }
 

@@ -105,9 +105,19 @@ void cli_append_streaming(Text *text, const Model *model) {
     const CacheCounts n = weights_counts(weights);
     char resident[16], per_token[16];
     text_append_format(text, "experts: %.1f%% of %llu uses were in memory, %s read per token, %.2f s waited; the weights take %s",
-                       n.uses > 0 ? 100.0 * (1 - (double)MIN(n.misses, n.uses) / (double)n.uses) : 100.0, (unsigned long long)n.uses,
-                       format_bytes(n.tokens > 0 ? n.bytes_read / n.tokens : 0, per_token), (double)n.wait_ns * 1e-9,
+                       100 * cache_hit_rate(&n), (unsigned long long)n.uses,
+                       format_bytes(cache_read_per_token(&n), per_token), (double)n.wait_ns * 1e-9,
                        format_bytes(weights_resident_bytes(weights), resident));
+}
+
+static int by_value(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+double cli_median(double *numbers, int n) {
+    qsort(numbers, (size_t)n, sizeof *numbers, by_value);
+    return (numbers[(n - 1) / 2] + numbers[n / 2]) / 2;
 }
 
 static Status read_to_end(int file, const char *name, Text *text, Error *err) {

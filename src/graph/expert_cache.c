@@ -504,3 +504,11 @@ CacheCounts expert_cache_counts(ExpertCache *c) {
     pthread_mutex_unlock(&c->lock);
     return counts;
 }
+
+double cache_hit_rate(const CacheCounts *n) {
+    return n->uses > 0 ? 1 - (double)MIN(n->misses, n->uses) / (double)n->uses : 1;
+}
+
+uint64_t cache_read_per_token(const CacheCounts *n) {
+    return n->tokens > 0 ? n->bytes_read / n->tokens : 0;
+}

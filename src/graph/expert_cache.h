@@ -72,5 +72,9 @@ typedef struct CacheCounts {
     uint64_t wait_ns;       /* time for which threads waited for pieces, all threads together */
 } CacheCounts;
 CacheCounts expert_cache_counts(ExpertCache *cache);
+/* The share of uses that found their piece in memory: 1 without any. */
+double cache_hit_rate(const CacheCounts *counts);
+/* Bytes that a token had read, on average. */
+uint64_t cache_read_per_token(const CacheCounts *counts);
 
 #endif
