@@ -104,17 +104,15 @@ static Status attend_lines(const Table *t, Error *err) {
 }
 
 static Status row_lines(const Table *t, Error *err) {
-    for (int i = 0;; i++) {
-        const char *name;
+    for (int i = 0; i < ROW_PROBE_COUNT; i++) {
         char shape[24];
         ProbeTime best, plain;
-        TRY(probe_row(t->probes, t->best, i, ROW, MAX(t->ms / 4, 1), &name, &best, err));
-        if (name == NULL)
-            return OK;
-        TRY(probe_row(t->probes, t->plain, i, ROW, MAX(t->ms / 4, 1), &name, &plain, err));
+        TRY(probe_row(t->probes, t->best, (RowProbe)i, ROW, MAX(t->ms / 4, 1), &best, err));
+        TRY(probe_row(t->probes, t->plain, (RowProbe)i, ROW, MAX(t->ms / 4, 1), &plain, err));
         snprintf(shape, sizeof shape, "[%d]", ROW);
-        tell(t, name, shape, &best, &plain, AGAINST_NOTHING, 0);
+        tell(t, probe_row_name((RowProbe)i), shape, &best, &plain, AGAINST_NOTHING, 0);
     }
+    return OK;
 }
 
 static Status all_lines(const Table *t, Error *err) {

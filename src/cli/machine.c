@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 
 enum { PROBE_MS = 25, COLS = 2048, FEW_OUTPUTS = 512, MANY_OUTPUTS = 8192, PROMPT_OUTPUTS = 1024, FEW_TOKENS = 32, MANY_TOKENS = 256,
-       HANDED_NUMBERS = 2048, FAR_NUMBERS = 1 << 20 /* beyond the caches that a core has for itself */, ROW_ADD = 9 };
+       HANDED_NUMBERS = 2048, FAR_NUMBERS = 1 << 20 /* beyond the caches that a core has for itself */ };
 
 void cpu_name(char name[CPU_NAME_BYTES]) {
     char line[512];
@@ -57,12 +57,11 @@ static Status measure_form(Probes *probes, const Kernels *kernels, Form form, Li
 
 static Status measure_rest(Probes *probes, const Kernels *kernels, Rates *r, Error *err) {
     ProbeTime one, many;
-    const char *name;
-    TRY(probe_row(probes, kernels, 0, 256, PROBE_MS / 4, &name, &one, err));
-    TRY(probe_row(probes, kernels, 0, 4096, PROBE_MS / 4, &name, &many, err));
+    TRY(probe_row(probes, kernels, ROW_PROBE_RMS_NORM, 256, PROBE_MS / 4, &one, err));
+    TRY(probe_row(probes, kernels, ROW_PROBE_RMS_NORM, 4096, PROBE_MS / 4, &many, err));
     r->row_number = fmax((many.seconds - one.seconds) / (4096 - 256), 0);
     r->row_op = fmax(one.seconds - 256 * r->row_number, 0);
-    TRY(probe_row(probes, kernels, ROW_ADD, FAR_NUMBERS, PROBE_MS, &name, &many, err));
+    TRY(probe_row(probes, kernels, ROW_PROBE_ADD, FAR_NUMBERS, PROBE_MS, &many, err));
     r->row_number_far = many.seconds / FAR_NUMBERS;
     TRY(probe_handover(probes, kernels, HANDED_NUMBERS, &r->barrier, err));
     AttendProbe attend = {.kernels = kernels, .type = CACHE_F16, .heads = 32, .kv_heads = 8, .width = 128, .tokens = 1, .entries = 2048,

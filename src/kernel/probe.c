@@ -355,17 +355,21 @@ static void do_q8_256(const RowWork *w) { w->k->quantise_q8_256(w->y, w->a, w->n
 static void do_bf16(const RowWork *w) { w->k->round_bf16((uint16_t *)(void *)w->y, w->a, w->n); }
 static void do_dot(const RowWork *w) { w->y[0] = w->k->dot(w->a, w->b, w->n); }
 
-static const struct { const char *name; void (*run)(const RowWork *work); } row_kernels[] = {
-    {"rms_norm", do_rms_norm}, {"layer_norm", do_layer_norm}, {"l2_norm", do_l2_norm}, {"silu", do_silu}, {"gelu", do_gelu},
-    {"glu", do_glu}, {"glu_oai", do_glu_oai}, {"softcap", do_softcap}, {"softmax", do_softmax}, {"add", do_add}, {"mul", do_mul},
-    {"affine", do_affine}, {"axpy", do_axpy}, {"rope", do_rope}, {"quantise_q8_32", do_q8_32}, {"quantise_q8_256", do_q8_256},
-    {"round_bf16", do_bf16}, {"dot", do_dot},
+static const struct { const char *name; void (*run)(const RowWork *work); } row_kernels[ROW_PROBE_COUNT] = {
+    [ROW_PROBE_RMS_NORM] = {"rms_norm", do_rms_norm}, [ROW_PROBE_LAYER_NORM] = {"layer_norm", do_layer_norm},
+    [ROW_PROBE_L2_NORM] = {"l2_norm", do_l2_norm}, [ROW_PROBE_SILU] = {"silu", do_silu}, [ROW_PROBE_GELU] = {"gelu", do_gelu},
+    [ROW_PROBE_GLU] = {"glu", do_glu}, [ROW_PROBE_GLU_OAI] = {"glu_oai", do_glu_oai}, [ROW_PROBE_SOFTCAP] = {"softcap", do_softcap},
+    [ROW_PROBE_SOFTMAX] = {"softmax", do_softmax}, [ROW_PROBE_ADD] = {"add", do_add}, [ROW_PROBE_MUL] = {"mul", do_mul},
+    [ROW_PROBE_AFFINE] = {"affine", do_affine}, [ROW_PROBE_AXPY] = {"axpy", do_axpy}, [ROW_PROBE_ROPE] = {"rope", do_rope},
+    [ROW_PROBE_Q8_32] = {"quantise_q8_32", do_q8_32}, [ROW_PROBE_Q8_256] = {"quantise_q8_256", do_q8_256},
+    [ROW_PROBE_BF16] = {"round_bf16", do_bf16}, [ROW_PROBE_DOT] = {"dot", do_dot},
 };
 
-Status probe_row(Probes *p, const Kernels *kernels, int which, int n, int ms, const char **name, ProbeTime *time, Error *err) {
-    *name = which >= 0 && (size_t)which < COUNT(row_kernels) ? row_kernels[which].name : NULL;
-    if (*name == NULL)
-        return OK;
+const char *probe_row_name(RowProbe which) {
+    return row_kernels[which].name;
+}
+
+Status probe_row(Probes *p, const Kernels *kernels, RowProbe which, int n, int ms, ProbeTime *time, Error *err) {
     Carve c = {.block = p->cold};
     const size_t bytes = ((size_t)n + 64) * sizeof(float) * 2; /* rows of quantised numbers are smaller */
     const RowWork w = {.k = kernels, .y = carve(&c, bytes), .a = carve(&c, bytes), .b = carve(&c, bytes), .n = n};

@@ -50,8 +50,14 @@ typedef struct RecurProbe {
 } RecurProbe;
 Status probe_recur(Probes *probes, const RecurProbe *probe, ProbeTime *time, Error *err);
 
-/* Operations on one row of n numbers, on one thread, in the first cache. which from 0 on; *name is NULL beyond the last. */
-Status probe_row(Probes *probes, const Kernels *kernels, int which, int n, int ms, const char **name, ProbeTime *time, Error *err);
+/* Operations on one row of n numbers, on one thread, in the first cache. */
+typedef enum RowProbe {
+    ROW_PROBE_RMS_NORM, ROW_PROBE_LAYER_NORM, ROW_PROBE_L2_NORM, ROW_PROBE_SILU, ROW_PROBE_GELU, ROW_PROBE_GLU, ROW_PROBE_GLU_OAI,
+    ROW_PROBE_SOFTCAP, ROW_PROBE_SOFTMAX, ROW_PROBE_ADD, ROW_PROBE_MUL, ROW_PROBE_AFFINE, ROW_PROBE_AXPY, ROW_PROBE_ROPE,
+    ROW_PROBE_Q8_32, ROW_PROBE_Q8_256, ROW_PROBE_BF16, ROW_PROBE_DOT, ROW_PROBE_COUNT,
+} RowProbe;
+const char *probe_row_name(RowProbe which);
+Status probe_row(Probes *probes, const Kernels *kernels, RowProbe which, int n, int ms, ProbeTime *time, Error *err);
 
 /* Seconds from one step to the next: all threads write their shares of a row of n numbers, meet, and read all of it. */
 Status probe_handover(Probes *probes, const Kernels *kernels, int n, double *seconds, Error *err);
