@@ -5,43 +5,39 @@
 
 enum { CHAINS = 12 };
 
+#if defined(__AVX512F__)
 #define KEEP(v) __asm__ volatile("" : "+v"(v))
+#else
+#define KEEP(v) __asm__ volatile("" : "+x"(v))
+#endif
 /* One statement for each chain: an index that the compiler sees through keeps all sums in registers. */
-#define EACH(do_) do_(0) do_(1) do_(2) do_(3) do_(4) do_(5) do_(6) do_(7) do_(8) do_(9) do_(10) do_(11)
+#define EACH(do_, ...)                                                                                    \
+    do_(0, __VA_ARGS__) do_(1, __VA_ARGS__) do_(2, __VA_ARGS__) do_(3, __VA_ARGS__) do_(4, __VA_ARGS__)   \
+    do_(5, __VA_ARGS__) do_(6, __VA_ARGS__) do_(7, __VA_ARGS__) do_(8, __VA_ARGS__) do_(9, __VA_ARGS__)   \
+    do_(10, __VA_ARGS__) do_(11, __VA_ARGS__)
+#define BEGIN(c, type, set) type s##c = set(c);
+/* Every chain c takes step(c, a, b), `rounds` times. */
+#define RUN(type, set, step)            \
+    EACH(BEGIN, type, set)              \
+    for (long r = 0; r < rounds; r++) { \
+        EACH(step, a, b)                \
+    }
 
 uint64_t K(peak_f32)(long rounds) {
 #if defined(__AVX512F__)
     const __m512 a = _mm512_set1_ps(0.999f), b = _mm512_set1_ps(0.001f);
-#define BEGIN(c) __m512 s##c = _mm512_set1_ps((float)(c));
-    EACH(BEGIN)
-#undef BEGIN
-#define STEP(c) s##c = _mm512_fmadd_ps(s##c, a, b); KEEP(s##c);
-    for (long r = 0; r < rounds; r++) {
-        EACH(STEP)
-    }
-#undef STEP
+#define STEP_F32(c, a, b) s##c = _mm512_fmadd_ps(s##c, a, b); KEEP(s##c);
+    RUN(__m512, _mm512_set1_ps, STEP_F32)
     return (uint64_t)rounds * CHAINS * 16 * 2;
 #elif defined(__FMA__)
     const __m256 a = _mm256_set1_ps(0.999f), b = _mm256_set1_ps(0.001f);
-#define BEGIN(c) __m256 s##c = _mm256_set1_ps((float)(c));
-    EACH(BEGIN)
-#undef BEGIN
-#define STEP(c) s##c = _mm256_fmadd_ps(s##c, a, b); KEEP(s##c);
-    for (long r = 0; r < rounds; r++) {
-        EACH(STEP)
-    }
-#undef STEP
+#define STEP_F32(c, a, b) s##c = _mm256_fmadd_ps(s##c, a, b); KEEP(s##c);
+    RUN(__m256, _mm256_set1_ps, STEP_F32)
     return (uint64_t)rounds * CHAINS * 8 * 2;
 #elif defined(__x86_64__)
     const __m128 a = _mm_set1_ps(0.999f), b = _mm_set1_ps(0.001f);
-#define BEGIN(c) __m128 s##c = _mm_set1_ps((float)(c));
-    EACH(BEGIN)
-#undef BEGIN
-#define STEP(c) s##c = _mm_add_ps(_mm_mul_ps(s##c, a), b); __asm__ volatile("" : "+x"(s##c));
-    for (long r = 0; r < rounds; r++) {
-        EACH(STEP)
-    }
-#undef STEP
+#define STEP_F32(c, a, b) s##c = _mm_add_ps(_mm_mul_ps(s##c, a), b); KEEP(s##c);
+    RUN(__m128, _mm_set1_ps, STEP_F32)
     return (uint64_t)rounds * CHAINS * 4 * 2;
 #else
     volatile float out;
@@ -62,15 +58,9 @@ uint64_t K(peak_f32)(long rounds) {
 uint64_t K(peak_bf16)(long rounds) {
 #if defined(__AVX512BF16__)
     const __m512i a = _mm512_set1_epi16(0x3F7F), b = _mm512_set1_epi16(0x3A83);
-#define BEGIN(c) __m512 s##c = _mm512_set1_ps((float)(c));
-    EACH(BEGIN)
-#undef BEGIN
 /* By hand: clang 16 fails over vectors of __bf16. */
-#define STEP(c) __asm__ volatile("vdpbf16ps %2, %1, %0" : "+v"(s##c) : "v"(a), "v"(b));
-    for (long r = 0; r < rounds; r++) {
-        EACH(STEP)
-    }
-#undef STEP
+#define STEP_BF16(c, a, b) __asm__ volatile("vdpbf16ps %2, %1, %0" : "+v"(s##c) : "v"(a), "v"(b));
+    RUN(__m512, _mm512_set1_ps, STEP_BF16)
     return (uint64_t)rounds * CHAINS * 32 * 2;
 #else
     (void)rounds;
@@ -81,36 +71,20 @@ uint64_t K(peak_bf16)(long rounds) {
 uint64_t K(peak_int8)(long rounds) {
 #if defined(__AVX512VNNI__)
     const __m512i a = _mm512_set1_epi8(3), b = _mm512_set1_epi8(-5);
-#define BEGIN(c) __m512i s##c = _mm512_set1_epi32(c);
-    EACH(BEGIN)
-#undef BEGIN
-#define STEP(c) s##c = _mm512_dpbusd_epi32(s##c, a, b); KEEP(s##c);
-    for (long r = 0; r < rounds; r++) {
-        EACH(STEP)
-    }
-#undef STEP
+#define STEP_INT8(c, a, b) s##c = _mm512_dpbusd_epi32(s##c, a, b); KEEP(s##c);
+    RUN(__m512i, _mm512_set1_epi32, STEP_INT8)
     return (uint64_t)rounds * CHAINS * 64 * 2;
 #elif defined(__AVX512BW__)
     __m512i a = _mm512_set1_epi8(3), b = _mm512_set1_epi8(-5), one = _mm512_set1_epi16(1);
-#define BEGIN(c) __m512i s##c = _mm512_set1_epi32(c);
-    EACH(BEGIN)
-#undef BEGIN
-#define STEP(c) s##c = _mm512_add_epi32(s##c, _mm512_madd_epi16(_mm512_maddubs_epi16(a, b), one)); KEEP(s##c); KEEP(a);
-    for (long r = 0; r < rounds; r++) {
-        EACH(STEP)
-    }
-#undef STEP
+#define STEP_INT8(c, a, b) \
+    s##c = _mm512_add_epi32(s##c, _mm512_madd_epi16(_mm512_maddubs_epi16(a, b), one)); KEEP(s##c); KEEP(a);
+    RUN(__m512i, _mm512_set1_epi32, STEP_INT8)
     return (uint64_t)rounds * CHAINS * 64 * 2;
 #elif defined(__AVX2__)
     __m256i a = _mm256_set1_epi8(3), b = _mm256_set1_epi8(-5), one = _mm256_set1_epi16(1);
-#define BEGIN(c) __m256i s##c = _mm256_set1_epi32(c);
-    EACH(BEGIN)
-#undef BEGIN
-#define STEP(c) s##c = _mm256_add_epi32(s##c, _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), one)); KEEP(s##c); KEEP(a);
-    for (long r = 0; r < rounds; r++) {
-        EACH(STEP)
-    }
-#undef STEP
+#define STEP_INT8(c, a, b) \
+    s##c = _mm256_add_epi32(s##c, _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), one)); KEEP(s##c); KEEP(a);
+    RUN(__m256i, _mm256_set1_epi32, STEP_INT8)
     return (uint64_t)rounds * CHAINS * 32 * 2;
 #else
     (void)rounds;
