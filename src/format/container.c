@@ -14,7 +14,8 @@ void container_clear(ModelFiles *files) {
     map_free(&files->by_name);
     meta_list_free(&files->metas);
     arena_free(&files->arena);
-    made_bytes_free(files->made);
+    if (files->made != NULL)
+        files->free_made(files->made);
     files->made = NULL;
     files->maps = NULL;
     files->tensors = NULL;

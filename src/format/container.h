@@ -18,7 +18,6 @@ typedef struct MetaList {
 
 /* The memory of tensors that were made up (made_files.c). */
 typedef struct MadeBytes MadeBytes;
-void made_bytes_free(MadeBytes *made); /* NULL is fine */
 
 struct ModelFiles {
     ContainerKind kind;
@@ -34,7 +33,8 @@ struct ModelFiles {
     MetaList metas;
     json_t *config;
     json_t *generation_config;
-    MadeBytes *made; /* or NULL */
+    MadeBytes *made; /* or NULL; whoever makes it says how it is freed */
+    void (*free_made)(MadeBytes *made);
 };
 
 /* Forgets all files and what was read from them; path and folder stay. */

@@ -27,8 +27,8 @@ struct MadeBytes {
     size_t n_range;
 };
 
-void made_bytes_free(MadeBytes *made) {
-    for (size_t i = 0; made != NULL && i < made->n_range; i++)
+static void free_made(MadeBytes *made) {
+    for (size_t i = 0; i < made->n_range; i++)
         repeat_map_close(&made->ranges[i].map);
     mem_free(made);
 }
@@ -64,8 +64,10 @@ Status made_files_open(const char *path, ModelFiles **out, Error *err) {
 }
 
 static Status made_of(ModelFiles *files, MadeBytes **made, Error *err) {
-    if (files->made == NULL)
+    if (files->made == NULL) {
         files->made = mem_zalloc(sizeof *files->made, MEM_FORMAT);
+        files->free_made = free_made;
+    }
     *made = files->made;
     FAIL_IF(*made == NULL, ERR_MEMORY, "%s: no memory for made tensors", files->path);
     return OK;
