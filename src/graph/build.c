@@ -25,7 +25,7 @@ const Cfg *graph_cfg(const Graph *g) {
     return g->cfg;
 }
 
-static void no_memory(Graph *g) {
+void graph_no_memory(Graph *g) {
     error_set(&g->err, ERR_MEMORY, "no memory for the description of the model");
 }
 
@@ -59,7 +59,7 @@ const char *graph_scoped(Graph *g, const char *name, const char *suffix) {
     const size_t a = strlen(g->scope), b = strlen(name), c = strlen(suffix);
     char *text = arena_alloc(&g->arena, a + b + c + 1);
     if (text == NULL) {
-        no_memory(g);
+        graph_no_memory(g);
         return "";
     }
     memcpy(text, g->scope, a);
@@ -84,7 +84,7 @@ Val graph_value(Graph *g, int width, RowKind rows, int per_row) {
         return NO_VAL;
     }
     if (!mem_grow((void **)&g->values, &g->value_capacity, (size_t)g->n_value + 1, sizeof *g->values, MEM_GRAPH)) {
-        no_memory(g);
+        graph_no_memory(g);
         return NO_VAL;
     }
     g->values[g->n_value] =
@@ -132,7 +132,7 @@ Op *graph_op(Graph *g, OpKind kind, Val a, Val b, int width) {
         return NULL;
     }
     if (!mem_grow((void **)&g->ops, &g->op_capacity, (size_t)g->n_op + 1, sizeof *g->ops, MEM_GRAPH)) {
-        no_memory(g);
+        graph_no_memory(g);
         return NULL;
     }
     Op *op = &g->ops[g->n_op++];
@@ -143,7 +143,7 @@ Op *graph_op(Graph *g, OpKind kind, Val a, Val b, int width) {
         op->weight[i] = -1;
     op->name = place_of(g);
     if (op->name == NULL)
-        no_memory(g);
+        graph_no_memory(g);
     if (width > 0) {
         const Value *in = a >= 0 ? &g->values[a] : NULL;
         op->out = graph_value(g, width, in != NULL ? in->rows : ROWS_ALL, in != NULL ? in->per_row : 1);
@@ -151,7 +151,7 @@ Op *graph_op(Graph *g, OpKind kind, Val a, Val b, int width) {
     return graph_ok(g) ? op : NULL;
 }
 
-static Val out_of(const Op *op) {
+Val graph_out(const Op *op) {
     return op != NULL ? op->out : NO_VAL;
 }
 
@@ -162,13 +162,13 @@ static bool same_width(Graph *g, Val a, Val b) {
 }
 
 Val add(Graph *g, Val a, Val b) {
-    return same_width(g, a, b) ? out_of(graph_op(g, OP_ADD, a, b, width_of(g, a))) : NO_VAL;
+    return same_width(g, a, b) ? graph_out(graph_op(g, OP_ADD, a, b, width_of(g, a))) : NO_VAL;
 }
 
 Val mul(Graph *g, Val a, Val b) {
     if (graph_ok(g) && width_of(g, a) % width_of(g, b) != 0)
         graph_fail(g, "a value of width %d is multiplied by one of %d", width_of(g, a), width_of(g, b));
-    return out_of(graph_op(g, OP_MUL, a, b, width_of(g, a)));
+    return graph_out(graph_op(g, OP_MUL, a, b, width_of(g, a)));
 }
 
 Val affine(Graph *g, Val x, float factor, float plus) {
@@ -188,14 +188,14 @@ Val act(Graph *g, Val x, Act kind) {
     Op *op = graph_op(g, OP_ACT, x, NO_VAL, width_of(g, x));
     if (op != NULL)
         op->u.act.act = kind;
-    return out_of(op);
+    return graph_out(op);
 }
 
 Val softcap(Graph *g, Val x, float cap) {
     Op *op = graph_op(g, OP_CAP, x, NO_VAL, width_of(g, x));
     if (op != NULL)
         op->u.cap.cap = cap;
-    return out_of(op);
+    return graph_out(op);
 }
 
 Val softmax(Graph *g, Val x, int group) {
@@ -204,7 +204,7 @@ Val softmax(Graph *g, Val x, int group) {
     Op *op = graph_op(g, OP_SOFTMAX, x, NO_VAL, width_of(g, x));
     if (op != NULL)
         op->u.act.run = group;
-    return out_of(op);
+    return graph_out(op);
 }
 
 Val glu(Graph *g, Val gate, Val up, Glu spec) {
@@ -213,7 +213,7 @@ Val glu(Graph *g, Val gate, Val up, Glu spec) {
     Op *op = graph_op(g, OP_GLU, gate, up, width_of(g, gate));
     if (op != NULL)
         op->u.glu = spec;
-    return out_of(op);
+    return graph_out(op);
 }
 
 Val slice(Graph *g, Val x, int begin, int width) {
@@ -235,7 +235,7 @@ static Val runs(Graph *g, Val a, Val b, OpRuns spec) {
     Op *op = graph_op(g, OP_RUNS, a, b, spec.runs * (spec.a_width + spec.b_width));
     if (op != NULL)
         op->u.runs = spec;
-    return out_of(op);
+    return graph_out(op);
 }
 
 Val concat(Graph *g, Val a, Val b) {
@@ -295,14 +295,14 @@ int graph_weight(Graph *g, WeightDecl decl) {
     const char *kept = arena_strndup(&g->arena, key, (size_t)bytes);
     if (kept == NULL || !map_put(&g->weight_of, kept, (size_t)bytes, g->n_weight) ||
         !mem_grow((void **)&g->weights, &g->weight_capacity, (size_t)g->n_weight + 1, sizeof *g->weights, MEM_GRAPH)) {
-        no_memory(g);
+        graph_no_memory(g);
         return -1;
     }
     g->weights[g->n_weight] = decl;
     return g->n_weight++;
 }
 
-static int vector(Graph *g, const char *name, const char *suffix, int n) {
+int graph_vector(Graph *g, const char *name, const char *suffix, int n) {
     return graph_weight(g, (WeightDecl){.name = graph_scoped(g, name, suffix), .role = WEIGHT_VECTOR, .rows = 1, .cols = n});
 }
 
@@ -334,8 +334,8 @@ Val mul_runs(Graph *g, Val x, const char *name, int n, VectorMap map) {
 Val add_weight(Graph *g, Val x, const char *name) {
     Op *op = graph_op(g, OP_WEIGHT_ADD, x, NO_VAL, width_of(g, x));
     if (op != NULL)
-        op->weight[0] = vector(g, name, "", width_of(g, x));
-    return out_of(op);
+        op->weight[0] = graph_vector(g, name, "", width_of(g, x));
+    return graph_out(op);
 }
 
 /* ---- norms -------------------------------------------------------------------------------------------------------------- */
@@ -357,7 +357,7 @@ Val graph_norm(Graph *g, Val x, const char *name, int run, int weights, float ep
     if (op == NULL)
         return NO_VAL;
     op->u.norm = (OpNorm){.kind = NORM_RMS, .run = run, .eps = eps, .weight_runs = weights / run};
-    op->weight[0] = vector(g, name, ".weight", weights);
+    op->weight[0] = graph_vector(g, name, ".weight", weights);
     return op->out;
 }
 
@@ -370,9 +370,9 @@ static Val norm_runs(Graph *g, Val x, const char *name, int run, int weights) {
         return NO_VAL;
     op->u.norm = (OpNorm){.kind = g->norm_kind, .run = run, .eps = g->norm_eps, .plus = g->norm_plus_one ? 1 : 0,
                           .weight_runs = weights / run};
-    op->weight[0] = vector(g, name, ".weight", weights);
+    op->weight[0] = graph_vector(g, name, ".weight", weights);
     if (g->norm_kind == NORM_LAYER && has_tensor(g, graph_scoped(g, name, ".bias") + strlen(g->scope)))
-        op->weight[1] = vector(g, name, ".bias", weights);
+        op->weight[1] = graph_vector(g, name, ".bias", weights);
     return op->out;
 }
 
@@ -394,8 +394,8 @@ Val norm_layer(Graph *g, Val x, const char *name, float eps) {
     if (op == NULL)
         return NO_VAL;
     op->u.norm = (OpNorm){.kind = NORM_LAYER, .run = width, .eps = eps, .weight_runs = 1};
-    op->weight[0] = vector(g, name, ".weight", width);
-    op->weight[1] = vector(g, name, ".bias", width);
+    op->weight[0] = graph_vector(g, name, ".weight", width);
+    op->weight[1] = graph_vector(g, name, ".bias", width);
     return op->out;
 }
 
@@ -405,7 +405,7 @@ Val norm_plain(Graph *g, Val x, int width, NormKind kind, float eps) {
     Op *op = graph_op(g, OP_NORM, x, NO_VAL, width_of(g, x));
     if (op != NULL)
         op->u.norm = (OpNorm){.kind = kind, .run = width, .eps = eps, .weight_runs = 1};
-    return out_of(op);
+    return graph_out(op);
 }
 
 /* ---- matrices ----------------------------------------------------------------------------------------------------------- */
@@ -456,225 +456,13 @@ Val linear_grouped(Graph *g, Val x, const char *name, Grouped spec, Split split)
     return op->out;
 }
 
-/* ---- beginning and end ----------------------------------------------------------------------------------------------------- */
-
-static Val look_up(Graph *g, const char *name, int rows, int width, OpEmbed spec, Split split) {
-    Op *op = graph_op(g, OP_EMBED, NO_VAL, NO_VAL, width);
-    if (op == NULL)
-        return NO_VAL;
-    op->u.embed = spec;
-    op->weight[0] = graph_weight(g, (WeightDecl){.name = graph_scoped(g, name, ".weight"), .role = WEIGHT_MATRIX,
-                                                 .rows = rows, .cols = width, .split = split});
-    return op->out;
-}
-
-Val embed(Graph *g, const char *name, int vocab, int width) {
-    if (graph_ok(g) && g->blanks.as >= vocab)
-        graph_fail(g, "%s: a table of %d tokens is asked for token %d", name, vocab, g->blanks.as);
-    if (g->vocab_rows == 0 || vocab < g->vocab_rows)
-        g->vocab_rows = vocab; /* the smallest table bounds the ids that can be looked up */
-    return look_up(g, name, vocab, width, (OpEmbed){.blanks = g->blanks}, SPLIT_ROWS);
-}
-
-Val embed_places(Graph *g, const char *name, int rows, int first, int width) {
-    if (graph_ok(g) && (first < 0 || rows <= first))
-        graph_fail(g, "%s: a table of %d positions, the first of which is %d", name, rows, first);
-    if (g->places == 0 || rows - first < g->places)
-        g->places = rows - first;
-    return look_up(g, name, rows, width, (OpEmbed){.by = BY_PLACE, .first = first}, SPLIT_NONE);
-}
-
-Val embed_segments(Graph *g, const char *name, int kinds, int width) {
-    if (g->segments == 0 || kinds < g->segments)
-        g->segments = kinds;
-    return look_up(g, name, kinds, width, (OpEmbed){.by = BY_SEGMENT}, SPLIT_NONE);
-}
-
-void blank_token(Graph *g, int token, int as) {
-    Blanks *b = &g->blanks;
-    if (b->n == MAX_BLANKS || as < 0 || (b->n > 0 && b->as != as)) {
-        graph_fail(g, "more than %d tokens that are no text, or several in their place", MAX_BLANKS);
-        return;
-    }
-    b->token[b->n++] = token;
-    b->as = as;
-}
-
-Val wanted_rows(Graph *g, Val x) {
-    Op *op = graph_op(g, OP_WANTED, x, NO_VAL, width_of(g, x));
-    if (op != NULL)
-        g->values[op->out].rows = ROWS_WANTED;
-    return out_of(op);
-}
-
-void set_output(Graph *g, Val logits) {
-    g->output = logits;
-    g->vocab = width_of(g, logits);
-}
-
-void set_reading(Graph *g, Val hidden, Val scores) {
-    g->last_hidden = hidden;
-    set_output(g, scores != NO_VAL ? scores : hidden);
-    g->result = scores != NO_VAL ? RESULT_SCORES : RESULT_HIDDEN;
-}
-
-Val last_rows(const Graph *g) {
-    return g->last_hidden;
-}
-
-void mark_hidden(Graph *g, Val x, int layer) {
-    if (graph_ok(g) && layer >= 0 && layer <= g->n_layer)
-        g->hidden[layer] = x;
-}
-
-/* Whether layer i is among those that were asked for. */
-static bool is_described(const Graph *g, int i) {
-    return g->hints.layers == NULL || (i < g->hints.n_layers && g->hints.layers[i]);
-}
-
-Val layers(Graph *g, const Cfg *c, Val x, BlockFn block, int count, const char *scope) {
-    if (graph_ok(g) && (count < 0 || count > 4096))
-        graph_fail(g, "%d layers", count);
-    if (!graph_ok(g))
-        return NO_VAL;
-    g->n_layer = count;
-    g->width = width_of(g, x);
-    g->hidden = arena_array(&g->arena, (size_t)count + 1, sizeof *g->hidden);
-    if (g->hidden == NULL) {
-        no_memory(g);
-        return NO_VAL;
-    }
-    for (int i = 0; i <= count; i++)
-        g->hidden[i] = NO_VAL;
-    mark_hidden(g, x, 0);
-    for (int i = 0; i < count && graph_ok(g); i++) {
-        if (!is_described(g, i))
-            continue;
-        g->layer = i;
-        push(g, "%s.%d", scope, i);
-        x = block(g, c, x, i);
-        pop(g);
-        mark_hidden(g, x, i + 1);
-    }
-    g->layer = -1;
-    return x;
-}
-
-void decoder(Graph *g, const Cfg *c, BlockFn block, Decoder spec) {
-    const int vocab = cfg_need(c, "vocab_size"), width = cfg_need(c, "hidden_size");
-    const int listed = cfg_list_length(c, "layer_types"); /* stands for their number where that is not given */
-    const int count = listed > 0 && !cfg_has(c, "num_hidden_layers") ? listed : cfg_need(c, "num_hidden_layers");
-    push(g, "%s", spec.prefix != NULL ? spec.prefix : "model");
-    Val x = embed(g, "embed_tokens", vocab, width);
-    const int table = graph_ok(g) ? g->ops[g->n_op - 1].weight[0] : -1;
-    if (spec.embed_scale != 0)
-        x = scale(g, x, spec.embed_scale);
-    if (spec.prepare != NULL)
-        g->prepared = spec.prepare(g, c, x);
-    if (spec.streams > 1)
-        x = repeat_heads(g, x, 1, spec.streams);
-    x = layers(g, c, x, block, count, "layers");
-    g->width = width; /* of one stream */
-    x = wanted_rows(g, x);
-    if (spec.collapse != NULL)
-        x = spec.collapse(g, c, x);
-    if (spec.norm == NULL || spec.norm[0] != '\0')
-        x = norm(g, x, spec.norm != NULL ? spec.norm : "norm");
-    pop(g);
-    g->last_hidden = x;
-    const bool tied = cfg_bool(c, "tie_word_embeddings", false) || (g->hints.has_tensor != NULL && !has_tensor(g, "lm_head.weight"));
-    Val logits;
-    if (tied && table >= 0) {
-        Op *op = graph_op(g, OP_LINEAR, x, NO_VAL, vocab);
-        if (op != NULL) {
-            op->u.linear.groups = 1;
-            op->weight[0] = table;
-            if (spec.head_bias)
-                op->weight[1] = vector(g, "lm_head", ".bias", vocab);
-        }
-        logits = out_of(op);
-    } else {
-        logits = linear(g, x, "lm_head", vocab, spec.head_bias, SPLIT_ROWS);
-    }
-    if (spec.logit_scale != 0)
-        logits = scale(g, logits, spec.logit_scale);
-    if (spec.softcap != 0)
-        logits = softcap(g, logits, spec.softcap);
-    set_output(g, logits);
-}
-
-Val prepared(const Graph *g) {
-    return g->prepared;
-}
-
-/* What is declared from here on stays, and what would be computed is forgotten at the end. */
-typedef struct Keeping {
-    int n_op, n_value, n_state, n_rope;
-    Val choice;
-} Keeping;
-
-static Keeping keep_begin(Graph *g, int layer) {
-    g->keeping = true;
-    g->layer = layer;
-    return (Keeping){g->n_op, g->n_value, g->n_state, g->n_rope, g->last_choice};
-}
-
-static void keep_end(Graph *g, const Keeping *k) {
-    g->keeping = false;
-    g->layer = -1;
-    g->n_op = k->n_op;
-    g->n_value = k->n_value;
-    g->n_state = k->n_state;
-    g->n_rope = k->n_rope;
-    g->last_choice = k->choice;
-}
-
-enum { MAX_PREDICTING = 64 };
-
-void predicting_layers_as(Graph *g, const Cfg *c, int count, const char *sign, BlockFn describe) {
-    if (g->hints.has_tensor != NULL && !has_tensor(g, sign))
-        return;
-    for (int i = 0; i < MIN(count, MAX_PREDICTING) && graph_ok(g); i++) {
-        if (!is_described(g, g->n_layer + i))
-            continue;
-        const Keeping k = keep_begin(g, g->n_layer + i);
-        describe(g, c, g->hidden[g->n_layer], i);
-        keep_end(g, &k);
-    }
-}
-
-static void predicting_layer(Graph *g, const Cfg *c, BlockFn block, int i) {
-    const Val x = g->hidden[g->n_layer];
-    const Keeping k = keep_begin(g, i);
-    linear(g, concat(g, norm(g, x, "enorm"), norm(g, x, "hnorm")), "eh_proj", g->width, false, SPLIT_NONE);
-    if (has_tensor(g, "embed_tokens.weight"))
-        embed(g, "embed_tokens", g->vocab, g->width);
-    norm(g, x, "shared_head.norm");
-    if (has_tensor(g, "shared_head.head.weight"))
-        linear(g, x, "shared_head.head", g->vocab, false, SPLIT_ROWS);
-    block(g, c, x, i);
-    keep_end(g, &k);
-}
-
-void predicting_layers(Graph *g, const Cfg *c, BlockFn block) {
-    const int count = MIN(cfg_int(c, "num_nextn_predict_layers", 0), MAX_PREDICTING);
-    for (int i = g->n_layer; i < g->n_layer + count && graph_ok(g); i++) {
-        if (!is_described(g, i))
-            continue;
-        push(g, "model.layers.%d", i);
-        if (g->hints.has_tensor == NULL || has_tensor(g, "eh_proj.weight"))
-            predicting_layer(g, c, block, i);
-        pop(g);
-    }
-}
-
 /* ---- states ------------------------------------------------------------------------------------------------------------------ */
 
 static State new_state(Graph *g, StateDecl decl) {
     if (!graph_ok(g))
         return NO_STATE;
     if (!mem_grow((void **)&g->states, &g->state_capacity, (size_t)g->n_state + 1, sizeof *g->states, MEM_GRAPH)) {
-        no_memory(g);
+        graph_no_memory(g);
         return NO_STATE;
     }
     decl.layer = g->layer;
@@ -750,7 +538,7 @@ Val attend(Graph *g, Val query, Attend spec) {
         spec.span = 1;
     op->u.attend = spec;
     if (spec.sinks != NULL)
-        op->weight[0] = vector(g, spec.sinks, "", spec.heads);
+        op->weight[0] = graph_vector(g, spec.sinks, "", spec.heads);
     return op->out;
 }
 
@@ -808,7 +596,7 @@ Val conv(Graph *g, const Val *inputs, int n, Conv spec) {
         begin += channels;
     }
     if (spec.bias)
-        op->weight[n] = vector(g, spec.name[0], ".bias", width);
+        op->weight[n] = graph_vector(g, spec.name[0], ".bias", width);
     op->state = state_recent(g, "conv", width, (spec.taps - 1) * spec.dilation);
     return graph_ok(g) ? op->out : NO_VAL;
 }
@@ -864,7 +652,7 @@ Val rope(Graph *g, Val x, Rope spec, RopeAt at) {
         table++;
     if (table == g->n_rope) {
         if (!mem_grow((void **)&g->ropes, &g->rope_capacity, (size_t)table + 1, sizeof *g->ropes, MEM_GRAPH)) {
-            no_memory(g);
+            graph_no_memory(g);
             return NO_VAL;
         }
         g->ropes[g->n_rope++] = (RopeTable){.rope = spec, .stride = stride};
@@ -872,7 +660,7 @@ Val rope(Graph *g, Val x, Rope spec, RopeAt at) {
     Op *op = graph_op(g, OP_ROPE, x, NO_VAL, width_of(g, x));
     if (op != NULL)
         op->u.rope = (OpRope){.table = table, .at = at, .run = run};
-    return out_of(op);
+    return graph_out(op);
 }
 
 Val scale_by_position(Graph *g, Val x, float temp_scale, int floor_at, int plus) {

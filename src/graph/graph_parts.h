@@ -211,12 +211,15 @@ void graph_free(Graph *graph);
 
 /* Builder parts shared by the files that add operations. They return -1/NO_VAL/NULL once the graph has failed. */
 Op *graph_op(Graph *g, OpKind kind, Val a, Val b, int width);   /* makes the op and its value (width > 0) */
+Val graph_out(const Op *op);                                     /* its value; op may be NULL */
 Val graph_value(Graph *g, int width, RowKind rows, int per_row);
 /* Norm of each run of `run` numbers by weights "name.weight" as they are, whatever norm_style() says; as many of them
  * as `weights`: run, or the whole width. */
 Val graph_norm(Graph *g, Val x, const char *name, int run, int weights, float eps);
 int graph_weight(Graph *g, WeightDecl decl);                     /* name under the scope; the same name is one weight */
+int graph_vector(Graph *g, const char *name, const char *suffix, int n);
 void graph_fail(Graph *g, const char *format, ...) PRINTF_LIKE(2, 3);
+void graph_no_memory(Graph *g);
 bool graph_ok(const Graph *g);
 const char *graph_scoped(Graph *g, const char *name, const char *suffix);
 
