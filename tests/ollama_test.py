@@ -49,6 +49,25 @@ class Pulled(unittest.TestCase):
                 hub.close()
 
 
+class OfTheStore(unittest.TestCase):
+    def test_a_preset_of_a_model_with_a_licence(self):
+        """Lists hold the licence for the model and for what is made of it; once they freed the same text twice."""
+        with tempfile.TemporaryDirectory() as folder:
+            home, hub = pathlib.Path(folder), HubServer()
+            tiny_model.make(home / "seen", template=TEMPLATE)
+            hub.add("acme/wanted", {f.name: f.read_bytes() for f in (home / "seen").iterdir()}, licence="mit")
+            server = Server(home, environment={"HF_ENDPOINT": hub.url, "HOULE_RETRY_SCALE": "0.01"}, store=True)
+            try:
+                self.assertEqual(server.lines("/api/pull", {"model": "acme/wanted"})[-1], {"status": "success"})
+                self.assertEqual(server.lines("/api/create", {"model": "own", "from": "acme/wanted"})[-1], {"status": "success"})
+                for _ in range(3):
+                    licences = {m["id"]: m["meta"].get("licence") for m in server.get("/v1/models")[1]["data"]}
+                    self.assertEqual(licences, {"acme/wanted": "mit", "own": "mit"})
+            finally:
+                server.stop()
+                hub.close()
+
+
 class Created(Case):
     def send(self, content, name=None):
         return self.server.raw("POST", "/api/blobs/" + (name or blob(content)), content)[0]

@@ -26,14 +26,14 @@ HI = [{"role": "user", "content": "What is a tide?"}]
 class Server:
     """A houle of its own, in a home of its own."""
 
-    def __init__(self, home, *arguments, environment=None):
+    def __init__(self, home, *arguments, environment=None, store=False):
         self.home, self.asked_to_stop = pathlib.Path(home), False
         ready = self.home / f"ready{time.monotonic_ns()}"
         env = dict(os.environ, HOME=str(home), XDG_CACHE_HOME=str(self.home / "cache"), XDG_DATA_HOME=str(self.home / "data"),
                    XDG_STATE_HOME=str(self.home / "state"), **(environment or {}))
         self.log = open(self.home / f"log{time.monotonic_ns()}", "w+", encoding="utf-8")
         self.process = subprocess.Popen(
-            [HOULE, "serve", "--no-store", "--port", "0", "--ready-file", str(ready), "--threads", "2", *arguments],
+            [HOULE, "serve", "--store" if store else "--no-store", "--port", "0", "--ready-file", str(ready), "--threads", "2", *arguments],
             env=env, stderr=self.log, stdout=subprocess.DEVNULL)
         until = time.monotonic() + 60
         while not ready.exists() or ready.stat().st_size == 0:

@@ -81,7 +81,7 @@ bool registry_drop_preset(Registry *r, const char *name, char **own) {
     return found;
 }
 
-void presets_list(const Registry *r, ServedList *list) {
+Status presets_list(const Registry *r, ServedList *list, Error *err) {
     const char *name;
     json_t *preset;
     const size_t models = list->count;
@@ -91,13 +91,12 @@ void presets_list(const Registry *r, ServedList *list) {
             const ServedInfo *base = &list->items[i];
             if (strcasecmp(base->name, from) != 0)
                 continue;
-            ServedInfo *own = &list->items[list->count];
+            ServedInfo *own = &list->items[list->count++];
             *own = *base;
             own->is_preset = true;
-            own->name = mem_strdup(name, MEM_NETWORK);
-            own->path = base->path != NULL ? mem_strdup(base->path, MEM_NETWORK) : NULL;
-            list->count += own->name != NULL;
+            TRY(served_info_name(own, name, base->path, base->licence, err));
             break;
         }
     }
+    return OK;
 }

@@ -655,6 +655,15 @@ Status registry_add(Registry *r, const char *name, const char *path, const json_
     return status;
 }
 
+Status served_info_name(ServedInfo *info, const char *name, const char *path, const char *licence, Error *err) {
+    info->name = mem_strdup(name, MEM_NETWORK);
+    info->path = path != NULL ? mem_strdup(path, MEM_NETWORK) : NULL;
+    info->licence = licence != NULL ? mem_strdup(licence, MEM_NETWORK) : NULL;
+    FAIL_IF(info->name == NULL || (path != NULL && info->path == NULL) || (licence != NULL && info->licence == NULL),
+            ERR_MEMORY, "no memory for the list of models");
+    return OK;
+}
+
 Status registry_list(Registry *r, ServedList *list, Error *err) {
     *list = (ServedList){0};
     pthread_mutex_lock(&r->lock);
@@ -669,11 +678,7 @@ Status registry_list(Registry *r, ServedList *list, Error *err) {
     for (Served *e = r->models; status == OK && e != NULL; e = e->next) {
         ServedInfo *i = &list->items[list->count++];
         int64_t nanoseconds;
-        i->name = mem_strdup(e->name, MEM_NETWORK);
-        i->path = e->path != NULL ? mem_strdup(e->path, MEM_NETWORK) : NULL;
-        i->licence = e->licence != NULL ? mem_strdup(e->licence, MEM_NETWORK) : NULL;
-        if (i->name == NULL || (e->path != NULL && i->path == NULL))
-            status = error_set(err, ERR_MEMORY, "no memory for the list of models");
+        status = served_info_name(i, e->name, e->path, e->licence, err);
         i->state = e->state;
         i->pinned = e->wish.pin;
         i->users = e->users;
@@ -695,7 +700,7 @@ Status registry_list(Registry *r, ServedList *list, Error *err) {
         }
     }
     if (status == OK)
-        presets_list(r, list);
+        status = presets_list(r, list, err);
     pthread_mutex_unlock(&r->lock);
     if (status != OK)
         served_list_free(list);

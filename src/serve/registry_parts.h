@@ -66,7 +66,9 @@ Status registry_add_alias(Registry *r, const char *name, const char *alias, bool
 /* Reads settings; the result points into them. */
 Status registry_read_settings(const char *name, const json_t *settings, ModelSettings *wish, Error *err);
 void registry_free_entry(Served *e);
+/* Gives an item of a list texts of its own (path and licence may be NULL); on failure, too, it has no one else's. */
+Status served_info_name(ServedInfo *info, const char *name, const char *path, const char *licence, Error *err);
 /* Appends the presets to a list of all models, which has room for them. */
-void presets_list(const Registry *r, ServedList *list);
+Status presets_list(const Registry *r, ServedList *list, Error *err);
 
 #endif
