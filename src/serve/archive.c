@@ -18,7 +18,7 @@ struct Archive {
     Database *database;
     char *folder;
     ArchiveSpec spec;
-    pthread_mutex_t lock; /* of transactions */
+    pthread_mutex_t lock; /* for every use: a change beside a transaction would be part of it */
 };
 
 /* used and bytes stand in an index, so that sums and the search for the oldest read no texts. */
@@ -267,21 +267,28 @@ Status archive_conversation(Archive *s, const char *id, const char *owner, size_
 Status archive_put_preset(Archive *s, const char *name, const json_t *preset, Error *err) {
     Text text = {0};
     Status status = write_json(&text, preset, err);
-    if (status == OK)
+    if (status == OK) {
+        pthread_mutex_lock(&s->lock);
         status = database_change(s->database, err, "INSERT OR REPLACE INTO preset(name, settings) VALUES(?,?)", "ss",
                                  name, text.bytes);
+        pthread_mutex_unlock(&s->lock);
+    }
     text_free(&text);
     return status;
 }
 
 Status archive_delete_preset(Archive *s, const char *name, Error *err) {
-    return database_change(s->database, err, "DELETE FROM preset WHERE name = ?", "s", name);
+    pthread_mutex_lock(&s->lock);
+    const Status status = database_change(s->database, err, "DELETE FROM preset WHERE name = ?", "s", name);
+    pthread_mutex_unlock(&s->lock);
+    return status;
 }
 
 Status archive_presets(Archive *s, json_t **presets, Error *err) {
     sqlite3_stmt *row;
     *presets = json_object();
     FAIL_IF(*presets == NULL, ERR_MEMORY, "no memory for presets");
+    pthread_mutex_lock(&s->lock);
     Status status = database_query(s->database, &row, err, "SELECT name, settings FROM preset ORDER BY name", "");
     for (bool more = true; status == OK && more;) {
         json_t *preset = NULL;
@@ -293,6 +300,7 @@ Status archive_presets(Archive *s, json_t **presets, Error *err) {
             status = error_set(err, ERR_MEMORY, "no memory for presets");
     }
     sqlite3_finalize(row);
+    pthread_mutex_unlock(&s->lock);
     if (status != OK) {
         json_decref(*presets);
         *presets = NULL;
