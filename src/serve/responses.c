@@ -445,6 +445,8 @@ static bool process_lives(int64_t process) {
 }
 
 static Status find(ApiCall *call, const char *id, StoredAnswer *answer, Error *err) {
+    /* Asked first: one that ends meanwhile is complete when it is read. */
+    const bool runs_here = response_job_runs(call->server->jobs, id);
     const Status status = archive_get(call->server->archive, id, call->caller.name, answer, err);
     if (status == ERR_NOT_FOUND)
         call->code = "response_not_found";
@@ -453,7 +455,7 @@ static Status find(ApiCall *call, const char *id, StoredAnswer *answer, Error *e
     const bool ours = answer->process == getpid();
     if (answer->process == 0)
         return OK;
-    const bool runs = ours ? response_job_runs(call->server->jobs, id) : process_lives(answer->process);
+    const bool runs = ours ? runs_here : process_lives(answer->process);
     json_object_set_new(answer->body, "status", json_string(runs ? "in_progress" : "failed"));
     if (!runs)
         json_object_set_new(answer->body, "error",
@@ -462,18 +464,25 @@ static Status find(ApiCall *call, const char *id, StoredAnswer *answer, Error *e
     return OK;
 }
 
+static Status find_again(ApiCall *call, const char *id, StoredAnswer *answer, Error *err) {
+    stored_answer_free(answer);
+    return find(call, id, answer, err);
+}
+
 static bool wants_stream(const ApiCall *call) {
     const char *stream = http_query(call->http, "stream");
     return stream != NULL && (strcmp(stream, "true") == 0 || strcmp(stream, "1") == 0);
 }
 
-static Status reply_events(ApiCall *call, const char *id, const StoredAnswer *answer, Error *err) {
+static Status reply_events(ApiCall *call, const char *id, StoredAnswer *answer, Error *err) {
     const char *wish = http_query(call->http, "starting_after");
     int64_t after = -1;
     if (wish != NULL && !parse_int64(wish, &after))
         return field_wrong(call, "starting_after", err, "the number of an event is expected");
     if (response_job_stream(call, id, after))
         return OK;
+    if (answer->process != 0) /* it may have ended since it was read */
+        TRY(find_again(call, id, answer, err));
     if (answer->events == NULL)
         return field_wrong(call, "stream", err,
                            "only answers that were made in the background and streamed can be again");
@@ -561,9 +570,9 @@ Status responses_cancel(ApiCall *call, Error *err) {
         stored_answer_free(&answer);
         return field_wrong(call, "id", err, "only answers that are made in the background can be cancelled");
     }
-    if (response_job_cancel(call->server->jobs, id)) {
-        stored_answer_free(&answer);
-        TRY(find(call, id, &answer, err));
+    if (answer.process != 0) { /* it has ended when this returns, by this or before it */
+        (void)response_job_cancel(call->server->jobs, id);
+        TRY(find_again(call, id, &answer, err));
     }
     const Status status = api_reply_json(call, 200, json_incref(answer.body), err);
     stored_answer_free(&answer);
