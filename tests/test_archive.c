@@ -1,6 +1,9 @@
-/* test_archive.c - what the server keeps: changes from several threads. */
+/* test_archive.c - what the server keeps of answers: changes from several threads, and answers that are made while
+ * memory runs out. */
+#include "base/mem.h"
 #include "format/json.h"
 #include "serve/archive.h"
+#include "serve/responses.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -46,10 +49,56 @@ static void test_presets_beside_transactions(void **state) {
     archive_close(archive);
 }
 
+/* ---- without memory ---------------------------------------------------------------------------------------------- */
+
+static void take(ResponseMaker *maker, PieceKind kind, const char *text) {
+    Text none = {0};
+    const Piece piece = {.kind = kind, .id = "call_1", .name = "tide", .text = text, .bytes = strlen(text)};
+    response_take(maker, &piece, &none);
+    text_free(&none);
+}
+
+/* All that a maker makes of an answer with reasoning, a call and a text. */
+static void make_items(ResponseMaker *maker, json_t *body) {
+    *maker = (ResponseMaker){.id = "resp_1", .body = json_incref(body), .encrypted = true};
+    take(maker, PIECE_REASONING, "What is asked for is known, but it takes a while to be told. ");
+    take(maker, PIECE_REASONING, "So it is told.");
+    take(maker, PIECE_CALL, "");
+    take(maker, PIECE_ARGUMENTS, "{\"port\": \"Brest\"}");
+    take(maker, PIECE_CALL_END, "");
+    take(maker, PIECE_TEXT, "The tide is high.");
+    take(maker, PIECE_CALL, "");
+}
+
+/* An item that there was no memory for was left out, or cut, and the answer said to be complete. */
+static void test_items_without_memory(void **state) {
+    (void)state;
+    ResponseMaker maker;
+    json_t *whole = json_pack("{s:[]}", "output");
+    make_items(&maker, whole);
+    assert_false(maker.failed);
+    assert_int_equal(json_array_size(json_object_get(whole, "output")), 3);
+    response_maker_free(&maker);
+    bool struck = true;
+    for (long n = 1; struck; n++) {
+        json_t *body = json_pack("{s:[]}", "output");
+        mem_fail_at(n);
+        make_items(&maker, body);
+        struck = mem_fail_hit();
+        mem_fail_at(0);
+        if (!maker.failed)
+            assert_true(json_equal(body, whole));
+        response_maker_free(&maker);
+        json_decref(body);
+    }
+    json_decref(whole);
+}
+
 int main(void) {
     json_setup();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_presets_beside_transactions),
+        cmocka_unit_test(test_items_without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

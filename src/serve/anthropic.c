@@ -64,10 +64,6 @@ static Status text_of(ApiCall *call, const json_t *content, const char *where, T
     return text_check(out, err);
 }
 
-static json_t *text_json(const Text *text) {
-    return json_stringn(text->bytes != NULL ? text->bytes : "", text->count);
-}
-
 static Status add_message(json_t *messages, const char *role, const Text *content, json_t *calls, const Text *reasoning,
                           Error *err) {
     json_t *message = json_pack("{s:s, s:o}", "role", role, "content",

@@ -243,25 +243,22 @@ static json_t *envelope(const Talk *t, bool done) {
     return json_pack("{s:s, s:s, s:b}", "model", t->a.call->model, "created_at", time, "done", done);
 }
 
-static json_t *text_json(const Text *text) {
-    return json_stringn(text->bytes != NULL ? text->bytes : "", text->count);
-}
-
-/* What has come so far, as one line's object; empties it. */
+/* What has come so far, as one line's object; empties it. NULL without memory for all of it. */
 static json_t *take_line(Talk *t, bool done) {
-    json_t *line = envelope(t, done);
-    if (t->chat) {
-        json_t *message = json_pack("{s:s, s:o}", "role", "assistant", "content", text_json(&t->text));
-        if (t->thinking.count > 0)
-            json_object_set_new(message, "thinking", text_json(&t->thinking));
-        if (t->calls != NULL)
-            json_object_set_new(message, "tool_calls", t->calls);
-        t->calls = NULL;
-        json_object_set_new(line, "message", message);
-    } else {
-        json_object_set_new(line, "response", text_json(&t->text));
-        if (t->thinking.count > 0)
-            json_object_set_new(line, "thinking", text_json(&t->thinking));
+    json_t *line = envelope(t, done),
+           *said = t->chat ? json_pack("{s:s, s:o}", "role", "assistant", "content", text_json(&t->text))
+                           : json_pack("{s:o}", "response", text_json(&t->text));
+    bool good = said != NULL;
+    if (t->thinking.count > 0 || t->thinking.failed)
+        good = json_object_set_new(said, "thinking", text_json(&t->thinking)) == 0 && good;
+    if (t->calls != NULL)
+        good = json_object_set_new(said, "tool_calls", t->calls) == 0 && good;
+    t->calls = NULL;
+    good = (t->chat ? json_object_set(line, "message", said) : json_object_update(line, said)) == 0 && good;
+    json_decref(said);
+    if (!good) {
+        json_decref(line);
+        line = NULL;
     }
     text_clear(&t->text);
     text_clear(&t->thinking);
@@ -276,8 +273,9 @@ static void end_call(Talk *t) {
     }
     if (t->calls == NULL)
         t->calls = json_array();
-    json_array_append_new(t->calls, json_pack("{s:{s:s, s:o}}", "function", "name",
-                                              t->call_name != NULL ? t->call_name : "", "arguments", arguments));
+    json_t *one = json_pack("{s:{s:s, s:o}}", "function", "name", t->call_name, "arguments", arguments);
+    if (json_array_append_new(t->calls, one) != 0)
+        t->text.failed = true; /* no line then, rather than one without the call */
 }
 
 /* True when there is something to send. */

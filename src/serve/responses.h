@@ -43,6 +43,7 @@ typedef struct ResponseMaker {
     Text text;                     /* of it */
     json_t *tokens, *fresh_tokens; /* log-probabilities: of the item; not sent yet */
     int n_item;
+    bool failed; /* there was no memory for something of it */
 } ResponseMaker;
 
 void response_maker_free(ResponseMaker *maker);

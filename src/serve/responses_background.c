@@ -120,11 +120,15 @@ bool response_job_cancel(ResponseJobs *jobs, const char *id) {
 
 /* ---- making one -------------------------------------------------------------------------------------------------- */
 
+/* Events that there is no memory for are the last: who follows sees the stream break off, and none with a hole. */
 static void publish(Job *job, Text *fresh) {
-    if (fresh->count == 0)
+    if (fresh->count == 0 && !fresh->failed)
         return;
     pthread_mutex_lock(&job->jobs->lock);
-    text_append(&job->events, fresh->bytes, fresh->count);
+    if (fresh->failed)
+        job->events.failed = true;
+    else if (!job->events.failed)
+        text_append(&job->events, fresh->bytes, fresh->count);
     pthread_cond_broadcast(&job->jobs->changed);
     pthread_mutex_unlock(&job->jobs->lock);
     text_clear(fresh);
@@ -155,7 +159,7 @@ static void *run_job(void *user) {
     a->over = true;
     (void)response_end(&job->maker, a->call, a->generation, was_cancelled(job), &fresh, &err);
     /* What followers see last, whoever comes later finds too. */
-    Text all = {0};
+    Text all = {.failed = job->events.failed || fresh.failed};
     text_append(&all, job->events.bytes, job->events.count);
     text_append(&all, fresh.bytes != NULL ? fresh.bytes : "", fresh.count);
     Error failed = {0};
@@ -195,7 +199,7 @@ static bool next(void *user, Text *out) {
         if (f->at < events->count) {
             response_events_after(out, events->bytes + f->at, events->count - f->at, f->after);
             f->at = events->count;
-        } else if (f->job->over)
+        } else if (f->job->over || events->failed)
             more = false;
         else if (pthread_cond_timedwait(&jobs->changed, &jobs->lock, &until) != 0)
             text_append_str(out, ": still at work\n\n");

@@ -120,10 +120,6 @@ typedef struct Turns {
     Text reasoning; /* that stands before what comes next */
 } Turns;
 
-static json_t *text_json(const Text *text) {
-    return json_stringn(text->bytes != NULL ? text->bytes : "", text->count);
-}
-
 /* The content of a message in the words of chat completions: a text when all parts are texts. */
 static Status content_of(const Turns *t, const json_t *content, json_t **out, Error *err) {
     size_t i;
@@ -169,8 +165,9 @@ static Status content_of(const Turns *t, const json_t *content, json_t **out, Er
 static Status append_message(Turns *t, json_t *message, bool assistant, Error *err) {
     FAIL_IF(json_array_append_new(t->messages, message) != 0, ERR_MEMORY, "no memory for the messages");
     t->open = assistant ? message : NULL;
-    if (assistant && t->reasoning.count > 0)
-        json_object_set_new(message, "reasoning_content", text_json(&t->reasoning));
+    FAIL_IF(assistant && (t->reasoning.count > 0 || t->reasoning.failed) &&
+                json_object_set_new(message, "reasoning_content", text_json(&t->reasoning)) != 0,
+            ERR_MEMORY, "no memory for the messages");
     text_clear(&t->reasoning);
     return OK;
 }

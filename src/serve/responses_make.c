@@ -7,11 +7,8 @@
 
 #include "base/base64.h"
 
+#include <stdio.h>
 #include <string.h>
-
-static json_t *text_json(const Text *text) {
-    return json_stringn(text->bytes != NULL ? text->bytes : "", text->count);
-}
 
 void response_maker_free(ResponseMaker *m) {
     json_decref(m->body);
@@ -111,31 +108,31 @@ static const char *index_name(const ResponseMaker *m) {
 /* ---- items ------------------------------------------------------------------------------------------------------- */
 
 static json_t *part_value(const ResponseMaker *m, json_t *text, json_t *tokens) {
-    json_t *part = json_pack("{s:s, s:o}", "type", in_summary(m) ? summary_names.part_type : names[m->kind].part_type,
-                             "text", text);
-    if (m->kind == ITEM_MESSAGE) {
-        json_object_set_new(part, "annotations", json_array());
-        json_object_set_new(part, "logprobs", tokens != NULL ? json_incref(tokens) : json_array());
-    }
-    return part;
+    const char *type = in_summary(m) ? summary_names.part_type : names[m->kind].part_type;
+    if (m->kind != ITEM_MESSAGE)
+        return json_pack("{s:s, s:o}", "type", type, "text", text);
+    return json_pack("{s:s, s:o, s:[], s:o}", "type", type, "text", text, "annotations", "logprobs",
+                     tokens != NULL ? json_incref(tokens) : json_array());
 }
 
 static json_t *item_text(const ResponseMaker *m) {
     return m->kind == ITEM_CUSTOM ? custom_input(&m->text) : text_json(&m->text);
 }
 
-static void set_content(ResponseMaker *m) {
+/* False without memory for all of it. */
+static bool set_content(ResponseMaker *m) {
     if (m->kind == ITEM_MESSAGE)
-        json_object_set_new(m->item, "content", json_pack("[o]", part_value(m, item_text(m), m->tokens)));
-    else if (m->kind == ITEM_REASONING) {
-        json_object_set_new(m->item, m->summary ? "summary" : "content",
-                            json_pack("[o]", part_value(m, item_text(m), NULL)));
-        Text letters = {0}; /* nothing here is secret from its owner; clients send it back as it is */
-        if (m->encrypted && base64_append(&letters, m->text.bytes, m->text.count))
-            json_object_set_new(m->item, "encrypted_content", text_json(&letters));
-        text_free(&letters);
-    } else
-        json_object_set_new(m->item, names[m->kind].text, item_text(m));
+        return json_object_set_new(m->item, "content", json_pack("[o]", part_value(m, item_text(m), m->tokens))) == 0;
+    if (m->kind != ITEM_REASONING)
+        return json_object_set_new(m->item, names[m->kind].text, item_text(m)) == 0;
+    bool good = json_object_set_new(m->item, m->summary ? "summary" : "content",
+                                    json_pack("[o]", part_value(m, item_text(m), NULL))) == 0;
+    Text letters = {0}; /* nothing here is secret from its owner; clients send it back as it is */
+    if (good && m->encrypted)
+        good = base64_append(&letters, m->text.bytes, m->text.count) &&
+               json_object_set_new(m->item, "encrypted_content", text_json(&letters)) == 0;
+    text_free(&letters);
+    return good;
 }
 
 static void close_item(ResponseMaker *m, bool whole, Text *out) {
@@ -157,11 +154,12 @@ static void close_item(ResponseMaker *m, bool whole, Text *out) {
     if (index_name(m) != NULL)
         part_event(m, out, summary ? summary_names.part_done : names[m->kind].part_done, index_name(m),
                    part_value(m, item_text(m), m->tokens));
-    set_content(m);
-    json_object_set_new(m->item, "status", json_string(whole ? "completed" : "incomplete"));
+    const bool kept = set_content(m) &&
+                      json_object_set_new(m->item, "status", json_string(whole ? "completed" : "incomplete")) == 0 &&
+                      json_array_append(json_object_get(m->body, "output"), m->item) == 0;
+    m->failed = m->failed || !kept;
     response_event(m, out, "response.output_item.done",
                    json_pack("{s:i, s:O}", "output_index", m->n_item, "item", m->item));
-    json_array_append(json_object_get(m->body, "output"), m->item);
     json_decref(m->item);
     json_decref(m->tokens);
     m->item = m->tokens = NULL;
@@ -171,28 +169,20 @@ static void close_item(ResponseMaker *m, bool whole, Text *out) {
 }
 
 static void open_item(ResponseMaker *m, ItemKind kind, const Piece *p, Text *out) {
-    char id[RESPONSE_ID_BYTES + 16];
-    Text text = {0};
+    char id[RESPONSE_ID_BYTES + 32];
     if (m->kind == kind && kind != ITEM_CALL && kind != ITEM_CUSTOM)
         return;
     close_item(m, true, out);
-    text_append_format(&text, "%s%s_%d", names[kind].prefix, m->id + strlen("resp_"), m->n_item);
-    strncpy(id, text.bytes != NULL ? text.bytes : "", sizeof id - 1);
-    id[sizeof id - 1] = '\0';
-    text_free(&text);
+    snprintf(id, sizeof id, "%s%s_%d", names[kind].prefix, m->id + strlen("resp_"), m->n_item);
     m->kind = kind;
-    m->item = json_pack("{s:s, s:s, s:s}", "id", id, "type", names[kind].type, "status", "in_progress");
-    if (kind == ITEM_MESSAGE) {
-        json_object_set_new(m->item, "role", json_string("assistant"));
-        json_object_set_new(m->item, "content", json_array());
-    } else if (kind == ITEM_REASONING) {
-        json_object_set_new(m->item, "summary", json_array());
-        json_object_set_new(m->item, "content", json_array());
-    } else {
-        json_object_set_new(m->item, "call_id", json_string(p->id));
-        json_object_set_new(m->item, "name", json_string(p->name));
-        json_object_set_new(m->item, names[kind].text, json_string(""));
-    }
+    m->item = kind == ITEM_MESSAGE ? json_pack("{s:s, s:s, s:s, s:s, s:[]}", "id", id, "type", names[kind].type,
+                                               "status", "in_progress", "role", "assistant", "content")
+              : kind == ITEM_REASONING
+                  ? json_pack("{s:s, s:s, s:s, s:[], s:[]}", "id", id, "type", names[kind].type, "status",
+                              "in_progress", "summary", "content")
+                  : json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "id", id, "type", names[kind].type, "status",
+                              "in_progress", "call_id", p->id, "name", p->name, names[kind].text, "");
+    m->failed = m->failed || m->item == NULL;
     response_event(m, out, "response.output_item.added",
                    json_pack("{s:i, s:o}", "output_index", m->n_item, "item", json_deep_copy(m->item)));
     if (index_name(m) != NULL)
@@ -304,8 +294,8 @@ Status response_end(ResponseMaker *m, const ApiCall *call, const Generation *g, 
         json_object_set_new(m->body, "completed_at", json_integer(unix_seconds()));
     if (call->warnings != NULL)
         json_object_set_new(m->body, "warnings", json_deep_copy(call->warnings));
-    if (status == OK)
-        status = text_check(&m->text, err);
+    if (status == OK && m->failed)
+        status = error_set(err, ERR_MEMORY, "no memory for all of the answer");
     if (status != OK)
         set_error(m, call, status, err);
     if (m->store && !json_is_true(json_object_get(m->body, "background"))) {

@@ -106,6 +106,8 @@ Status ask_custom_tool(Ask *ask, const json_t *tool, size_t index, Error *err) {
 }
 
 json_t *custom_input(const Text *arguments) {
+    if (arguments->failed)
+        return NULL;
     const char *bytes = arguments->bytes != NULL ? arguments->bytes : "";
     json_t *value = NULL;
     (void)json_parse(bytes, arguments->count, "arguments", false, &value, NULL);
