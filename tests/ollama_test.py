@@ -145,6 +145,39 @@ class Created(Case):
         self.assertEqual(self.server.raw("DELETE", "/api/delete", {"model": "made/here"})[0], 200)
         self.assertEqual(list((self.home / "state" / "houle" / "serve" / "created").iterdir()), [])
 
+    def test_models_of_files_made_again(self):
+        """What is refused leaves what there was; other spellings of a name, and a model by the same name, take its place."""
+        folder, files = tiny_model.make(self.home / "again", seed=11, context=2048, template=TEMPLATE), {}
+        made = self.home / "state" / "houle" / "serve" / "created"
+        for path in folder.iterdir():
+            self.send(path.read_bytes())
+            files[path.name] = blob(path.read_bytes())
+
+        def say(model):
+            status, said = self.server.post("/api/generate", {"model": model, "prompt": "a", "stream": False, "options": {"temperature": 0, "num_predict": 8}})
+            self.assertEqual(status, 200, said)
+            return said["response"]
+
+        def create(status, **body):
+            self.assertEqual(self.server.post("/api/create", dict(body, stream=False))[0], status, body)
+        self.assertNotEqual(say("tiny"), "")
+        create(400, model="tiny", files=files)
+        self.assertEqual(list(made.iterdir()) if made.exists() else [], [])
+        create(200, model="Twice", files=files)
+        first = say("twice:latest")
+        self.assertNotEqual(first, say("tiny"))
+        create(400, model="twice:latest", files=dict(files, **{"config.json": files["model.safetensors"]}))
+        self.assertEqual(say("Twice"), first)
+        create(200, model="twice:latest", files=files, parameters={"seed": 1})
+        self.assertEqual((say("twice"), len(list(made.iterdir()))), (first, 1))
+        create(200, model="twice", **{"from": "twice"}, parameters={"top_k": 5})
+        self.assertEqual((say("twice"), len(list(made.iterdir()))), (first, 1))
+        create(200, model="TWICE", **{"from": "tiny"})
+        self.assertEqual((say("twice"), list(made.iterdir())), (say("tiny"), []))
+        self.assertEqual([m["name"] for m in self.server.get("/api/tags")[1]["models"] if m["name"].lower().startswith("twice")], ["TWICE"])
+        self.assertEqual(self.server.raw("DELETE", "/api/delete", {"model": "twice"})[0], 200)
+        self.assertEqual(self.server.post("/api/show", {"model": "twice"})[0], 404)
+
     def test_embeddings(self):
         folder = tiny_model.make(self.models / "vectors", context=2048, template=TEMPLATE)
         (folder / "1_Pooling").mkdir()

@@ -75,8 +75,8 @@ struct ApiCall {
 
 typedef struct Upload Upload;
 void upload_free(Upload *upload); /* NULL is fine */
-/* Removes the files of a model that was made of blobs. */
-void created_delete(ApiCall *call, const char *name);
+/* Removes the files of a model that was made of blobs, unless they are another preset's, too (NULL: nobody's). */
+void created_delete(const ApiCall *call, const json_t *preset, const json_t *but);
 void api_hold(ApiCall *call);
 void api_release(ApiCall *call);
 /* A call for work that goes on when the reply has left: without body and client. NULL without memory. */

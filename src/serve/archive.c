@@ -264,13 +264,21 @@ Status archive_conversation(Archive *s, const char *id, const char *owner, size_
 
 /* ---- presets ----------------------------------------------------------------------------------------------------- */
 
+/* In the place of one of the same name, however it was spelled. */
+static Status put_preset(Archive *s, const char *name, const char *settings, Error *err) {
+    TRY(database_change(s->database, err, "DELETE FROM preset WHERE name = ? || ':latest'", "s", name));
+    return database_change(s->database, err, "INSERT OR REPLACE INTO preset(name, settings) VALUES(?,?)", "ss", name,
+                           settings);
+}
+
 Status archive_put_preset(Archive *s, const char *name, const json_t *preset, Error *err) {
     Text text = {0};
     Status status = write_json(&text, preset, err);
     if (status == OK) {
         pthread_mutex_lock(&s->lock);
-        status = database_change(s->database, err, "INSERT OR REPLACE INTO preset(name, settings) VALUES(?,?)", "ss",
-                                 name, text.bytes);
+        status = database_begin(s->database, err);
+        if (status == OK)
+            status = database_finish(s->database, put_preset(s, name, text.bytes, err), err);
         pthread_mutex_unlock(&s->lock);
     }
     text_free(&text);

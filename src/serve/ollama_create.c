@@ -13,9 +13,10 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
-enum { FILES_MOST = 1024, TEMPLATE_BYTES = 1 << 20 };
+enum { NAME_MOST = 200, FILES_MOST = 1024, TEMPLATE_BYTES = 1 << 20 };
 
 /* Sampling fields by the names that Ollama's clients have for them; NULL: the machine's, which is the server's own
  * business. Others go by the same name everywhere. */
@@ -100,23 +101,40 @@ static Status link_file(ApiCall *call, const char *folder, const char *name, con
     return status;
 }
 
-/* A folder for a name, in which no character of the name can lead elsewhere. */
+/* "STATE/created/", in which a name's folder is; NULL without memory. */
+static char *created_place(const ApiCall *call) {
+    return path_join(archive_folder(call->server->archive), "created/");
+}
+
+/* A folder for a name, in which no character of the name can lead elsewhere: one for all spellings of it. */
 static Status model_folder(ApiCall *call, const char *name, char **folder, Error *err) {
-    const char *archive = archive_folder(call->server->archive);
-    Text path = {0};
-    FAIL_IF(archive == NULL, ERR_UNSUPPORTED, "this server keeps nothing on disk (--state-disk 0)");
-    text_append_format(&path, "%s/created/", archive);
-    for (const char *c = name; *c != '\0'; c++) {
-        const bool plain = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') ||
-                           *c == '-' || (*c == '.' && c > name);
-        if (plain)
-            text_append_char(&path, *c);
+    FAIL_IF(archive_folder(call->server->archive) == NULL, ERR_UNSUPPORTED,
+            "this server keeps nothing on disk (--state-disk 0)");
+    char *place = created_place(call);
+    Text path = {.failed = place == NULL};
+    text_append_str(&path, place != NULL ? place : "");
+    mem_free(place);
+    for (size_t i = 0; i < registry_stem_bytes(name); i++) {
+        const char c = (char)(name[i] | (name[i] >= 'A' && name[i] <= 'Z' ? 32 : 0));
+        if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || (c == '.' && i > 0))
+            text_append_char(&path, c);
         else
-            text_append_format(&path, "_%02x", (unsigned char)*c);
+            text_append_format(&path, "_%02x", (unsigned char)c);
     }
     *folder = text_take(&path);
     FAIL_IF(*folder == NULL, ERR_MEMORY, "no memory for a path");
     return OK;
+}
+
+/* The folder in which a preset's files are; NULL when it has none here. */
+static char *folder_of(const ApiCall *call, const json_t *preset) {
+    const char *path = json_string_value(json_object_get(preset, "path"));
+    char *folder = NULL,
+         *place = path != NULL && archive_folder(call->server->archive) != NULL ? created_place(call) : NULL;
+    if (place != NULL && starts_with(path, place))
+        folder = mem_strndup(path, strlen(place) + strcspn(path + strlen(place), "/"), MEM_NETWORK);
+    mem_free(place);
+    return folder;
 }
 
 /* Of one that was made here: it holds files only. */
@@ -135,52 +153,85 @@ static void remove_folder(const char *path) {
     arena_free(&arena);
 }
 
-static Status create_of_files(ApiCall *call, const char *name, const json_t *files, char **model, Error *err) {
-    const char *file, *gguf = NULL;
+/* The file by which a folder is opened; NULL: by itself. */
+static const char *first_gguf(const json_t *files) {
+    const char *file, *first = NULL;
     json_t *digest;
+    json_object_foreach((json_t *)(uintptr_t)files, file, digest) {
+        if (ends_with(file, ".gguf") && (first == NULL || strcmp(file, first) < 0))
+            first = file;
+    }
+    return first;
+}
+
+static char *opened_by(const char *folder, const json_t *files) {
+    const char *gguf = first_gguf(files);
+    return gguf != NULL ? path_join(folder, gguf) : mem_strdup(folder, MEM_NETWORK);
+}
+
+/* What cannot be opened is refused now, not when it is first asked for. */
+static Status check_model(ApiCall *call, const char *folder, const json_t *files, Error *err) {
+    char *path = opened_by(folder, files);
+    ModelFiles *opened;
+    Error own = {0};
+    FAIL_IF(path == NULL, ERR_MEMORY, "no memory for a path");
+    const Status status = model_files_open(path, &opened, &own);
+    mem_free(path);
+    if (status != OK)
+        return field_wrong(call, "files", err, "%s", own.text);
+    model_files_close(opened);
+    return OK;
+}
+
+/* Made beside the folder, and put in the place of what is there when it is known to be good. */
+static Status fill_folder(ApiCall *call, const char *folder, const char *fresh, const json_t *files, Error *err) {
+    const char *file;
+    json_t *digest;
+    remove_folder(fresh);
+    TRY(file_make_directories(fresh, err));
+    json_object_foreach((json_t *)(uintptr_t)files, file, digest) {
+        TRY(link_file(call, fresh, file, digest, err));
+    }
+    TRY(check_model(call, fresh, files, err));
+    remove_folder(folder);
+    FAIL_IF(rename(fresh, folder) != 0, ERR_IO, "%s: %s", folder, strerror(errno));
+    return OK;
+}
+
+static Status create_of_files(ApiCall *call, const char *name, const json_t *files, char **model, Error *err) {
     char *folder;
+    *model = NULL;
     if (json_object_size(files) > FILES_MOST)
         return field_wrong(call, "files", err, "at most %d are possible", FILES_MOST);
     TRY(model_folder(call, name, &folder, err));
-    remove_folder(folder);
-    Status status = file_make_directories(folder, err);
-    json_object_foreach((json_t *)(uintptr_t)files, file, digest) {
-        if (status == OK)
-            status = link_file(call, folder, file, digest, err);
-        gguf = ends_with(file, ".gguf") && (gguf == NULL || strcmp(file, gguf) < 0) ? file : gguf;
+    Text fresh = {0};
+    text_append_format(&fresh, "%s_new", folder); /* no name's: behind '_' stand digits */
+    Status status = text_check(&fresh, err);
+    if (status == OK) {
+        status = fill_folder(call, folder, fresh.bytes, files, err);
+        if (status != OK)
+            remove_folder(fresh.bytes);
     }
-    *model = status == OK ? (gguf != NULL ? path_join(folder, gguf) : mem_strdup(folder, MEM_NETWORK)) : NULL;
-    ModelFiles *opened;
-    if (status == OK && *model == NULL)
+    if (status == OK && (*model = opened_by(folder, files)) == NULL)
         status = error_set(err, ERR_MEMORY, "no memory for a path");
-    if (status == OK) { /* what cannot be opened is refused now, not when it is first asked for */
-        Error own = {0};
-        if (model_files_open(*model, &opened, &own) == OK)
-            model_files_close(opened);
-        else
-            status = field_wrong(call, "files", err, "%s", own.text);
-    }
-    if (status != OK) {
-        remove_folder(folder);
-        mem_free(*model);
-        *model = NULL;
-    }
+    text_free(&fresh);
     mem_free(folder);
     return status;
 }
 
-void created_delete(ApiCall *call, const char *name) {
-    char *folder;
-    if (model_folder(call, name, &folder, NULL) != OK)
-        return;
-    remove_folder(folder);
+void created_delete(const ApiCall *call, const json_t *preset, const json_t *but) {
+    char *folder = folder_of(call, preset), *kept = folder_of(call, but);
+    if (folder != NULL && (kept == NULL || strcmp(folder, kept) != 0))
+        remove_folder(folder);
     mem_free(folder);
+    mem_free(kept);
 }
 
 /* ---- the request ------------------------------------------------------------------------------------------------- */
 
 typedef struct Wishes {
-    const char *name, *from, *system, *template, *quantize;
+    char name[NAME_MOST + 1]; /* without ":latest" */
+    const char *from, *system, *template, *quantize;
     const json_t *files, *parameters, *messages, *license;
     bool stream;
 } Wishes;
@@ -188,9 +239,9 @@ typedef struct Wishes {
 static Status read_fields(ApiCall *call, Wishes *w, Error *err) {
     static const char *const impossible[] = {"adapters", "renderer", "parser"};
     Fields f = fields_of(call, call->body);
-    const char *older = NULL, *quantization = NULL;
+    const char *name = NULL, *older = NULL, *quantization = NULL;
     w->stream = true;
-    TRY(field_string(&f, "model", &w->name, err));
+    TRY(field_string(&f, "model", &name, err));
     TRY(field_string(&f, "name", &older, err));
     TRY(field_string(&f, "from", &w->from, err));
     TRY(field_object(&f, "files", &w->files, err));
@@ -208,10 +259,11 @@ static Status read_fields(ApiCall *call, Wishes *w, Error *err) {
             return field_wrong(call, impossible[i], err, "not possible here");
     }
     TRY(fields_end(&f, err));
-    if (w->name == NULL)
-        w->name = older;
-    if (w->name == NULL || w->name[0] == '\0' || strlen(w->name) > 200)
+    if (name == NULL)
+        name = older;
+    if (name == NULL || name[0] == '\0' || strlen(name) > NAME_MOST)
         return field_wrong(call, "model", err, "a name for the new model is expected");
+    memcpy(w->name, name, registry_stem_bytes(name));
     if ((w->quantize != NULL && w->quantize[0] != '\0') || (quantization != NULL && quantization[0] != '\0'))
         return field_wrong(call, "quantize", err, "models are used as they are published, and not converted here");
     if ((w->from == NULL) == (w->files == NULL))
@@ -237,38 +289,60 @@ static Status make_preset(ApiCall *call, const Wishes *w, json_t *preset, Error 
 }
 
 /* One that is made from a preset has all of that preset's settings, too. */
-static Status lay_over(ApiCall *call, const char *from, json_t *preset, Error *err) {
+static Status lay_over(ApiCall *call, const Wishes *w, json_t *preset, Error *err) {
     char *known, *path;
-    const Status found = registry_name(call->server->registry, from, &known, &path, err);
+    const Status found = registry_name(call->server->registry, w->from, &known, &path, err);
     if (found == ERR_NOT_FOUND)
         call->param = "from";
     TRY(found);
-    json_t *base = registry_preset(call->server->registry, from);
+    json_t *base = registry_preset(call->server->registry, w->from);
     json_t *fields = json_copy(json_object_get(base, "fields"));
     if (fields != NULL && json_object_update(fields, json_object_get(preset, "fields")) == 0)
         json_object_set(preset, "fields", fields);
     json_decref(fields);
     json_object_update_missing(preset, base);
-    json_object_del(preset, "path"); /* the base's; requests go there by its name */
-    json_object_set_new(preset, "from", json_string(known));
+    const size_t bytes = registry_stem_bytes(known);
+    const bool itself = bytes == strlen(w->name) && strncasecmp(known, w->name, bytes) == 0;
+    if (json_object_get(base, "path") == NULL || !itself) { /* else it keeps its own files */
+        json_object_del(preset, "path");                    /* the base's; requests go there by its name */
+        json_object_set_new(preset, "from", json_string(known));
+    }
     json_decref(base);
     mem_free(known);
     mem_free(path);
     return OK;
 }
 
+/* Registers and keeps it; what is not kept in the end leaves nothing behind. */
+static Status put_preset(ApiCall *call, const char *name, const json_t *preset, const json_t *before, Error *err) {
+    Status status = registry_set_preset(call->server->registry, name, preset, err);
+    if (status == OK)
+        status = archive_put_preset(call->server->archive, name, preset, err);
+    if (status != OK && before == NULL) {
+        char *own;
+        (void)registry_drop_preset(call->server->registry, name, &own);
+        mem_free(own);
+        created_delete(call, preset, NULL);
+    }
+    if (status == OK)
+        created_delete(call, before, preset);
+    return status;
+}
+
 static Status create(ApiCall *call, const Wishes *w, json_t *preset, Error *err) {
     char *path = NULL;
     TRY(make_preset(call, w, preset, err));
     if (w->from != NULL)
-        TRY(lay_over(call, w->from, preset, err));
+        TRY(lay_over(call, w, preset, err));
     else
         TRY(create_of_files(call, w->name, w->files, &path, err));
     if (path != NULL)
         json_object_set_new(preset, "path", json_string(path));
     mem_free(path);
-    TRY(registry_set_preset(call->server->registry, w->name, preset, err));
-    return archive_put_preset(call->server->archive, w->name, preset, err);
+    json_t *before = registry_preset(call->server->registry, w->name);
+    const Status status = put_preset(call, w->name, preset, before, err);
+    json_decref(before);
+    return status;
 }
 
 Status ollama_create(ApiCall *call, Error *err) {

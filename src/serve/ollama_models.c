@@ -259,15 +259,18 @@ Status ollama_delete(ApiCall *call, Error *err) {
         name = older;
     if (name == NULL)
         return field_wrong(call, "model", err, "the name of a model is expected");
+    json_t *preset = registry_preset(call->server->registry, name);
     if (registry_drop_preset(call->server->registry, name, &known)) {
         const Status status = known != NULL ? archive_delete_preset(call->server->archive, known, err)
                                             : error_set(err, ERR_MEMORY, "no memory for a name");
         if (status == OK)
-            created_delete(call, known);
+            created_delete(call, preset, NULL);
+        json_decref(preset);
         mem_free(known);
         TRY(status);
         return reply_empty(call);
     }
+    json_decref(preset);
     if (registry_forget(call->server->registry, name))
         return reply_empty(call);
     TRY(registry_name(call->server->registry, name, &known, &path, err));

@@ -311,7 +311,7 @@ static Status load(Registry *r, Served *e, uint64_t deadline_us, Error *err) {
             e->path = mem_strdup(l.path, MEM_MISC);
         e->load_us = clock_us() - began - waited;
         e->used_us = clock_us();
-        e->leaving = false;
+        e->leaving = e->gone;
         e->state = SERVED_READY;
         e->err = (Error){0};
         r->stats.loads++;
@@ -486,7 +486,7 @@ static uint64_t expires_us(const Served *e) {
 /* A pinned model that was not tried yet: those are there before they are asked for. */
 static Served *pinned_absent(Registry *r) {
     Served *e = r->loading ? NULL : r->models;
-    while (e != NULL && !(e->wish.pin && e->state == SERVED_ABSENT && e->failed_us == 0))
+    while (e != NULL && !(e->wish.pin && !e->gone && e->state == SERVED_ABSENT && e->failed_us == 0))
         e = e->next;
     return e;
 }
@@ -676,6 +676,8 @@ Status registry_list(Registry *r, ServedList *list, Error *err) {
     if (status == OK && list->items == NULL)
         status = error_set(err, ERR_MEMORY, "no memory for the list of models");
     for (Served *e = r->models; status == OK && e != NULL; e = e->next) {
+        if (e->gone)
+            continue;
         ServedInfo *i = &list->items[list->count++];
         int64_t nanoseconds;
         status = served_info_name(i, e->name, e->path, e->licence, err);

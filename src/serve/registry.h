@@ -117,6 +117,8 @@ void registry_give_back(Registry *registry, uint64_t bytes);
 Status registry_alias(Registry *registry, const char *name, const char *alias, Error *err);
 /* Forgets an alias; true when there was one. */
 bool registry_forget(Registry *registry, const char *name);
+/* How much of a name counts: some clients put ":latest" behind each. */
+size_t registry_stem_bytes(const char *name);
 /* A preset: {"from": a model's name, or "path": a model's files; "fields": laid under each request; "system",
  * "template", "messages"}. In the place of one of the same name. */
 Status registry_set_preset(Registry *registry, const char *name, const json_t *preset, Error *err);

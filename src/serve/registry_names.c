@@ -174,8 +174,7 @@ Status registry_add_alias(Registry *r, const char *name, const char *alias, bool
     return OK;
 }
 
-bool registry_forget(Registry *r, const char *name) {
-    pthread_mutex_lock(&r->lock);
+bool registry_drop_alias(Registry *r, const char *name) {
     Alias **at = alias_of(r, name), *a = *at;
     const bool found = a != NULL && !a->configured;
     if (found) {
@@ -184,20 +183,28 @@ bool registry_forget(Registry *r, const char *name) {
         mem_free(a->target);
         mem_free(a);
     }
+    return found;
+}
+
+bool registry_forget(Registry *r, const char *name) {
+    pthread_mutex_lock(&r->lock);
+    const bool found = registry_drop_alias(r, name);
     pthread_mutex_unlock(&r->lock);
     return found;
 }
 
+static Served *entry_of(const Registry *r, const char *name) {
+    Served *e = r->models;
+    while (e != NULL && (e->gone || strcasecmp(e->name, name) != 0))
+        e = e->next;
+    return e;
+}
+
 /* An exact name first, then an alias, then the best of the loose matches if it is the only one. */
 static Served *find_exactly(Registry *r, const char *name) {
-    for (Served *e = r->models; e != NULL; e = e->next)
-        if (strcasecmp(e->name, name) == 0)
-            return e;
-    Alias *a = *alias_of(r, name);
-    for (Served *e = r->models; a != NULL && e != NULL; e = e->next)
-        if (strcasecmp(e->name, a->target) == 0)
-            return e;
-    return NULL;
+    Served *e = entry_of(r, name);
+    const Alias *a = e == NULL ? *alias_of(r, name) : NULL;
+    return a != NULL ? entry_of(r, a->target) : e;
 }
 
 Served *registry_find(Registry *r, const char *name) {
@@ -215,7 +222,7 @@ Served *registry_find(Registry *r, const char *name) {
     int best = 0, n_best = 0;
     for (Served *m = r->models; m != NULL; m = m->next) {
         const int match = name_match(m->name, stem);
-        if (match == 0 || (best != 0 && match > best))
+        if (m->gone || match == 0 || (best != 0 && match > best))
             continue;
         n_best = match == best ? n_best + 1 : 1;
         best = match;
@@ -274,9 +281,7 @@ static bool is_model_folder(const char *path) {
 
 /* licence: NULL = not known. */
 static Status found_model(Registry *r, const char *name, const char *path, const char *licence, Error *err) {
-    Served *e = r->models;
-    while (e != NULL && strcasecmp(e->name, name) != 0)
-        e = e->next;
+    Served *e = entry_of(r, name);
     int64_t seconds, nanoseconds;
     if (e == NULL) {
         e = registry_add_entry(r, name, path, NULL, err);
@@ -345,11 +350,12 @@ Status registry_scan(Registry *r, Error *err) {
         return status;
     for (Served **at = &r->models; *at != NULL;) {
         Served *e = *at;
-        if (e->found && !e->seen && e->users == 0 && (e->state == SERVED_ABSENT || e->state == SERVED_BROKEN)) {
+        const bool goes = e->gone || (e->found && !e->seen);
+        if (goes && e->users == 0 && (e->state == SERVED_ABSENT || e->state == SERVED_BROKEN)) {
             *at = e->next;
             registry_free_entry(e);
         } else {
-            if (e->found && !e->seen && e->state == SERVED_READY) {
+            if (goes && e->state == SERVED_READY) {
                 e->leaving = true;
                 pthread_cond_broadcast(&r->changed);
             }

@@ -28,6 +28,7 @@ struct Served {
     GrammarVocab *vocab; /* under vocab_lock */
     int users;
     bool leaving; /* is to be given up: nobody new may have it */
+    bool gone;    /* its name is another's, or nobody's: it is not found any more, and freed when nobody uses it */
     uint64_t weight_bytes, run_bytes;
     uint64_t used_us, load_us, failed_us;
     int64_t keep_s;
@@ -63,6 +64,8 @@ Served *registry_find(Registry *r, const char *name);
 Status registry_scan(Registry *r, Error *err);
 Served *registry_add_entry(Registry *r, const char *name, const char *path, json_t *settings, Error *err);
 Status registry_add_alias(Registry *r, const char *name, const char *alias, bool configured, Error *err);
+/* Forgets an alias that was not configured; true when there was one. */
+bool registry_drop_alias(Registry *r, const char *name);
 /* Reads settings; the result points into them. */
 Status registry_read_settings(const char *name, const json_t *settings, ModelSettings *wish, Error *err);
 void registry_free_entry(Served *e);
