@@ -337,6 +337,31 @@ class Chat(Case):
         page.locator("dialog").get_by_role("button", name="Delete").click()
         expect(page.locator(".item")).to_have_count(0)
 
+    def test_a_conversation_deleted_while_it_is_answered_stays_so(self):
+        """Its answer is saved every two seconds and at its end; so it came back, also from another tab."""
+        page, other = self.page, self.contexts[0].new_page()
+        other.goto(self.url)
+        for how in ("one", "all", "other tab"):
+            page.keyboard.press("Alt+n")
+            self.choose("slow")
+            self.ask("Go on for ever")
+            expect(self.reply()).not_to_be_empty(timeout=60000)
+            if how == "all":
+                page.keyboard.press("Control+,")
+                page.get_by_role("button", name="Delete all").click()
+                page.locator("dialog").get_by_role("button", name="Delete all").click()
+            else:
+                tab = page if how == "one" else other
+                tab.locator(".item .tools button").last.dispatch_event("click")  # no hovering: the list is drawn anew all the time
+                tab.locator("dialog").get_by_role("button", name="Delete").click()
+            for tab in (page, other):
+                expect(tab.locator(".item")).to_have_count(0)
+            expect(page.locator("article")).to_have_count(0)
+            page.wait_for_timeout(2500)
+            for tab in (page, other):
+                tab.reload()
+                expect(tab.locator(".item")).to_have_count(0)
+
     # ---- what models write ------------------------------------------------------------------------------------------
 
     def test_markdown_comes_through(self):

@@ -24,6 +24,7 @@ const SAVE_MS = 2000; /* while an answer is written */
 export const chat = {conversation: null};
 
 const running = new Map(); /* reply's id → {conversation, controllers: Set} */
+const removed = new WeakSet(); /* conversations that must not be saved again */
 const channel = "BroadcastChannel" in window ? new BroadcastChannel("houle") : null;
 
 /* ---- the conversation that is shown ------------------------------------------------------------------------------ */
@@ -52,11 +53,22 @@ export async function openConversation(id) {
     if (conversation !== undefined) show(live ? conversation : settle(conversation));
 }
 
+/* Nobody writes it any more: what was an answer of it a moment ago would bring it back. */
+function giveUp(id) {
+    for (const [reply, r] of running) {
+        if (r.conversation.id !== id) continue;
+        removed.add(r.conversation);
+        stopReply(reply);
+    }
+    if (chat.conversation.id !== id) return;
+    removed.add(chat.conversation);
+    startConversation();
+}
+
 export async function removeConversation(id) {
-    for (const [reply, r] of running) if (r.conversation.id === id) stopReply(reply);
+    giveUp(id);
     await deleteConversation(id);
     channel?.postMessage({removed: id});
-    if (chat.conversation.id === id) startConversation();
     emit("list");
 }
 
@@ -68,7 +80,7 @@ export async function renameConversation(id, title) {
 }
 
 async function save(conversation) {
-    if (Object.keys(conversation.nodes).length === 0) return;
+    if (removed.has(conversation) || Object.keys(conversation.nodes).length === 0) return;
     try {
         await saveConversation(conversation);
         channel?.postMessage({saved: conversation.id});
@@ -81,9 +93,9 @@ async function save(conversation) {
 channel?.addEventListener("message", async ({data}) => {
     emit("list");
     const shown = chat.conversation;
-    if (shown === null || isRunning()) return;
-    if (data.saved === shown.id) await openConversation(shown.id);
-    if (data.removed === shown.id) startConversation();
+    if (shown === null) return;
+    if (data.removed !== undefined) giveUp(data.removed);
+    else if (data.saved === shown.id && !isRunning()) await openConversation(shown.id);
 });
 
 export function setModels(list) {

@@ -1,13 +1,13 @@
 /* settings_panel.js - at the side: what the model is told first, how its words are drawn, how the page looks, the key,
  * and the conversations as a file. */
-import {chat, setSetting, startConversation} from "./chat.js";
+import {chat, removeConversation, setSetting} from "./chat.js";
 import {exportText, readExport} from "./conversation.js";
 import {confirmFirst, notify} from "./dialogs.js";
 import {emit, h, iconButton, on} from "./dom.js";
 import {languages, t} from "./i18n.js";
 import {detailsOf, refreshModels} from "./models.js";
 import {apiKey, prefs, setApiKey, setPref} from "./prefs.js";
-import {allConversations, deleteConversation, isLasting, listConversations, saveConversation} from "./store.js";
+import {allConversations, isLasting, listConversations, saveConversation} from "./store.js";
 
 /* Bounds are the server's. */
 const NUMBERS = [
@@ -95,9 +95,7 @@ async function importFile(file) {
 
 async function deleteAll() {
     if (!(await confirmFirst(t("delete_all_question"), t("delete_all")))) return;
-    for (const head of await listConversations()) await deleteConversation(head.id);
-    startConversation();
-    emit("list");
+    for (const head of await listConversations()) await removeConversation(head.id);
 }
 
 function keptSection() {
