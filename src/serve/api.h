@@ -77,10 +77,15 @@ typedef struct Upload Upload;
 void upload_free(Upload *upload); /* NULL is fine */
 /* Removes the files of a model that was made of blobs, unless they are another preset's, too (NULL: nobody's). */
 void created_delete(const ApiCall *call, const json_t *preset, const json_t *but);
+
+/* ---- a call's life (call.c) -------------------------------------------------------------------------------------- */
+
 void api_hold(ApiCall *call);
 void api_release(ApiCall *call);
 /* A call for work that goes on when the reply has left: without body and client. NULL without memory. */
 ApiCall *api_detach(const ApiCall *call);
+/* A line of the log (taken), which there must be. */
+void api_log(const Server *server, json_t *line);
 
 /* ---- replies ----------------------------------------------------------------------------------------------------- */
 
