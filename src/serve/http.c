@@ -36,7 +36,7 @@ struct HttpCall {
     Text body;
     bool (*take)(void *user, const char *bytes, size_t count); /* of an upload; NULL: the body is kept */
     void *take_user;
-    uint64_t body_most;
+    uint64_t body_most, received;
     bool too_large, replied, counted;
     int status;
     enum MHD_Result queued;
@@ -248,16 +248,11 @@ static void *begin_call(void *user, const char *uri, struct MHD_Connection *conn
 
 /* 1 MiB more than allowed is read and thrown away, so that most clients get to see why they were refused. */
 static bool take_body(HttpCall *call, const char *bytes, size_t count) {
-    const uint64_t limit = call->body_most;
-    if (call->take != NULL && !call->too_large)
-        return call->take(call->take_user, bytes, count);
-    if (call->body.count + count > limit)
-        call->too_large = true;
-    if (call->too_large) {
-        call->body.count += count;
-        return call->body.count <= limit + (1 << 20);
-    }
-    return text_append(&call->body, bytes, count);
+    call->received += count;
+    call->too_large = call->received > call->body_most; /* where no length was stated, it is known only now */
+    if (call->too_large)
+        return call->received <= call->body_most + (1 << 20);
+    return call->take != NULL ? call->take(call->take_user, bytes, count) : text_append(&call->body, bytes, count);
 }
 
 static void refuse_size(HttpCall *call) {
