@@ -32,11 +32,10 @@ struct Upload {
 
 static Status read_digest(const char *text, char hex[DIGEST_HEX], Error *err) {
     const bool named = strncasecmp(text, "sha256:", 7) == 0 || strncasecmp(text, "sha256-", 7) == 0;
-    FAIL_IF(!named || !digest_is_hex(DIGEST_SHA256, text + 7), ERR_ARGUMENT,
+    uint8_t digest[DIGEST_BYTES];
+    FAIL_IF(!named || !digest_unhex(text + 7, digest, sizeof digest), ERR_ARGUMENT,
             "'%.100s': sha256: and 64 digits are expected", text);
-    for (size_t i = 0; i < 64; i++)
-        hex[i] = (char)(text[7 + i] | (text[7 + i] >= 'A' && text[7 + i] <= 'F' ? 32 : 0));
-    hex[64] = '\0';
+    digest_hex(digest, sizeof digest, hex); /* in lower case, whatever it came in */
     return OK;
 }
 
@@ -101,15 +100,8 @@ void upload_free(Upload *u) {
 static bool take(void *user, const char *bytes, size_t count) {
     Upload *u = user;
     digest_add(&u->digest, bytes, count);
-    while (count > 0 && u->status == OK) {
-        const ssize_t wrote = write(u->file, bytes, count);
-        if (wrote < 0 && errno != EINTR)
-            u->status = error_set(&u->err, ERR_IO, "%s: %s", u->part, strerror(errno));
-        if (wrote > 0) {
-            bytes += wrote;
-            count -= (size_t)wrote;
-        }
-    }
+    if (u->status == OK)
+        u->status = file_write_all(u->file, bytes, count, u->part, &u->err);
     return true; /* what went wrong is told when all has come, so that the client gets to see it */
 }
 

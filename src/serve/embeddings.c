@@ -1,6 +1,8 @@
 /* embeddings.c - POST /v1/embeddings: texts or tokens in, one vector for each. */
 #include "serve/vectors.h"
 
+#include "base/base64.h"
+
 #include <string.h>
 
 enum { INPUTS_MOST = 2048 };
@@ -18,19 +20,9 @@ typedef struct Embedding {
 /* ---- reply ------------------------------------------------------------------------------------------------------- */
 
 static json_t *base64_value(const float *vector, int n) {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const unsigned char *bytes = (const unsigned char *)vector; /* little-endian, as every machine that this runs on */
-    const size_t count = (size_t)n * sizeof *vector;
-    Text text = {0};
-    for (size_t i = 0; i < count; i += 3) {
-        const unsigned b1 = i + 1 < count ? bytes[i + 1] : 0, b2 = i + 2 < count ? bytes[i + 2] : 0;
-        const unsigned word = (unsigned)bytes[i] << 16 | b1 << 8 | b2;
-        text_append_char(&text, digits[word >> 18]);
-        text_append_char(&text, digits[word >> 12 & 63]);
-        text_append_char(&text, i + 1 < count ? digits[word >> 6 & 63] : '=');
-        text_append_char(&text, i + 2 < count ? digits[word & 63] : '=');
-    }
-    json_t *value = text.failed ? NULL : json_stringn(text.bytes, text.count);
+    Text text = {0}; /* little-endian, as every machine that this runs on */
+    (void)base64_append(&text, vector, (size_t)n * sizeof *vector);
+    json_t *value = text_json(&text);
     text_free(&text);
     return value;
 }

@@ -9,11 +9,10 @@
  *     DELETE /v1/responses/ID */
 #include "serve/responses.h"
 
-#include "base/clock.h"
+#include "base/digest.h"
 
 #include <errno.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
@@ -292,8 +291,7 @@ static Status make_id(char id[RESPONSE_ID_BYTES], Error *err) {
     uint8_t bytes[ID_RANDOM_BYTES];
     FAIL_IF(getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes, ERR_IO, "the system gives no random numbers");
     memcpy(id, "resp_", 5);
-    for (size_t i = 0; i < sizeof bytes; i++)
-        snprintf(id + 5 + 2 * i, 3, "%02x", bytes[i]);
+    digest_hex(bytes, sizeof bytes, id + 5);
     return OK;
 }
 

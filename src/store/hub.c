@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "format/json.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- the list of files ------------------------------------------------------------------------------------------- */
@@ -209,6 +210,14 @@ static char *model_url(const char *endpoint, const ModelName *name) {
     }
     text_append_str(&url, "?blobs=true");
     return text_take(&url);
+}
+
+char *hub_endpoint(const char *asked) {
+    const char *from = asked != NULL ? asked : getenv("HF_ENDPOINT");
+    char *endpoint = mem_strdup(from != NULL && *from != '\0' ? from : HUB_DEFAULT_ENDPOINT, MEM_NETWORK);
+    for (size_t n = endpoint != NULL ? strlen(endpoint) : 0; n > 0 && endpoint[n - 1] == '/'; n--)
+        endpoint[n - 1] = '\0';
+    return endpoint;
 }
 
 Status hub_check_endpoint(const char *endpoint, Error *err) {

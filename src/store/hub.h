@@ -56,6 +56,9 @@ Status hub_fetch_bytes(const FetchSettings *settings, const ModelName *name, con
 /* Addresses, in fresh strings (mem_free); NULL without memory. */
 char *hub_file_url(const char *endpoint, const ModelName *name, const char *commit, const char *path);
 char *hub_page_url(const char *endpoint, const ModelName *name);
+/* Where models come from: what is asked for (NULL = nothing), HF_ENDPOINT, or the hub itself; without '/' at its end.
+ * In a fresh string (mem_free); NULL without memory. */
+char *hub_endpoint(const char *asked);
 /* True for a base address that is http(s) and has no query; says why not. */
 Status hub_check_endpoint(const char *endpoint, Error *err);
 

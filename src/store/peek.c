@@ -89,11 +89,9 @@ static Status look(Looking *l, Peek *peek, Error *err) {
 
 Status store_peek(const char *what, const char *endpoint, const Progress *progress, Peek *peek, Error *err) {
     *peek = (Peek){0};
-    const char *from = endpoint != NULL ? endpoint : getenv("HF_ENDPOINT"), *token = getenv("HF_TOKEN");
-    char *base = mem_strdup(from != NULL && *from != '\0' ? from : HUB_DEFAULT_ENDPOINT, MEM_NETWORK);
+    const char *token = getenv("HF_TOKEN");
+    char *base = hub_endpoint(endpoint);
     FAIL_IF(base == NULL, ERR_MEMORY, "no memory for an address");
-    for (size_t n = strlen(base); n > 0 && base[n - 1] == '/'; n--)
-        base[n - 1] = '\0';
     Looking l = {0};
     fetch_settings_init(&l.settings, base, token != NULL && *token != '\0' ? token : NULL);
     l.settings.progress = progress;

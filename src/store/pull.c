@@ -70,12 +70,8 @@ static void tear_down(Pull *pull) {
 Status store_pull(const PullRequest *request, PullResult *result, Error *err) {
     *result = (PullResult){0};
     FAIL_IF(*request->what == '\0', ERR_ARGUMENT, "the name of the model is empty");
-    const char *from = request->endpoint != NULL ? request->endpoint : getenv("HF_ENDPOINT");
-    char *endpoint = mem_strdup(from != NULL && *from != '\0' ? from : HUB_DEFAULT_ENDPOINT, MEM_NETWORK);
+    char *endpoint = hub_endpoint(request->endpoint);
     FAIL_IF(endpoint == NULL, ERR_MEMORY, "no memory for an address");
-    size_t bytes = strlen(endpoint);
-    while (bytes > 0 && endpoint[bytes - 1] == '/')
-        endpoint[--bytes] = '\0';
     Pull pull;
     HeldSignals signals;
     hold_signals(&signals);
