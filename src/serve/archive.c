@@ -160,6 +160,7 @@ static Status read_answer(const Archive *s, sqlite3_stmt *row, StoredAnswer *a, 
     a->previous = column_text(row, 0);
     a->process = sqlite3_column_int64(row, 1);
     a->events = column_text(row, 4);
+    a->input_bytes = (size_t)sqlite3_column_bytes(row, 3);
     TRY(column_json(s, row, 2, &a->body, err));
     return column_json(s, row, 3, &a->input, err);
 }
@@ -199,21 +200,20 @@ Status archive_delete(Archive *s, const char *id, const char *owner, Error *err)
     return status;
 }
 
-/* Puts the items of one answer in front of those that follow it. */
-static Status put_in_front(json_t **items, const StoredAnswer *a, Error *err) {
-    json_t *all = json_copy(a->input);
-    const bool good = all != NULL && json_array_extend(all, json_object_get(a->body, "output")) == 0 &&
-                      json_array_extend(all, *items) == 0;
-    if (!good) {
-        json_decref(all);
-        return error_set(err, ERR_MEMORY, "no memory for a conversation");
+/* Answers come from the last to the first; their items are put in order when all are there. */
+static Status join(const json_t *answers, json_t *items, Error *err) {
+    bool good = true;
+    for (size_t i = json_array_size(answers); good && i > 0; i--) {
+        const json_t *answer = json_array_get(answers, i - 1);
+        good = json_array_extend(items, json_array_get(answer, 0)) == 0 &&
+               json_array_extend(items, json_array_get(answer, 1)) == 0;
     }
-    json_decref(*items);
-    *items = all;
+    FAIL_IF(!good, ERR_MEMORY, "no memory for a conversation");
     return OK;
 }
 
-static Status collect(Archive *s, const char *id, const char *owner, size_t most_bytes, json_t **items, Error *err) {
+static Status collect(Archive *s, const char *id, const char *owner, size_t most_bytes, json_t *items, Error *err) {
+    json_t *answers = json_array();
     char *at = mem_strdup(id, MEM_NETWORK);
     size_t bytes = 0;
     const int64_t now = now_us();
@@ -227,12 +227,10 @@ static Status collect(Archive *s, const char *id, const char *owner, size_t most
         }
         if (status != OK)
             break;
-        status = put_in_front(items, &a, err);
-        Text text = {0};
-        if (status == OK)
-            status = write_json(&text, a.input, err);
-        bytes += text.count;
-        text_free(&text);
+        json_t *one = json_pack("[O, O]", a.input, json_object_get(a.body, "output"));
+        if (json_array_append_new(answers, one) != 0)
+            status = error_set(err, ERR_MEMORY, "no memory for a conversation");
+        bytes += a.input_bytes;
         if (status == OK && (i == CHAIN_MOST || bytes > most_bytes))
             status = error_set(err, ERR_LIMIT, "the conversation behind '%.80s' is too long", id);
         if (status == OK)
@@ -243,6 +241,9 @@ static Status collect(Archive *s, const char *id, const char *owner, size_t most
         stored_answer_free(&a);
     }
     mem_free(at);
+    if (status == OK)
+        status = join(answers, items, err);
+    json_decref(answers);
     return status;
 }
 
@@ -253,7 +254,7 @@ Status archive_conversation(Archive *s, const char *id, const char *owner, size_
     pthread_mutex_lock(&s->lock);
     Status status = database_begin(s->database, err);
     if (status == OK)
-        status = database_finish(s->database, collect(s, id, owner, most_bytes, items, err), err);
+        status = database_finish(s->database, collect(s, id, owner, most_bytes, *items, err), err);
     pthread_mutex_unlock(&s->lock);
     if (status != OK) {
         json_decref(*items);

@@ -34,6 +34,7 @@ typedef struct StoredAnswer {
     char *previous; /* what it goes on from, or NULL */
     json_t *body;   /* the object that clients get */
     json_t *input;  /* array: its own items, without those of the answers before */
+    size_t input_bytes; /* of that in JSON, as it was read */
     char *events;   /* its stream, when it was made in the background; NULL = none */
     int64_t process; /* that makes it, while it is not complete; 0 = it is */
 } StoredAnswer;
