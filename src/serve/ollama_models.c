@@ -157,7 +157,7 @@ static json_t *parameters_text(const json_t *parameters) {
         }
         json_decref(list);
     }
-    json_t *result = json_stringn(text.bytes != NULL ? text.bytes : "", text.count);
+    json_t *result = text_json(&text);
     text_free(&text);
     return result;
 }

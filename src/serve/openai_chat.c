@@ -371,7 +371,7 @@ static Status keep_piece(Chat *c, const Piece *p, Error *err) {
         text_append(&text, json_string_value(old) != NULL ? json_string_value(old) : "", json_string_length(old));
         text_append(&text, p->text, p->bytes);
         const bool set =
-            !text.failed && json_object_set_new(function, "arguments", json_stringn(text.bytes, text.count)) == 0;
+            json_object_set_new(function, "arguments", text_json(&text)) == 0;
         text_free(&text);
         FAIL_IF(!set, ERR_MEMORY, "no memory for the arguments of a call");
         break;
@@ -402,9 +402,9 @@ static json_t *message_value(Message *m) {
     const bool silent = m->text.count == 0 && m->calls != NULL;
     json_t *message =
         json_pack("{s:s, s:o}", "role", "assistant", "content",
-                  silent ? json_null() : json_stringn(m->text.bytes != NULL ? m->text.bytes : "", m->text.count));
+                  silent ? json_null() : text_json(&m->text));
     if (m->reasoning.count > 0)
-        json_object_set_new(message, "reasoning_content", json_stringn(m->reasoning.bytes, m->reasoning.count));
+        json_object_set_new(message, "reasoning_content", text_json(&m->reasoning));
     if (m->calls != NULL)
         json_object_set(message, "tool_calls", m->calls);
     json_object_set_new(message, "refusal", json_null());

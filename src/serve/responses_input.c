@@ -78,7 +78,7 @@ static Status add_item(ApiCall *call, json_t *list, const json_t *given, size_t 
             if (strcmp(prefixes[i].type, word_of(item, "type")) == 0)
                 prefix = prefixes[i].prefix;
         text_append_format(&id, "%s_%s_i%zu", prefix, response_id + strlen("resp_"), index);
-        json_object_set_new(item, "id", json_stringn(id.bytes != NULL ? id.bytes : "", id.count));
+        json_object_set_new(item, "id", text_json(&id));
         text_free(&id);
     }
     FAIL_IF(json_array_append_new(list, item) != 0, ERR_MEMORY, "no memory for the input");
