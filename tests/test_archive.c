@@ -79,6 +79,7 @@ static void test_items_without_memory(void **state) {
     assert_false(maker.failed);
     assert_int_equal(json_array_size(json_object_get(whole, "output")), 3);
     response_maker_free(&maker);
+    const size_t bytes = mem_bytes_total();
     bool struck = true;
     for (long n = 1; struck; n++) {
         json_t *body = json_pack("{s:[]}", "output");
@@ -90,6 +91,7 @@ static void test_items_without_memory(void **state) {
             assert_true(json_equal(body, whole));
         response_maker_free(&maker);
         json_decref(body);
+        assert_int_equal(mem_bytes_total(), bytes);
     }
     json_decref(whole);
 }
