@@ -62,6 +62,7 @@ struct ApiCall {
     json_t *warnings;      /* texts, or NULL */
     bool bodiless;         /* a POST that may go without one */
     struct Upload *upload; /* a body that is written to a file; NULL = none */
+    bool cut_inputs; /* texts to embed that are longer than the model's context are cut, not refused */
     /* Makes another shape of a good reply (which it takes); NULL: as it is. */
     json_t *(*reshape)(const ApiCall *call, json_t *value);
     /* for the log */

@@ -81,10 +81,12 @@ static Status read_fields(Embedding *e, Error *err) {
 }
 
 static Status embed_all(Embedding *e, Error *err) {
+    const ApiCall *call = e->ask.call;
     TRY(read_fields(e, err));
     const bool several = is_several(e->input);
     for (size_t i = 0; i < (several ? json_array_size(e->input) : 1); i++)
-        TRY(text_list_add(&e->texts, &e->ask, "input", several ? json_array_get(e->input, i) : e->input, false, err));
+        TRY(text_list_add(&e->texts, &e->ask, "input", several ? json_array_get(e->input, i) : e->input,
+                          call->cut_inputs, err));
     TRY(embed_texts(&e->ask, &e->texts, e->dimensions, &e->vectors, &e->width, err));
     text_count(&e->ask, (int)e->texts.ids.count);
     return reply(e, err);

@@ -33,30 +33,6 @@ static json_t *reshape_older(const ApiCall *call, json_t *value) {
     return reshape(call, value, true);
 }
 
-/* Inputs cut to the model's context: what the client asked for ("truncate": true). */
-static Status cut_inputs(ApiCall *call, const char *model, json_t *inputs, Error *err) {
-    Ask ask;
-    size_t i;
-    json_t *input;
-    Status status = ask_model(call, model, &ask, err);
-    json_array_foreach(inputs, i, input) {
-        if (status != OK || !json_is_string(input))
-            break;
-        ask.prompt.count = 0;
-        status = tokenizer_encode(ask.tokenizer, json_string_value(input), json_string_length(input),
-                                  ENCODE_ADD_SPECIAL, &ask.prompt, err);
-        const size_t most = (size_t)served_context(ask.served);
-        if (status != OK || ask.prompt.count <= most)
-            continue;
-        json_t *ids = json_array();
-        for (size_t k = 0; k < most; k++)
-            json_array_append_new(ids, json_integer(ask.prompt.ids[k]));
-        json_array_set_new(inputs, i, ids);
-    }
-    ask_free(&ask);
-    return status;
-}
-
 static Status embed_inputs(ApiCall *call, const char *field_name, Error *err) {
     Fields f = fields_of(call, call->body);
     const char *model = NULL;
@@ -76,14 +52,9 @@ static Status embed_inputs(ApiCall *call, const char *field_name, Error *err) {
     if (!json_is_string(input) && !json_is_array(input))
         return field_wrong(call, field_name, err, "a text or an array of texts is expected");
     json_t *inputs = json_is_string(input) ? json_pack("[O]", input) : json_copy((json_t *)(uintptr_t)input);
-    Status status = truncate ? cut_inputs(call, model, inputs, err) : OK;
     json_t *body = json_pack("{s:s*, s:o}", "model", model, "input", inputs);
-    if (status == OK && body == NULL)
-        status = error_set(err, ERR_MEMORY, "no memory for the inputs");
-    if (status != OK) {
-        json_decref(body);
-        return status;
-    }
+    FAIL_IF(body == NULL, ERR_MEMORY, "no memory for the inputs");
+    call->cut_inputs = truncate;
     if (dimensions > 0)
         json_object_set_new(body, "dimensions", json_integer(dimensions));
     json_decref(call->body);
