@@ -2,7 +2,7 @@
 import {ask, chat, isRunning, setSetting, stopAll} from "./chat.js";
 import {h, icon, on} from "./dom.js";
 import {t} from "./i18n.js";
-import {detailsOf} from "./models.js";
+import {reasoningOf} from "./models.js";
 
 const HEIGHT_MAX = 0.4; /* of the window */
 
@@ -57,10 +57,11 @@ export function makeComposer(actions) {
         send.classList.toggle("stops", active);
     };
     const renewThink = () => {
-        const known = chat.conversation.models.map(detailsOf).filter((d) => d !== null && d.thinks);
-        const efforts = known.some((d) => d.efforts),
-            {effort} = chat.conversation.settings;
-        think.hidden = known.length === 0;
+        const {models, settings} = chat.conversation;
+        const {effort} = settings,
+            reasoning = reasoningOf(models),
+            efforts = reasoning?.levels ?? false;
+        think.hidden = reasoning === null;
         think.replaceChildren(icon("think"), effortWords(effort, efforts));
         think.title = t("think_title");
         think.classList.toggle("set", effort !== "");

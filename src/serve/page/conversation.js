@@ -71,6 +71,11 @@ export function newAnswer(model) {
     };
 }
 
+/* Whether there is more of it to come. */
+export function isActive(answer) {
+    return ["waiting", "loading", "reading", "writing"].includes(answer.state);
+}
+
 export function addReply(c, parent, models) {
     return addNode(c, {id: makeId(), parent, role: "reply", answers: models.map(newAnswer), chosen: 0});
 }
@@ -132,7 +137,7 @@ export function parametersOf(settings) {
 export function settle(c) {
     for (const node of Object.values(c.nodes))
         for (const answer of node.answers ?? [])
-            if (["waiting", "loading", "reading", "writing"].includes(answer.state)) answer.state = "stopped";
+            if (isActive(answer)) answer.state = "stopped";
     return c;
 }
 
@@ -184,8 +189,9 @@ function dropUnreachable(c) {
 
 /* Only what is known is taken over, so a foreign file can put nothing unexpected into a conversation. */
 function readConversation(value) {
-    const known = new Set(["system", "temperature", "top_p", "top_k", "min_p", "max_tokens", "seed", "effort"]);
-    const settings = Object.entries(value.settings ?? {}).filter(([k, v]) => known.has(k) && typeof v === "string");
+    const settings = Object.entries(value.settings ?? {}).filter(
+        ([k, v]) => Object.hasOwn(usualSettings, k) && typeof v === "string",
+    );
     const models = Array.isArray(value.models) ? value.models.filter((m) => typeof m === "string").slice(0, 2) : [];
     const c = newConversation(models, Object.fromEntries(settings));
     if (typeof value.id === "string" && /^[a-z0-9]{1,32}$/.test(value.id)) c.id = value.id;

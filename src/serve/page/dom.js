@@ -66,12 +66,12 @@ const PATHS = {
     side: ["M4 5h16v14H4z", "M9.5 5v14"],
 };
 
-export function icon(name) {
+function drawing(className, viewBox, paths) {
     const svg = document.createElementNS(SVG, "svg");
-    svg.setAttribute("viewBox", "0 0 24 24");
-    svg.setAttribute("class", "icon");
+    svg.setAttribute("viewBox", viewBox);
+    svg.setAttribute("class", className);
     svg.setAttribute("aria-hidden", "true");
-    for (const d of PATHS[name]) {
+    for (const d of paths) {
         const path = document.createElementNS(SVG, "path");
         path.setAttribute("d", d);
         svg.append(path);
@@ -79,18 +79,16 @@ export function icon(name) {
     return svg;
 }
 
+export function icon(name) {
+    return drawing("icon", "0 0 24 24", PATHS[name]);
+}
+
 /* A wave: the mark of the page. */
 export function mark() {
-    const svg = document.createElementNS(SVG, "svg");
-    svg.setAttribute("viewBox", "0 0 32 20");
-    svg.setAttribute("class", "mark");
-    svg.setAttribute("aria-hidden", "true");
-    for (const d of ["M3 7c4.3-5.3 8.7-5.3 13 0s8.7 5.3 13 0", "M3 14c4.3-5.3 8.7-5.3 13 0s8.7 5.3 13 0"]) {
-        const path = document.createElementNS(SVG, "path");
-        path.setAttribute("d", d);
-        svg.append(path);
-    }
-    return svg;
+    return drawing("mark", "0 0 32 20", [
+        "M3 7c4.3-5.3 8.7-5.3 13 0s8.7 5.3 13 0",
+        "M3 14c4.3-5.3 8.7-5.3 13 0s8.7 5.3 13 0",
+    ]);
 }
 
 /* A button that shows an icon only; its label is its name and its tooltip. */

@@ -141,7 +141,6 @@ function mount() {
             composer.focus();
         },
     });
-    sidebar.root.querySelector(".brand .iconic").addEventListener("click", () => showSidebar(false));
     parts = {transcript, composer, settings, sidebar};
     const curtain = h("div.curtain", {onclick: () => showSidebar(false)});
     document.body.replaceChildren(

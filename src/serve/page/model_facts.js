@@ -1,4 +1,5 @@
-/* model_facts.js - what is known of a model, in few words: size, licence, context, speed, state. */
+/* model_facts.js - what is known of a model, in few words: size, licence, context, speed, state; and of all together: memory. */
+import {h, icon} from "./dom.js";
 import {bytes, number, t, tokens} from "./i18n.js";
 
 /* details: of detailsOf(), or null. Texts, in the order in which one wants to know them. */
@@ -21,4 +22,14 @@ export function stateOf(model) {
     return value === "loaded" && model.meta?.memory_bytes > 0
         ? t("state_loaded_in", {bytes: bytes(model.meta.memory_bytes)})
         : t(`state_${value}`);
+}
+
+/* memory: {used_bytes, budget_bytes} of all models together; in words and as a gauge. */
+export function memoryParts(memory) {
+    const {used_bytes: used, budget_bytes: budget} = memory;
+    return [
+        icon("memory"),
+        h("span", {}, t("memory_used", {used: bytes(used), budget: bytes(budget)})),
+        h("meter", {min: 0, max: budget, value: used, "aria-label": t("memory_of_models")}),
+    ];
 }

@@ -13,7 +13,7 @@ export const models = {
     failure: null,
 };
 
-const details = new Map(); /* id → what /api/show tells, or a promise of it */
+const details = new Map(); /* id → what /api/show tells; null while that is asked, and where it cannot be told */
 const busy = new Map(); /* id → "load" or "unload": asked for by this page */
 export const pulls = new Map(); /* name → {name, state, what, total, completed, rate, error, controller} */
 
@@ -28,6 +28,7 @@ export function busyWith(id) {
 export async function refreshModels() {
     try {
         const value = await getJson("v1/models");
+        if (models.state !== "ready") details.clear(); /* what was asked in vain */
         models.list = value.data;
         models.memory = value.memory ?? null;
         models.state = "ready";
@@ -76,6 +77,12 @@ export function detailsOf(id) {
         );
     }
     return known ?? null;
+}
+
+/* How reasoning can be set for these models: null where none reasons, else {levels}: whether one knows how much. */
+export function reasoningOf(ids) {
+    const known = ids.map(detailsOf).filter((d) => d !== null && d.thinks);
+    return known.length > 0 ? {levels: known.some((d) => d.efforts)} : null;
 }
 
 /* After a change on the server: its files may be others. */

@@ -5,7 +5,7 @@ import {chat, setModels} from "./chat.js";
 import {notify, openDialog} from "./dialogs.js";
 import {h, icon, on} from "./dom.js";
 import {bytes, number, seconds, t} from "./i18n.js";
-import {factsOf, stateOf} from "./model_facts.js";
+import {factsOf, memoryParts, stateOf} from "./model_facts.js";
 import {
     busyWith,
     cancelPull,
@@ -188,25 +188,7 @@ export function openModels(slot = 0) {
         if (shown.length === 0)
             list.append(h("li.hint", {}, models.list.length === 0 ? t("no_models_more") : t("nothing_found")));
         drawPulls();
-        if (models.memory !== null) {
-            memory.replaceChildren(
-                icon("memory"),
-                h(
-                    "span",
-                    {},
-                    t("memory_used", {
-                        used: bytes(models.memory.used_bytes),
-                        budget: bytes(models.memory.budget_bytes),
-                    }),
-                ),
-                h("meter", {
-                    min: 0,
-                    max: models.memory.budget_bytes,
-                    value: models.memory.used_bytes,
-                    "aria-label": t("memory_of_models"),
-                }),
-            );
-        }
+        if (models.memory !== null) memory.replaceChildren(...memoryParts(models.memory));
         if (focus !== undefined && focus !== "") opened?.querySelector(`[data-focus="${CSS.escape(focus)}"]`)?.focus();
     }
     function drawPulls() {

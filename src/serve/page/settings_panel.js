@@ -5,7 +5,7 @@ import {exportText, readExport} from "./conversation.js";
 import {confirmFirst, notify} from "./dialogs.js";
 import {emit, h, iconButton, on} from "./dom.js";
 import {languages, t} from "./i18n.js";
-import {detailsOf, refreshModels} from "./models.js";
+import {reasoningOf, refreshModels} from "./models.js";
 import {apiKey, prefs, setApiKey, setPref} from "./prefs.js";
 import {allConversations, isLasting, listConversations, saveConversation} from "./store.js";
 
@@ -171,9 +171,9 @@ export function makeSettings(actions) {
     );
 
     function effortField() {
-        const known = chat.conversation.models.map(detailsOf).filter((d) => d !== null && d.thinks);
-        if (known.length === 0) return null;
-        const levels = known.some((d) => d.efforts)
+        const reasoning = reasoningOf(chat.conversation.models);
+        if (reasoning === null) return null;
+        const levels = reasoning.levels
             ? ["low", "medium", "high"].map((e) => [e, t(`effort_${e}`)])
             : [["medium", t("on")]];
         return segments(

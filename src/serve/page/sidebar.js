@@ -2,7 +2,8 @@
 import {chat, openConversation, removeConversation, renameConversation, startConversation} from "./chat.js";
 import {confirmFirst} from "./dialogs.js";
 import {h, icon, iconButton, mark, on} from "./dom.js";
-import {age, bytes, t} from "./i18n.js";
+import {age, t} from "./i18n.js";
+import {memoryParts} from "./model_facts.js";
 import {models} from "./models.js";
 import {listConversations} from "./store.js";
 
@@ -122,16 +123,7 @@ export function makeSidebar(actions) {
         gauge.hidden = memory === null;
         if (memory === null) return;
         const loaded = models.list.filter((m) => m.status?.value === "loaded").length;
-        gauge.replaceChildren(
-            icon("memory"),
-            h("span", {}, t("memory_used", {used: bytes(memory.used_bytes), budget: bytes(memory.budget_bytes)})),
-            h("meter", {
-                min: 0,
-                max: memory.budget_bytes,
-                value: memory.used_bytes,
-                "aria-label": t("memory_of_models"),
-            }),
-        );
+        gauge.replaceChildren(...memoryParts(memory));
         gauge.title = t("models_loaded", {n: loaded});
     }
 
@@ -140,5 +132,5 @@ export function makeSidebar(actions) {
     on("models", drawGauge);
     drawGauge();
     renew();
-    return {root, focusNew: () => start.focus()};
+    return {root};
 }

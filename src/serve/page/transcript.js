@@ -3,7 +3,7 @@
  * Each node of the conversation has a view, made once and kept while the conversation is shown, so that asking or
  * changing the branch moves elements instead of making them anew. */
 import {askInstead, chat, goOnWith, isReplyRunning, isRunning, regenerate, showBranch, stopReply} from "./chat.js";
-import {pathOf, siblingsOf} from "./conversation.js";
+import {isActive, pathOf, siblingsOf} from "./conversation.js";
 import {copyText, h, icon, iconButton, mark, on} from "./dom.js";
 import {number, seconds, t, tokens} from "./i18n.js";
 import {MarkdownView} from "./markdown_view.js";
@@ -146,8 +146,7 @@ class LaneView {
 
     update() {
         const {answer} = this;
-        const active =
-            isReplyRunning(this.reply) && ["waiting", "loading", "reading", "writing"].includes(answer.state);
+        const active = isReplyRunning(this.reply) && isActive(answer);
         this.root.setAttribute("aria-busy", String(active));
         this.content.set(answer.content, active);
         this.prose.classList.toggle("growing", active && answer.content !== "");
@@ -254,7 +253,7 @@ class ReplyView {
 
     laneActions(lane, i, active) {
         lane.actions?.remove();
-        const answering = active && ["waiting", "loading", "reading", "writing"].includes(lane.answer.state);
+        const answering = active && isActive(lane.answer);
         const chosen = this.node.chosen === i && chat.conversation.models.length === 1;
         lane.actions = h(
             "div.lane-actions",
@@ -402,8 +401,6 @@ export function makeTranscript(actions) {
 
     return {
         root,
-        renew,
-        scrollBy: (pages) => scroller.scrollBy({top: pages * scroller.clientHeight * 0.85, behavior: "smooth"}),
         editLast() {
             const question = pathOf(chat.conversation).findLast((n) => n.role === "question");
             if (question === undefined || isRunning()) return false;
