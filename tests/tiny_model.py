@@ -15,8 +15,9 @@ TEMPLATE = (
 )
 
 
-def make(folder, seed=1, width=64, layers=2, context=512, template=TEMPLATE):
-    """Writes config.json, model.safetensors and the tokenizer's files; returns the folder."""
+def make(folder, seed=1, width=64, layers=2, context=512, template=TEMPLATE, experts=0):
+    """Writes config.json, model.safetensors and the tokenizer's files; returns the folder. experts: so many in each layer, of which
+    a token uses two."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     source = HERE / "golden" / "tokenizer" / "synth" / "synth_bytebpe"
@@ -33,6 +34,9 @@ def make(folder, seed=1, width=64, layers=2, context=512, template=TEMPLATE):
         "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "max_position_embeddings": context, "tie_word_embeddings": True,
         "hidden_act": "silu",
     }
+    if experts:
+        config |= {"model_type": "qwen3_moe", "architectures": ["Qwen3MoeForCausalLM"], "num_experts": experts, "num_experts_per_tok": 2,
+                   "moe_intermediate_size": width, "norm_topk_prob": True, "head_dim": width // 4, "decoder_sparse_step": 1, "mlp_only_layers": []}
     (folder / "config.json").write_text(json.dumps(config), "utf-8")
     rng = np.random.default_rng(seed)
 
@@ -50,9 +54,18 @@ def make(folder, seed=1, width=64, layers=2, context=512, template=TEMPLATE):
             at + "self_attn.k_proj.weight": matrix(kv, width),
             at + "self_attn.v_proj.weight": matrix(kv, width),
             at + "self_attn.o_proj.weight": matrix(width, width),
-            at + "mlp.gate_proj.weight": matrix(2 * width, width),
-            at + "mlp.up_proj.weight": matrix(2 * width, width),
-            at + "mlp.down_proj.weight": matrix(width, 2 * width),
         }
+        if not experts:
+            weights |= {
+                at + "mlp.gate_proj.weight": matrix(2 * width, width),
+                at + "mlp.up_proj.weight": matrix(2 * width, width),
+                at + "mlp.down_proj.weight": matrix(width, 2 * width),
+            }
+            continue
+        weights |= {at + "mlp.gate.weight": matrix(experts, width), at + "self_attn.q_norm.weight": np.ones(width // 4, np.float32),
+                    at + "self_attn.k_norm.weight": np.ones(width // 4, np.float32)}
+        for e in range(experts):
+            for name in ("gate_proj", "up_proj", "down_proj"):
+                weights[at + f"mlp.experts.{e}.{name}.weight"] = matrix(width, width)
     save_file(weights, folder / "model.safetensors")
     return folder

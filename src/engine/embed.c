@@ -137,6 +137,13 @@ static TextBatchSpec batch_spec(const TextSpec *spec, Pooling pooling) {
     return (TextBatchSpec){.text = *spec, .which = rows[pooling], .hidden = true};
 }
 
+Status embedder_check(const Model *model, Error *err) {
+    Recipe r;
+    const Status status = recipe_of(model, &r, err);
+    embed_dense_close(r.dense);
+    return status;
+}
+
 Status embedder_memory(const Model *model, const TextSpec *spec, size_t *bytes, Error *err) {
     Recipe r;
     const Status status = recipe_of(model, &r, err);

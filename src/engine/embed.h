@@ -10,7 +10,10 @@
 
 typedef struct Embedder Embedder;
 
-/* ERR_UNSUPPORTED when the model's files do not make it an embedding model, or ask for what is not known here. */
+/* ERR_UNSUPPORTED when the model's files do not make it an embedding model, or ask for what is not known here. The model need
+ * only be described. */
+Status embedder_check(const Model *model, Error *err);
+/* The same, and the bytes that making vectors takes. */
 Status embedder_memory(const Model *model, const TextSpec *spec, size_t *bytes, Error *err);
 Status embedder_open(const Model *model, const TextSpec *spec, Embedder **embedder, Error *err);
 void embedder_close(Embedder *embedder);

@@ -3,6 +3,7 @@
 
 #include "format/gguf_names.h"
 #include "graph/cfg_parts.h"
+#include "graph/describe.h"
 #include "text/reply.h"
 
 #include <pthread.h>
@@ -243,6 +244,7 @@ const Family *model_family(const Model *m) { return m->family; }
 const Graph *model_graph(const Model *m) { return m->graph; }
 const Weights *model_weights(const Model *m) { return m->weights; }
 int model_vocab(const Model *m) { return m->graph->vocab; }
+uint64_t model_parameters(const Model *m) { return graph_parameters(m->graph).total; }
 SampleSpec model_sampling(const Model *m) { return m->sampling; }
 const char *model_unread_keys(const Model *m) { return m->unread; }
 

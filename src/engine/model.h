@@ -42,6 +42,8 @@ const Family *model_family(const Model *model);
 const Graph *model_graph(const Model *model);
 const Weights *model_weights(const Model *model); /* NULL: only described */
 int model_vocab(const Model *model);
+/* All numbers that are weights, a tied matrix once. */
+uint64_t model_parameters(const Model *model);
 /* What the network gives: logits of a next token, or what stands for tokens and texts (then it writes no text). */
 Result model_result(const Model *model);
 /* ERR_UNSUPPORTED, in words for people, when the model writes no text. */

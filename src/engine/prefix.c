@@ -413,6 +413,26 @@ int prefix_known(Prefix *p, const int32_t *tokens, int n) {
     return found * PREFIX_RUN;
 }
 
+int prefix_difference(Prefix *p, const int32_t *tokens, int n) {
+    const int runs = n > 0 ? n / PREFIX_RUN : 0;
+    int *path = mem_alloc(((size_t)runs + 1) * sizeof *path, MEM_CACHE);
+    if (path == NULL)
+        return 0;
+    const int found = walk(p, tokens, runs, false, path), last = found > 0 ? path[found - 1] : NO_NODE;
+    const int32_t *rest = tokens + found * PREFIX_RUN;
+    const int most = MIN(n - found * PREFIX_RUN, PREFIX_RUN);
+    int same = 0;
+    for (int i = 0; i < p->n_node && same < most; i++) {
+        const Node *node = &p->nodes[i];
+        int k = 0;
+        while (node->taken && node->parent == last && k < most && node->tokens[k] == rest[k])
+            k++;
+        same = MAX(same, k);
+    }
+    mem_free(path);
+    return found * PREFIX_RUN + same;
+}
+
 /* Fills what a node of run `i` lacks from the sequence that has it. */
 static void complete(Prefix *p, int index, const Sequence *s, int i) {
     Node *n = &p->nodes[index];

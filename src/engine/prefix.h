@@ -25,6 +25,9 @@ void prefix_close(Prefix *prefix);
 int prefix_resume(Prefix *prefix, const int32_t *tokens, int n, Sequence *sequence);
 /* How many tokens prefix_resume would find in memory (for choosing what to run first). */
 int prefix_known(Prefix *prefix, const int32_t *tokens, int n);
+/* The place of the first token at which the text differs from all that are known in memory; n: it is the beginning of one.
+ * Of known texts only complete runs count. */
+int prefix_difference(Prefix *prefix, const int32_t *tokens, int n);
 
 /* Keeps what a sequence has of the tokens, runs that are complete. With `with_memory`, layers with a memory are copied:
  * only right when the sequence is at a multiple of 64 tokens now. */

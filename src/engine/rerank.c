@@ -18,7 +18,15 @@ struct Reranker {
 
 /* ---- opening ----------------------------------------------------------------------------------------------------- */
 
-/* By the name that the files give themselves: the first lines of README.md, or a GGUF's general.name. */
+/* Of the folder: its last parts, which may be those of another program's cache ("models--OWNER--NAME/snapshots/COMMIT"). */
+static const RerankPrompt *prompt_of_path(const char *path) {
+    const char *from = path + strlen(path);
+    for (int parts = 0; from > path && (from[-1] != '/' || ++parts < 3);)
+        from--;
+    return rerank_prompt(from, strlen(from));
+}
+
+/* By the name that the files give themselves: the first lines of README.md, or a GGUF's general.name; else by the folder's. */
 static const RerankPrompt *prompt_of(const Model *model) {
     const ModelFiles *files = model_files(model);
     if (model_files_kind(files) == CONTAINER_GGUF) {
@@ -26,14 +34,15 @@ static const RerankPrompt *prompt_of(const Model *model) {
         return name != NULL && name->type == META_STRING ? rerank_prompt(name->as.string.bytes, name->as.string.count) : NULL;
     }
     enum { FIRST_LINES = 1024 };
+    const char *folder = model_files_folder(files);
     FileMap *map = NULL;
-    char *path = path_join(model_files_folder(files), "README.md");
+    char *path = path_join(folder, "README.md");
     const bool open = path != NULL && file_exists(path) && file_map_open(path, &map, NULL) == OK;
     mem_free(path);
     const RerankPrompt *prompt =
         open ? rerank_prompt((const char *)file_map_bytes(map), MIN(file_map_size(map), (size_t)FIRST_LINES)) : NULL;
     file_map_close(map);
-    return prompt;
+    return prompt != NULL ? prompt : prompt_of_path(folder);
 }
 
 static Status check(const Model *model, const RerankPrompt **prompt, Error *err) {
@@ -49,6 +58,11 @@ static Status check(const Model *model, const RerankPrompt **prompt, Error *err)
 
 static TextBatchSpec batch_spec(const TextSpec *spec, const RerankPrompt *prompt) {
     return (TextBatchSpec){.text = *spec, .which = prompt != NULL ? TEXT_ROWS_LAST : TEXT_ROWS_FIRST};
+}
+
+Status reranker_check(const Model *model, Error *err) {
+    const RerankPrompt *prompt;
+    return check(model, &prompt, err);
 }
 
 Status reranker_memory(const Model *model, const TextSpec *spec, size_t *bytes, Error *err) {

@@ -7,7 +7,9 @@
 
 typedef struct Reranker Reranker;
 
-/* ERR_UNSUPPORTED when the model's files don't make it one that judges pairs. */
+/* ERR_UNSUPPORTED when the model's files don't make it one that judges pairs. The model need only be described. */
+Status reranker_check(const Model *model, Error *err);
+/* The same, and the bytes that judging takes. */
 Status reranker_memory(const Model *model, const TextSpec *spec, size_t *bytes, Error *err);
 Status reranker_open(const Model *model, const TextSpec *spec, Reranker **reranker, Error *err);
 void reranker_close(Reranker *reranker);

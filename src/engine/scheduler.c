@@ -61,7 +61,8 @@ struct Scheduler {
     Request *waiting, *waiting_last;
     int n_waiting;
     bool closing;
-    SchedulerStats stats;
+    SchedulerStats stats; /* the thread's own */
+    SchedulerStats shown; /* the same for others, under the lock */
 
     /* The scheduler's thread only. */
     Request **running;
@@ -281,6 +282,9 @@ static void end_request(Scheduler *s, Request *r, RequestEnd end, const Error *e
         prefix_keep(s->prefix, r->tokens, r->n, r->sequence, true);
     sequence_close(r->sequence);
     r->sequence = NULL;
+    pthread_mutex_lock(&s->lock); /* who is told of the end finds it counted */
+    s->shown = s->stats;
+    pthread_mutex_unlock(&s->lock);
     r->spec.on_end(r->spec.user, end, &r->stats, err != NULL ? err : &none);
     request_release(r);
 }
@@ -374,7 +378,8 @@ static bool admit_one(Scheduler *s) {
     if (r->admitted_us == 0) {
         r->admitted_us = now;
         r->stats.queue_us = now - r->submitted_us;
-        r->stats.cached_tokens = r->stats.first_difference = found;
+        r->stats.cached_tokens = found;
+        r->stats.first_difference = MAX(found, prefix_difference(s->prefix, r->tokens, r->n_prompt));
         s->stats.cached_tokens += (uint64_t)found;
     }
     s->running[s->n_running++] = r;
@@ -620,7 +625,7 @@ static bool deliver(Scheduler *s, Request *r, int at) {
     }
     if (at < r->n_prompt && !r->started) {
         if (r->spec.on_prompt != NULL)
-            r->spec.on_prompt(r->spec.user, MIN(at + r->rows, r->n_prompt), r->n_prompt);
+            r->spec.on_prompt(r->spec.user, MIN(at + r->rows, r->n_prompt), r->n_prompt, r->stats.cached_tokens);
         s->stats.prompt_tokens += (uint64_t)r->rows;
     }
     for (int i = 0; i < r->n_drawn; i++) {
@@ -753,6 +758,7 @@ static void publish(Scheduler *s) {
     s->stats.pages = cache_groups(s->cache) > 0 ? cache_pages(s->cache, 0) : 0;
     s->stats.pages_used = s->stats.pages - (cache_groups(s->cache) > 0 ? cache_free_pages(s->cache, 0) : 0);
     s->stats.prefix = prefix_stats(s->prefix);
+    s->shown = s->stats;
     if (s->n_running == 0 && s->n_waiting == 0)
         pthread_cond_broadcast(&s->idle);
     pthread_mutex_unlock(&s->lock);
@@ -801,7 +807,7 @@ bool scheduler_drain(Scheduler *s, uint64_t wait_us) {
     }
     pthread_mutex_lock(&s->lock);
     bool done = true;
-    while (done && (s->waiting != NULL || s->stats.running > 0))
+    while (done && (s->waiting != NULL || s->shown.running > 0))
         done = pthread_cond_timedwait(&s->idle, &s->lock, &until) == 0;
     pthread_mutex_unlock(&s->lock);
     return done;
@@ -809,7 +815,7 @@ bool scheduler_drain(Scheduler *s, uint64_t wait_us) {
 
 SchedulerStats scheduler_stats(Scheduler *s) {
     pthread_mutex_lock(&s->lock);
-    const SchedulerStats stats = s->stats;
+    const SchedulerStats stats = s->shown;
     pthread_mutex_unlock(&s->lock);
     return stats;
 }

@@ -43,7 +43,7 @@ typedef enum RequestEnd {
 typedef struct RequestStats {
     int prompt_tokens, cached_tokens, generated_tokens;
     int drafted_tokens, accepted_tokens; /* guessed ahead */
-    int first_difference;                /* prompt token at which the known prefix ended (= cached_tokens) */
+    int first_difference;                /* prompt token at which it leaves all known texts; they are taken up only at some places */
     uint64_t queue_us, prompt_us, generate_us;
 } RequestStats;
 
@@ -71,7 +71,8 @@ typedef struct RequestSpec {
     /* Which tokens may come next (bit i of the array = token i), asked before each draw; NULL = all. */
     const uint64_t *(*mask)(void *user);
     bool (*on_token)(void *user, const RequestToken *token); /* false: enough */
-    void (*on_prompt)(void *user, int done, int total);      /* progress of the prompt; may be NULL */
+    /* Progress of the prompt, of which `cached` tokens were known; may be NULL. */
+    void (*on_prompt)(void *user, int done, int total, int cached);
     void (*on_end)(void *user, RequestEnd end, const RequestStats *stats, const Error *err); /* exactly once */
     void *user;
 } RequestSpec;

@@ -34,7 +34,8 @@ typedef struct Strand {
     bool closing;    /* the mark that ends the reasoning is being forced, or was */
     size_t closed;   /* tokens of it that have come */
     int prompt_left; /* prompt tokens whose log-probabilities are still to come */
-    Ending ending;
+    Ending ending; /* the scheduler's */
+    Ending shown;  /* the same for the reply's thread, under the lock */
     Error err;
 } Strand;
 
@@ -207,8 +208,13 @@ static bool advance(Strand *c, const RequestToken *token) {
     return grammar_accept(c->state, token->token, &c->err) == OK && !grammar_is_done(c->state);
 }
 
-static bool on_token(void *user, const RequestToken *token) {
-    Strand *c = user;
+static void show(Strand *c) {
+    pthread_mutex_lock(&c->generation->lock);
+    c->shown = c->ending;
+    pthread_mutex_unlock(&c->generation->lock);
+}
+
+static bool take_token(Strand *c, const RequestToken *token) {
     Generation *g = c->generation;
     const bool of_prompt = c->prompt_left > 0;
     if (of_prompt)
@@ -220,6 +226,7 @@ static bool on_token(void *user, const RequestToken *token) {
     c->ending.last_us = clock_us();
     if (c->ending.first_us == 0)
         c->ending.first_us = c->ending.last_us;
+    c->ending.stats.generated_tokens++; /* counted also when the client leaves before the end */
     c->ending.reasoning_tokens += c->in_reasoning;
     if (c->err.status != OK) /* of the mask */
         return false;
@@ -233,8 +240,14 @@ static bool on_token(void *user, const RequestToken *token) {
     return c->ending.stop == NULL && !g->failed && !c->enough && (c->state == NULL || advance(c, token));
 }
 
-static void on_prompt(void *user, int done, int total) {
-    add_piece(user, (Piece){.kind = PIECE_PROGRESS, .done = done, .total = total});
+static bool on_token(void *user, const RequestToken *token) {
+    const bool more = take_token(user, token);
+    show(user);
+    return more;
+}
+
+static void on_prompt(void *user, int done, int total, int cached) {
+    add_piece(user, (Piece){.kind = PIECE_PROGRESS, .done = done, .total = total, .cached = cached});
 }
 
 static void on_end(void *user, RequestEnd end, const RequestStats *stats, const Error *err) {
@@ -248,6 +261,7 @@ static void on_end(void *user, RequestEnd end, const RequestStats *stats, const 
         error_set(&c->err, ERR_MEMORY, "no memory for the answer's text");
     c->ending.end = c->err.status != OK ? REQUEST_FAILED : end;
     c->ending.stats = *stats;
+    show(c);
     add_piece(c, (Piece){.kind = PIECE_END});
     pthread_mutex_lock(&g->lock);
     g->ended++;
@@ -400,6 +414,7 @@ static void submit_others(Generation *g) {
             continue;
         c->err = err;
         c->ending.end = REQUEST_FAILED;
+        show(c);
         g->submitted++;
         pthread_mutex_lock(&g->lock);
         g->ended++;
@@ -461,8 +476,16 @@ GenerationNews generation_next(Generation *g, int socket, int quiet_ms, Piece *p
     }
 }
 
+static Ending shown(const Generation *g, int choice) {
+    pthread_mutex_t *lock = &((Generation *)(uintptr_t)g)->lock;
+    pthread_mutex_lock(lock);
+    const Ending e = g->choices[choice].shown;
+    pthread_mutex_unlock(lock);
+    return e;
+}
+
 Ending generation_ending(const Generation *g, int choice) {
-    Ending e = g->choices[choice].ending;
+    Ending e = shown(g, choice);
     e.err = &g->choices[choice].err;
     return e;
 }
@@ -476,9 +499,10 @@ uint64_t generation_began_us(const Generation *g) {
 }
 
 Usage generation_usage(const Generation *g) {
-    Usage u = {.prompt = g->spec.n, .cached = g->choices[0].ending.stats.cached_tokens};
+    Usage u = {.prompt = g->spec.n};
     for (int i = 0; i < g->n_choice; i++) {
-        const Ending *e = &g->choices[i].ending;
+        const Ending own = shown(g, i), *e = &own;
+        u.cached = i == 0 ? e->stats.cached_tokens : u.cached;
         u.generated += e->stats.generated_tokens;
         u.reasoning += e->reasoning_tokens;
         u.drafted += e->stats.drafted_tokens;

@@ -52,7 +52,7 @@ typedef enum PieceKind {
     PIECE_ARGUMENTS, /* index, text */
     PIECE_CALL_END,  /* index */
     PIECE_TOKEN,     /* a token was drawn (or, with prompt_logprobs, read): before what it adds to the text */
-    PIECE_PROGRESS,  /* done, total: tokens of the prompt */
+    PIECE_PROGRESS,  /* done, total, cached: tokens of the prompt */
     PIECE_END,       /* of a choice: its last */
 } PieceKind;
 
@@ -64,7 +64,7 @@ typedef struct Piece {
     size_t bytes;
     const RequestToken *token;
     bool of_prompt; /* the token */
-    int done, total;
+    int done, total, cached;
 } Piece;
 
 typedef enum GenerationNews {

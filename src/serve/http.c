@@ -19,7 +19,7 @@ struct HttpServer {
     struct MHD_Daemon *daemon;
     HttpSpec spec;
     int port;
-    bool quiet;
+    atomic_bool quiet;
     int old_socket; /* after quiescing it is ours to close */
     atomic_int active;
 };
@@ -152,7 +152,7 @@ static void queue(HttpCall *call, int status, const char *type, struct MHD_Respo
         MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
     for (int i = 0; i < call->n_header; i++)
         MHD_add_response_header(response, call->headers[i].name, call->headers[i].value);
-    if (call->server->quiet)
+    if (atomic_load(&call->server->quiet))
         MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
     restart_timeout(call);
     call->queued = MHD_queue_response(call->connection, (unsigned)status, response);
@@ -380,9 +380,8 @@ Status http_open(const HttpSpec *spec, HttpServer **out, Error *err) {
 }
 
 void http_quiesce(HttpServer *server) {
-    if (server->quiet)
+    if (atomic_exchange(&server->quiet, true))
         return;
-    server->quiet = true;
     server->old_socket = (int)MHD_quiesce_daemon(server->daemon);
 }
 
