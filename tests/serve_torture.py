@@ -14,15 +14,18 @@ import pathlib
 import random
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
 import time
 import unittest
 
+import mutate
 import serve_case
 import serve_test
 import tiny_model
+from serve_case import HI
 
 ALL = os.environ.get("HOULE_TEST_ALL") == "1"
 FEW = os.environ.get("HOULE_TEST_FEW") == "1"
@@ -35,58 +38,87 @@ def conversation(number):
 
 
 class Kills(unittest.TestCase):
+    """After each kill: nothing damaged is said, every answer that a client got is still stored, every key that was given out is good."""
+
+    def make_key(self, name, after=None):
+        """A key, as the command prints it; None when it was killed first (`after` so many seconds)."""
+        made = subprocess.Popen([serve_case.HOULE, "serve", "--keys", str(self.file), "--make-key", name], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        if after is not None:
+            time.sleep(after)
+            made.kill()
+        text = made.communicate(timeout=60)[0].decode()
+        if text.endswith("\n"): # what was printed was promised
+            self.keys.append(text.strip())
+        return text.strip() or None
+
+    def post(self, path, body):
+        return self.server.post(path, body, Authorization="Bearer " + self.keys[0])
+
+    def load(self, number, stop):
+        while not stop.is_set():
+            number += 1
+            try:
+                if number % 3 == 0:
+                    status, answer = self.post("/v1/responses", {"model": "tiny", "input": f"What is tide {number}?", "max_output_tokens": 8})
+                    if status == 200:
+                        self.stored[answer["id"]] = answer
+                    continue
+                status, answer = self.post("/v1/chat/completions", conversation(number))
+            except (OSError, http.client.HTTPException, ValueError):
+                return # killed
+            said = answer["choices"][0]["message"]["content"] if status == 200 else answer
+            if said != self.wanted[number % 15]:
+                self.wrong.append((number, said))
+
+    def check(self, why):
+        """All that was promised, by the server that was just started."""
+        for key in self.keys:
+            self.assertEqual(self.server.get("/v1/models", Authorization="Bearer " + key)[0], 200, why)
+        for name, answer in self.stored.items():
+            self.assertEqual(self.server.get("/v1/responses/" + name, Authorization="Bearer " + self.keys[0]), (200, answer), why)
+
     def test_killed_at_random_moments(self):
         with tempfile.TemporaryDirectory() as folder:
             home = pathlib.Path(folder)
             tiny_model.make(home / "models" / "tiny", context=2048, template=serve_test.TEMPLATE)
-            config = home / "config.json" # the cache is small, so that much is written to disk and read back
+            config, self.file = home / "config.json", home / "keys.json"
+            # the cache is small, so that much is written to disk and read back
             config.write_text(json.dumps({"models": {"tiny": {"path": "models/tiny", "context": 1024, "sequences": 4, "cache_tokens": 1024}}}))
-            options = ["--config", str(config), "--cache-dir", str(home / "prefixes")]
-            server = serve_test.Server(home, *options)
-            wanted = {}
+            options = ["--config", str(config), "--cache-dir", str(home / "prefixes"), "--keys", str(self.file)]
+            self.keys, self.stored, self.wanted, self.wrong = [], {}, {}, []
+            self.assertIsNotNone(self.make_key("first"))
+            self.server = serve_test.Server(home, *options)
             for i in range(15):
-                status, answer = server.post("/v1/chat/completions", conversation(i))
+                status, answer = self.post("/v1/chat/completions", conversation(i))
                 self.assertEqual(status, 200, answer)
-                wanted[i] = answer["choices"][0]["message"]["content"]
-            server.stop()
+                self.wanted[i] = answer["choices"][0]["message"]["content"]
+            self.server.stop()
             seed = random.randrange(1 << 30)
             rng = random.Random(seed)
-            hits = 0
-            for turn in range(50 if ALL else 3 if FEW else 8):
-                server = serve_test.Server(home, *options)
+            turns = 50 if ALL else 3 if FEW else 8
+            for turn in range(turns):
+                why = f"seed {seed}, kill {turn}"
+                self.server = serve_test.Server(home, *options)
+                self.check(why)
                 stop = threading.Event()
-                wrong = []
-
-                def ask(number):
-                    while not stop.is_set():
-                        try:
-                            status, answer = server.post("/v1/chat/completions", conversation(number))
-                        except (OSError, http.client.HTTPException, ValueError):
-                            return # killed
-                        said = answer["choices"][0]["message"]["content"] if status == 200 else answer
-                        if said != wanted[number % 15]:
-                            wrong.append((number, said))
-                        number += 1
-
-                threads = [threading.Thread(target=ask, args=(rng.randrange(15),)) for _ in range(4)]
+                threads = [threading.Thread(target=self.load, args=(rng.randrange(15), stop)) for _ in range(4)]
+                threads.append(threading.Thread(target=self.make_key, args=(f"key{turn}", rng.choice((None, rng.random() * 0.05)))))
                 for t in threads:
                     t.start()
                 time.sleep(rng.random() * 0.7)
-                try:
-                    hits += server.metric("houle_prefix_cache_hits_total")
-                except (OSError, http.client.HTTPException):
-                    pass
-                server.process.send_signal(signal.SIGKILL)
+                self.server.process.send_signal(signal.SIGKILL)
                 stop.set()
                 for t in threads:
                     t.join()
-                server.stop(expect=-signal.SIGKILL)
-                self.assertEqual(wrong, [], f"seed {seed}, kill {turn}")
-            server = serve_test.Server(home, *options)
+                self.server.stop(expect=-signal.SIGKILL)
+                self.assertEqual(self.wrong, [], why)
+            self.server = serve_test.Server(home, *options)
+            self.check(f"seed {seed}, in the end")
             for i in range(15):
-                status, answer = server.post("/v1/chat/completions", conversation(i))
-                self.assertEqual((status, answer["choices"][0]["message"]["content"]), (200, wanted[i]), f"seed {seed}")
-            server.stop()
+                status, answer = self.post("/v1/chat/completions", conversation(i))
+                self.assertEqual((status, answer["choices"][0]["message"]["content"]), (200, self.wanted[i]), f"seed {seed}")
+            self.server.stop()
+            print(f"{turns} kills: {len(self.stored)} stored answers and {len(self.keys)} keys are there", file=sys.stderr)
 
 
 class Floods(unittest.TestCase):
@@ -231,74 +263,98 @@ SEEDS = [
     ("/infill", {"model": "tiny", "input_prefix": "a", "input_suffix": "b", "n_predict": 2}),
     ("/rerank", {"model": "tiny", "query": "a", "documents": ["b", "c"], "top_n": 1}),
 ]
-VALUES = [None, True, False, 0, -1, 1, 2 ** 31, -2 ** 63, 2 ** 64, 1e308, -0.0, 0.5, "", "x", "\u0000", "a" * 3000, "\ud83d\ude00", [], [[]],
-          [None], {}, {"type": "x"}, {"": None}, [1, "a"], "tiny", "auto", "json_object", "*", "(((((", "root ::= root", "[a-", "{" * 200]
 
 
-def places(value, path=()):
-    yield path
-    if isinstance(value, dict):
-        for key in value:
-            yield from places(value[key], (*path, key))
-    elif isinstance(value, list):
-        for i in range(len(value)):
-            yield from places(value[i], (*path, i))
+def as_schema(rng):
+    schema = rng.choice(mutate.SCHEMAS)
+    parts = [part for one in mutate.SCHEMAS for part in one.values()]
+    keys = mutate.SCHEMA_KEYS
+    schema = mutate.tree(rng, schema, mutate.VALUES + parts + mutate.SCHEMAS + [{"$ref": "#"}, {"$ref": "#/$defs/n"}, "^a{2,9}$", "date-time", "array"], keys)
+    if isinstance(schema, dict) and rng.random() < 0.3:
+        schema[rng.choice(keys)] = mutate.copy(rng.choice(mutate.SCHEMAS))
+    tool = {"name": "look", "parameters": schema, "strict": True}
+    return rng.choice((
+        lambda: ("/v1/chat/completions", {"messages": HI, "response_format": {"type": "json_schema", "json_schema": {"name": "a", "strict": True, "schema": schema}}}),
+        lambda: ("/v1/completions", {"prompt": "a", "guided_json": schema}),
+        lambda: ("/v1/responses", {"input": "a", "store": False, "text": {"format": {"type": "json_schema", "name": "a", "schema": schema}}}),
+        lambda: ("/v1/chat/completions", {"messages": HI, "tools": [{"type": "function", "function": tool}], "tool_choice": rng.choice(("required", "auto"))}),
+        lambda: ("/v1/messages", {"messages": HI, "tools": [{"name": "look", "input_schema": schema}], "tool_choice": {"type": "any"}}),
+        lambda: ("/v1/messages", {"messages": HI, "output_config": {"format": {"type": "json_schema", "schema": schema}}}),
+        lambda: ("/api/chat", {"messages": HI, "stream": False, "format": schema})))()
 
 
-def mutated(rng, body):
-    body = json.loads(json.dumps(body))
-    for _ in range(rng.choice((1, 1, 1, 2, 4))):
-        path = rng.choice(list(places(body)))
-        if not path:
-            continue
-        inner = body
-        for key in path[:-1]:
-            inner = inner[key]
-        what = rng.random()
-        if what < 0.15:
-            del inner[path[-1]]
-        elif what < 0.25 and isinstance(inner, list):
-            inner.extend([json.loads(json.dumps(inner[path[-1]]))] * rng.choice((1, 50)))
-        elif what < 0.35:
-            for _ in range(rng.choice((3, 60, 200))):
-                inner[path[-1]] = [inner[path[-1]]] if rng.random() < 0.5 else {"allOf": inner[path[-1]]}
-        else:
-            inner[path[-1]] = json.loads(json.dumps(rng.choice(VALUES)))
-    text = bytearray(json.dumps(body).replace("1e+308", "1e999").encode())
-    if rng.random() < 0.2:
-        for _ in range(rng.randrange(1, 4)):
-            text[rng.randrange(len(text))] = rng.randrange(256)
-    return bytes(text)
+def as_grammar(seeds, words, syntax):
+    def make(rng):
+        text = mutate.text(rng, seeds, words)
+        custom = {"type": "grammar", "syntax": "lark" if syntax == "gbnf" else syntax, "definition": text}
+        return rng.choice((
+            lambda: ("/v1/completions", {"prompt": "a", "grammar": {"syntax": syntax, "definition": text}}),
+            lambda: ("/v1/completions", {"prompt": "a", "guided_regex" if syntax == "regex" else "guided_grammar": text}),
+            lambda: ("/v1/chat/completions", {"messages": HI, "structured_outputs": {"regex" if syntax == "regex" else "grammar": text}}),
+            lambda: ("/v1/responses", {"input": "a", "store": False, "tools": [{"type": "custom", "name": "look", "format": custom}],
+                                       "tool_choice": rng.choice(("required", "auto"))})))()
+    return make
 
 
-class Requests(unittest.TestCase):
-    """Requests changed at random: each is answered, none with "our own mistake", and the server goes on."""
+def as_template(rng):
+    text = mutate.text(rng, mutate.templates(), mutate.TEMPLATE_WORDS)
+    more = {"messages": SEEDS[0][1]["messages"], "tools": [TOOL], "add_generation_prompt": rng.random() < 0.5}
+    return rng.choice((
+        lambda: ("/api/generate", {"prompt": "a", "system": "s", "template": text, "stream": False}),
+        lambda: [("/api/create", {"model": "made", "from": "tiny", "template": text, "stream": False}), ("/apply-template", {**more, "model": "made"})],
+        lambda: [("/api/create", {"model": "other", "from": "tiny", "template": text, "stream": False}),
+                 ("/v1/chat/completions", {**more, "model": "other", "reasoning_effort": "low", "chat_template_kwargs": {"x": {"y": [1, None]}}})]))()
 
-    def test_changed_requests(self):
-        seconds = float(os.environ.get("HOULE_FUZZ_SECONDS", "0")) or (60 if ALL else 4)
+
+def limits(rng, path, body):
+    """So that a made-up request is soon over."""
+    body = {"model": "tiny", **body}
+    if path in ("/v1/chat/completions", "/v1/completions", "/v1/messages"):
+        body |= {"max_tokens": 8, "seed": rng.randrange(99)} if path != "/v1/messages" else {"max_tokens": 8}
+    elif path == "/v1/responses":
+        body["max_output_tokens"] = 8
+    elif path in ("/api/chat", "/api/generate"):
+        body["options"] = {"num_predict": 8}
+    return path, json.dumps(body).replace("1e+308", "1e999").encode()
+
+
+class Changed(unittest.TestCase):
+    """What is sent is changed at random: each request is answered, none with "our own mistake", and the server goes on.
+
+    HOULE_FUZZ_SECONDS: how long each of them goes on; HOULE_FUZZ_SEED: as one that went wrong said."""
+
+    def bombard(self, make):
+        """make(rng): a path and bytes, or a list of them."""
+        seconds = float(os.environ.get("HOULE_FUZZ_SECONDS", "0")) or (60 if ALL else 2 if FEW else 4)
         with tempfile.TemporaryDirectory() as folder:
             home = pathlib.Path(folder)
-            tiny_model.make(home / "models" / "tiny", context=256, template=serve_test.TEMPLATE)
+            tiny_model.make(home / "models" / "tiny", context=4096, template=serve_test.TEMPLATE)
             server = serve_test.Server(home, "--models", str(home / "models"), "--cache-disk", "0", "--no-log", "--deadline", "20")
-            seed = random.randrange(1 << 30)
-            counts = {}
+            seed = int(os.environ.get("HOULE_FUZZ_SEED", "0")) or random.randrange(1 << 30)
+            counts, slowest = {}, [0.0]
+
+            def send(path, text):
+                began = time.monotonic()
+                try:
+                    status, content, _ = server.raw("POST", path, text)
+                except (OSError, http.client.HTTPException) as e:
+                    return f"{path} {text!r}: {e!r} (seed {seed})"
+                slowest[0] = max(slowest[0], time.monotonic() - began)
+                counts[status] = counts.get(status, 0) + 1
+                return f"{path} {text!r}: {status} {content!r} (seed {seed})" if status == 500 or status > 503 else None
 
             def work(number):
                 rng = random.Random(seed + number)
                 until = time.monotonic() + seconds
                 while time.monotonic() < until:
-                    path, body = rng.choice(SEEDS)
                     try:
-                        text = mutated(rng, body)
+                        made = make(rng)
                     except RecursionError: # Python's own limit
                         continue
-                    try:
-                        status, content, _ = server.raw("POST", path, text)
-                    except (OSError, http.client.HTTPException) as e:
-                        return f"{path} {text!r}: {e!r} (seed {seed})"
-                    counts[status] = counts.get(status, 0) + 1
-                    if status == 500 or status > 503:
-                        return f"{path} {text!r}: {status} {content!r} (seed {seed})"
+                    for path, text in made if isinstance(made, list) else [made]:
+                        failure = send(path, text)
+                        if failure is not None:
+                            return failure
                 return None
 
             with concurrent.futures.ThreadPoolExecutor(4) as pool:
@@ -307,7 +363,34 @@ class Requests(unittest.TestCase):
             self.assertEqual(failures, [])
             self.assertEqual(server.get("/health")[0], 200)
             server.stop()
-            print(dict(sorted(counts.items())), file=sys.stderr)
+            print(f"{self._testMethodName}: {sum(counts.values())} requests, {dict(sorted(counts.items()))}, slowest {slowest[0]:.1f} s", file=sys.stderr)
+
+    def language(self, make):
+        def limited(rng):
+            made = make(rng)
+            return [limits(rng, *one) for one in (made if isinstance(made, list) else [made])]
+        self.bombard(limited)
+
+    def test_requests(self):
+        def make(rng):
+            path, body = rng.choice(SEEDS)
+            return path, mutate.body(rng, body)
+        self.bombard(make)
+
+    def test_schemas(self):
+        self.language(as_schema)
+
+    def test_gbnf(self):
+        self.language(as_grammar(mutate.GBNF, mutate.GBNF_WORDS, "gbnf"))
+
+    def test_lark(self):
+        self.language(as_grammar(mutate.LARK, mutate.LARK_WORDS, "lark"))
+
+    def test_regexes(self):
+        self.language(as_grammar(mutate.REGEX, mutate.REGEX_WORDS, "regex"))
+
+    def test_templates(self):
+        self.language(as_template)
 
 
 if __name__ == "__main__":
