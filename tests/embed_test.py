@@ -148,6 +148,49 @@ def check_gguf():
     near(got, unit([t["first"] for t in golden]))
 
 
+def check_qwen3(folder):
+    """Decoders that were trained to embed (the row of the end token that closes a text) and to judge (yes or no), as folders and as GGUF."""
+    golden = golden_of("qwen3_embedding")["texts"]
+    texts, want = [t["text"] for t in golden if t["text"]], unit([t["last"] for t in golden if t["text"]])
+    worst = 0.0
+    for model in ("qwen3_embedding", "qwen3_embedding.gguf"):
+        for level in levels():
+            tokens, got = vectors(GOLDEN / model, [t.replace("\n", " ") for t in texts], env={"HOULE_CPU": level} if level else None)
+            plain = ["\n" not in t for t in texts]
+            assert [n for n, p in zip(tokens, plain) if p] == [len(t["ids"]) for t in golden if t["text"] and "\n" not in t["text"]], tokens
+            worst = max(worst, near(got[plain], want[plain]))
+    models = folder / "models"
+    for name in ("qwen3_embedding", "qwen3_reranker"):
+        shutil.copytree(GOLDEN / name, models / name)
+        shutil.copy(GOLDEN / f"{name}.gguf", models / f"{name}_gguf.gguf")
+    shutil.copytree(GOLDEN / "qwen3_reranker", models / "Qwen3-Reranker-0.6B")
+    (models / "Qwen3-Reranker-0.6B" / "README.md").unlink() # the folder's name is what is left
+    client = Client(folder, models)
+    for model in ("qwen3_embedding", "qwen3_embedding_gguf"):
+        answer = client.post("/v1/embeddings", model=model, input=[t["text"] for t in golden])
+        worst = max(worst, near([d["embedding"] for d in answer["data"]], unit([t["last"] for t in golden])))
+        assert answer["usage"]["prompt_tokens"] == sum(len(t["ids"]) for t in golden), answer["usage"]
+        cut = client.post("/v1/embeddings", model=model, input=texts[0], dimensions=8)
+        near(cut["data"][0]["embedding"], unit(golden[0]["last"][:8]))
+        alone = client.post("/v1/embeddings", model=model, input=texts[2])
+        assert alone["data"][0]["embedding"] == answer["data"][2]["embedding"]
+        client.post("/v1/rerank", 400, model=model, query="a", documents=["b"])
+    pairs = golden_of("qwen3_reranker")["pairs"]
+    for model in ("qwen3_reranker", "qwen3_reranker_gguf", "Qwen3-Reranker-0.6B"):
+        for query, instruction in {(p["query"], p["instruction"]) for p in pairs}:
+            mine = [p for p in pairs if (p["query"], p["instruction"]) == (query, instruction)]
+            more = {"instruction": instruction} if instruction else {}
+            answer = client.post("/v1/rerank", model=model, query=query, documents=[p["document"] for p in mine], **more)
+            worst = max(worst, near([r["relevance_score"] for r in sorted(answer["results"], key=lambda r: r["index"])], [p["score"] for p in mine]))
+            assert answer["usage"]["prompt_tokens"] == sum(p["tokens"] for p in mine), answer["usage"]
+            assert [r["relevance_score"] for r in answer["results"]] == sorted((r["relevance_score"] for r in answer["results"]), reverse=True)
+            raw = client.post("/v1/rerank", model=model, query=query, texts=[p["document"] for p in mine], raw_scores=True, **more)
+            near([r["score"] for r in sorted(raw, key=lambda r: r["index"])], [p["raw"] for p in mine], 1e-3)
+        assert client.post("/v1/embeddings", 400, model=model, input="a")["error"]["param"] == "model"
+    client.server.stop()
+    return worst
+
+
 def check_library():
     """The example program: the library from outside."""
     golden = golden_of("bert")["texts"]
@@ -159,15 +202,16 @@ def check_library():
 
 
 class Client:
-    def __init__(self, folder):
+    def __init__(self, folder, models=None):
         sys.path.insert(0, str(pathlib.Path(__file__).parent))
         import serve_case
         serve_case.HOULE = HOULE
-        models = folder / "models"
-        for name in ("bert", "bert_rerank", "xlm_roberta"):
-            shutil.copytree(GOLDEN / name, models / name)
+        if models is None:
+            models = folder / "models"
+            for name in ("bert", "bert_rerank", "xlm_roberta"):
+                shutil.copytree(GOLDEN / name, models / name)
         config = folder / "config.json"
-        config.write_text(json.dumps({"defaults": {"precision": "f32"}}))
+        config.write_text(json.dumps({"defaults": {"precision": "f32", "cache_type": "f32"}}))
         self.server = serve_case.Server(folder, "--models", str(models), "--config", str(config), "--memory", "1G")
 
     def post(self, path, status=200, **body):
@@ -237,6 +281,8 @@ def main():
         check_files(pathlib.Path(folder) / "files")
     with tempfile.TemporaryDirectory(prefix="houle_embed_") as folder:
         check_server(pathlib.Path(folder))
+    with tempfile.TemporaryDirectory(prefix="houle_embed_") as folder:
+        worst = max(worst, check_qwen3(pathlib.Path(folder)))
     print(f"embed: tiny models off by {worst:.1e}; MiniLM {check_minilm()}")
 
 
