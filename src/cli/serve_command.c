@@ -20,7 +20,7 @@ static struct {
     const char *host, *models, *config, *keys, *make_key, *certificate, *key, *cache, *state, *ready_file;
     StringList hosts, origins;
     bool admin, store, log_requests;
-    int64_t port, threads, connections, per_address, idle, drain, deadline, queue, keep_alive;
+    int64_t port, threads, connections, per_address, idle, ping, drain, deadline, queue, keep_alive;
     int64_t state_days;
     uint64_t memory, cache_disk, state_disk, body;
 } want = {.host = "127.0.0.1",
@@ -30,6 +30,7 @@ static struct {
           .connections = 256,
           .per_address = 128,
           .idle = 120,
+          .ping = 5,
           .drain = 30,
           .deadline = 3600,
           .queue = 120,
@@ -100,6 +101,7 @@ static Status start(int n_argument, char **arguments, Server **server, Error *er
         .connections = (int)MIN(MAX(want.connections, 1), 10000),
         .connections_per_address = (int)MIN(MAX(want.per_address, 1), 10000),
         .idle_seconds = (int)MIN(MAX(want.idle, 1), 86400),
+        .ping_seconds = (int)MIN(MAX(want.ping, 1), 3600),
         .request_seconds = (int)MIN(MAX(want.deadline, 0), 1 << 30),
         .queue_seconds = (int)MIN(MAX(want.queue, 0), 1 << 20),
         .log_requests = want.log_requests,
@@ -205,6 +207,7 @@ static const Option options[] = {
     {"idle", OPT_INT, &want.idle, "SECONDS", "close connections on which nothing moves (120)", NULL},
     {"deadline", OPT_INT, &want.deadline, "SECONDS", "end requests after so long (3600); 0 = never", NULL},
     {"queue", OPT_INT, &want.queue, "SECONDS", "how long a request may wait for its model's memory (120)", NULL},
+    {"ping", OPT_INT, &want.ping, "SECONDS", "sign of life in streams while there is nothing to say (5)", NULL},
     {"drain", OPT_INT, &want.drain, "SECONDS", "how long answers may go on when the server is stopped (30)", NULL},
     {"log", OPT_FLAG, &want.log_requests, NULL, "a line of JSON for each request (--no-log: none)", NULL},
     {"ready-file", OPT_STRING, &want.ready_file, "FILE", "write the server's address here once it listens", NULL},

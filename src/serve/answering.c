@@ -35,6 +35,10 @@ void answering_close(Answering *a) {
 
 /* ---- while it runs, and behind it -------------------------------------------------------------------------------- */
 
+int api_ping_ms(const ApiCall *call) {
+    return 1000 * call->server->spec.ping_seconds;
+}
+
 GenerationNews api_next(ApiCall *call, Generation *generation, int quiet_ms, Piece *piece) {
     const int slice = 500; /* so that a server that stops is noticed */
     const int socket = call->http != NULL ? http_socket(call->http) : -1;
@@ -97,9 +101,9 @@ void api_count(ApiCall *call, const Generation *g, bool whole) {
 
 json_t *usage_value(const Generation *g) {
     const Usage u = generation_usage(g);
-    return json_pack("{s:i, s:i, s:i, s:{s:i}, s:{s:i, s:i, s:i}}", "prompt_tokens", u.prompt, "completion_tokens",
+    return json_pack("{s:i, s:i, s:i, s:{s:i, s:i}, s:{s:i, s:i, s:i}}", "prompt_tokens", u.prompt, "completion_tokens",
                      u.generated, "total_tokens", u.prompt + u.generated, "prompt_tokens_details", "cached_tokens",
-                     u.cached, "completion_tokens_details", "reasoning_tokens", u.reasoning,
+                     u.cached, "cache_write_tokens", u.prompt - u.cached, "completion_tokens_details", "reasoning_tokens", u.reasoning,
                      "accepted_prediction_tokens", u.accepted, "rejected_prediction_tokens", u.drafted - u.accepted);
 }
 
@@ -107,15 +111,25 @@ static double rate(int tokens, uint64_t us) {
     return us > 0 ? (double)tokens * 1e6 / (double)us : 0;
 }
 
+static double each(uint64_t us, int tokens) {
+    return tokens > 0 ? (double)us * 1e-3 / tokens : 0;
+}
+
 json_t *timings_value(const Generation *g) {
     const Ending e = generation_ending(g, 0);
     const RequestStats *s = &e.stats;
     const int read = s->prompt_tokens - s->cached_tokens;
-    return json_pack("{s:i, s:i, s:f, s:f, s:i, s:f, s:f, s:f, s:i}", "cache_n", s->cached_tokens, "prompt_n", read,
-                     "prompt_ms", (double)s->prompt_us * 1e-3, "prompt_per_second", rate(read, s->prompt_us),
+    return json_pack("{s:i, s:i, s:f, s:f, s:f, s:i, s:f, s:f, s:f, s:f, s:i}", "cache_n", s->cached_tokens, "prompt_n", read,
+                     "prompt_ms", (double)s->prompt_us * 1e-3, "prompt_per_token_ms", each(s->prompt_us, read),
+                     "prompt_per_second", rate(read, s->prompt_us),
                      "predicted_n", s->generated_tokens, "predicted_ms", (double)s->generate_us * 1e-3,
-                     "predicted_per_second", rate(s->generated_tokens, s->generate_us), "queue_ms",
+                     "predicted_per_token_ms", each(s->generate_us, s->generated_tokens), "predicted_per_second", rate(s->generated_tokens, s->generate_us), "queue_ms",
                      (double)s->queue_us * 1e-3, "first_difference", s->first_difference);
+}
+
+json_t *progress_value(const Generation *g, const Piece *p) {
+    return json_pack("{s:i, s:i, s:i, s:f}", "processed", p->done, "total", p->total, "cache", p->cached, "time_ms",
+                     (double)(clock_us() - generation_began_us(g)) * 1e-3);
 }
 
 static json_t *token_entry(const Tokenizer *t, int32_t id, float logprob) {

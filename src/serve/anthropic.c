@@ -8,8 +8,6 @@
 
 #include <string.h>
 
-enum { PING_MS = 5000 };
-
 typedef enum Block { BLOCK_NONE, BLOCK_TEXT, BLOCK_THINKING, BLOCK_TOOL } Block;
 
 typedef struct Blocks {
@@ -262,6 +260,8 @@ static Status read_fields(Ask *ask, Fields *f, bool counting, bool *stream, json
     ask->spec.stops = ask->stops;
     ask->spec.n_stop = (int)json_array_size(stops);
     TRY(field_bool(f, "stream", stream, err));
+    TRY(field_bool(f, "return_progress", &ask->spec.progress, err));
+    ask->spec.progress = ask->spec.progress && *stream;
     TRY(read_tools(ask, f, err));
     TRY(read_choice(ask, f, err));
     TRY(read_thinking(ask, f, err));
@@ -380,6 +380,10 @@ static void take_piece(Blocks *b, const Piece *p, Text *out) {
     case PIECE_CALL_END:
         close_block(b, out);
         break;
+    case PIECE_PROGRESS: /* comes only when it was asked for */
+        sse_append(out, "ping",
+                   json_pack("{s:s, s:o}", "type", "ping", "prompt_progress", progress_value(b->a.generation, p)));
+        break;
     default:
         break;
     }
@@ -398,6 +402,7 @@ static void end_stream(Blocks *b, Text *out) {
                               stop_reason(&e), "stop_sequence", e.stop, "usage", usage(b->a.generation, true));
     if (b->a.call->warnings != NULL)
         json_object_set(value, "warnings", b->a.call->warnings);
+    json_object_set_new(value, "timings", timings_value(b->a.generation));
     sse_append(out, "message_delta", value);
     sse_append(out, "message_stop", json_pack("{s:s}", "type", "message_stop"));
 }
@@ -410,7 +415,7 @@ static bool next(void *user, Text *out) {
             begin_stream(b, out);
             break;
         }
-        const GenerationNews news = api_next(b->a.call, b->a.generation, PING_MS, &piece);
+        const GenerationNews news = api_next(b->a.call, b->a.generation, api_ping_ms(b->a.call), &piece);
         if (news == NEWS_GONE)
             return false;
         if (news == NEWS_QUIET)
@@ -442,9 +447,10 @@ static Status reply_whole(Blocks *b, Error *err) {
     const Ending e = generation_ending(b->a.generation, 0);
     TRY(ending_status(&e, err));
     return api_reply_json(b->a.call, 200,
-                          json_pack("{s:s, s:s, s:s, s:s, s:O, s:s, s:s?, s:o}", "id", b->id, "type", "message", "role",
+                          json_pack("{s:s, s:s, s:s, s:s, s:O, s:s, s:s?, s:o, s:o}", "id", b->id, "type", "message", "role",
                                     "assistant", "model", b->a.call->model, "content", b->content, "stop_reason",
-                                    stop_reason(&e), "stop_sequence", e.stop, "usage", usage(b->a.generation, true)),
+                                    stop_reason(&e), "stop_sequence", e.stop, "usage", usage(b->a.generation, true),
+                                    "timings", timings_value(b->a.generation)),
                           err);
 }
 

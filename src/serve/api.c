@@ -80,8 +80,8 @@ json_t *api_error_value(const ApiCall *call, Status status, const Error *err) {
     if (call->form == API_OLLAMA)
         return json_pack("{s:s, s:s, s:s*}", "error", text, "code", code, "param", call->param);
     if (call->form == API_ANTHROPIC)
-        return json_pack("{s:s, s:{s:s, s:s, s:s, s:s*}, s:n}", "type", "error", "error", "type", type, "message", text,
-                         "code", code, "param", call->param, "request_id");
+        return json_pack("{s:s, s:{s:s, s:s, s:s, s:s*}, s:s}", "type", "error", "error", "type", type, "message", text,
+                         "code", code, "param", call->param, "request_id", call->request_id);
     return json_pack("{s:{s:s, s:s, s:s?, s:s}}", "error", "message", text, "type", type, "param", call->param, "code",
                      code);
 }

@@ -7,6 +7,7 @@
 #define HOULE_SERVE_API_H
 
 #include "format/json_write.h"
+#include "serve/file_facts.h"
 #include "serve/generation.h"
 #include "serve/http.h"
 #include "serve/keys.h"
@@ -27,6 +28,7 @@ struct Server {
     Metrics *metrics;
     Archive *archive;
     struct ResponseJobs *jobs;
+    FactsCache *facts;
     char *url;
     char **hosts;
     char **origins;
@@ -52,6 +54,7 @@ struct ApiCall {
     ApiHandler handler;
     Caller caller;
     uint64_t id;
+    char request_id[32]; /* as the reply's header names it */
     json_t *body; /* what was sent, an object; NULL without a body */
     uint64_t began_us;
     /* for the answer to an error */
@@ -166,6 +169,8 @@ typedef struct Ask {
 
 /* Gets hold of the model: 404 when it is not here, 403 when the key may not use it. */
 Status ask_model(ApiCall *call, const char *name, Ask *ask, Error *err);
+/* The same of the body's "model"; where there is only one, programs that know no models may leave it out. */
+Status ask_only_model(ApiCall *call, Ask *ask, Error *err);
 void ask_free(Ask *ask);
 /* The body's fields over the model's defaults: what the following read from. */
 Status ask_fields(Ask *ask, const json_t *object, Fields *fields, Error *err);
@@ -177,6 +182,8 @@ Status ask_variable(Ask *ask, const char *name, json_t *value, Error *err);
  * template. */
 Status ask_effort(Ask *ask, const char *effort, Error *err);
 Status ask_thinking(Ask *ask, Fields *fields, Error *err);
+/* "tools" (functions and custom tools; others are left out, with a warning) and "functions", into ask->tools. */
+Status ask_tools(Ask *ask, Fields *fields, Error *err);
 /* "auto", "none", "required", a tool's name in one of the forms that clients use, or those that are allowed. NULL:
  * auto. Changes ask->tools, which must have been read. */
 Status ask_tool_choice(Ask *ask, const char *param, const json_t *choice, Error *err);
@@ -224,7 +231,9 @@ void *answering_open(Ask *ask, size_t bytes, Status *status, Error *err);
 /* Counts, ends the work if it still runs, and frees. */
 void answering_close(Answering *answering);
 
-/* The next piece; notices a server that stops. NEWS_QUIET after quiet_ms. */
+/* The next piece; notices a server that stops. NEWS_QUIET after quiet_ms; streams ask for it after api_ping_ms, and then send
+ * something empty, so that nobody on the way takes them for dead. */
+int api_ping_ms(const ApiCall *call);
 GenerationNews api_next(ApiCall *call, Generation *generation, int quiet_ms, Piece *piece);
 /* What it all came to: for metrics, limits and log. Once, when the generation is over or given up. */
 void api_count(ApiCall *call, const Generation *generation, bool whole);
@@ -236,6 +245,8 @@ Status ending_status(const Ending *ending, Error *err);
 json_t *usage_value(const Generation *generation);
 /* {"first_difference": n, timings}: what the server says beyond the standard fields. */
 json_t *timings_value(const Generation *generation);
+/* {processed, total, cache, time_ms} of a piece of progress. */
+json_t *progress_value(const Generation *generation, const Piece *piece);
 /* {token, logprob, bytes, top_logprobs} of a token. */
 json_t *logprob_value(const Tokenizer *tokenizer, const RequestToken *token);
 
@@ -250,6 +261,7 @@ Status responses_create(ApiCall *call, Error *err);
 Status responses_count(ApiCall *call, Error *err);
 Status responses_retrieve(ApiCall *call, Error *err);
 Status responses_cancel(ApiCall *call, Error *err);
+Status responses_compact(ApiCall *call, Error *err);
 Status responses_delete(ApiCall *call, Error *err);
 Status anthropic_messages(ApiCall *call, Error *err);
 Status anthropic_count(ApiCall *call, Error *err);

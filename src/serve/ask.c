@@ -55,6 +55,18 @@ Status ask_model(ApiCall *call, const char *name, Ask *ask, Error *err) {
     return model_tokenizer(ask->model, &ask->tokenizer, err);
 }
 
+Status ask_only_model(ApiCall *call, Ask *ask, Error *err) {
+    const json_t *given = json_object_get(call->body, "model");
+    ServedList list;
+    *ask = (Ask){.call = call};
+    if (given != NULL && !json_is_null(given))
+        return ask_model(call, json_string_value(given), ask, err);
+    TRY(registry_list(call->server->registry, &list, err));
+    const Status status = ask_model(call, list.count == 1 ? list.items[0].name : NULL, ask, err);
+    served_list_free(&list);
+    return status;
+}
+
 void ask_free(Ask *ask) {
     registry_release(ask->served);
     token_ids_free(&ask->prompt);
@@ -217,6 +229,8 @@ Status ask_sampling(Ask *ask, Fields *f, Error *err) {
     if (mirostat != 0)
         return field_wrong(ask->call, "mirostat", err,
                            "this server has no such sampler; min_p serves the same purpose");
+    (void)field(f, "mirostat_tau"); /* of a sampler that is off */
+    (void)field(f, "mirostat_eta");
     TRY(field_int(f, "seed", INT64_MIN, INT64_MAX, &seed, err));
     TRY(field_int(f, "max_tokens", -1, 1 << 30, &max_tokens, err));
     TRY(field_bool(f, "ignore_eos", &ask->spec.ignore_end, err));

@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-enum { QUIET_MS = 10000, FILES_MOST = 256, NAME_BYTES = 256 };
+enum { FILES_MOST = 256 };
 
 typedef struct Infill {
     Answering a;
@@ -199,7 +199,7 @@ static bool next(void *user, Text *out) {
     while (out->count == 0) {
         Piece piece;
         Error err = {0};
-        const GenerationNews news = api_next(f->a.call, f->a.generation, QUIET_MS, &piece);
+        const GenerationNews news = api_next(f->a.call, f->a.generation, api_ping_ms(f->a.call), &piece);
         if (news == NEWS_GONE)
             return false;
         if (news == NEWS_QUIET)
@@ -234,31 +234,10 @@ static Status reply_whole(Infill *f, Error *err) {
                           err);
 }
 
-/* Editors name no model where there is only one. */
-static Status find_model(ApiCall *call, char *name, size_t most, Error *err) {
-    const json_t *given = json_object_get(call->body, "model");
-    ServedList list;
-    name[0] = '\0';
-    if (json_is_string(given)) {
-        strncpy(name, json_string_value(given), most - 1);
-        name[most - 1] = '\0';
-        return OK;
-    }
-    TRY(registry_list(call->server->registry, &list, err));
-    if (list.count == 1)
-        strncpy(name, list.items[0].name, most - 1);
-    name[most - 1] = '\0';
-    served_list_free(&list);
-    return OK;
-}
-
 Status infill(ApiCall *call, Error *err) {
     Ask ask = {0};
     Wishes w = {0};
-    char name[NAME_BYTES];
-    Status status = find_model(call, name, sizeof name, err);
-    if (status == OK)
-        status = ask_model(call, name, &ask, err);
+    Status status = ask_only_model(call, &ask, err);
     if (status == OK)
         status = read_fields(&ask, &w, err);
     if (status == OK)

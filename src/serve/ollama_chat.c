@@ -10,8 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { QUIET_MS = 10000 };
-
 typedef struct Talk {
     Answering a;
     bool chat;
@@ -21,6 +19,8 @@ typedef struct Talk {
     char *call_name; /* of the tool call that is being written */
     Text arguments;
     json_t *calls; /* whole ones, not yet sent */
+    const Tokenizer *tokenizer;
+    json_t *logprobs; /* not yet sent; NULL = not wanted */
 } Talk;
 
 static void close_talk(void *user) {
@@ -31,6 +31,7 @@ static void close_talk(void *user) {
     mem_free(t->call_name);
     json_decref(t->calls);
     json_decref(t->context);
+    json_decref(t->logprobs);
     answering_close(&t->a);
 }
 
@@ -168,12 +169,34 @@ typedef struct Wishes {
     json_t *messages;     /* owned */
 } Wishes;
 
+/* Nothing is cut off or shifted out: prompts that do not fit are refused, answers end where the context does. */
+static Status read_lengths(ApiCall *call, Fields *f, Error *err) {
+    static const char *const names[] = {"truncate", "shift"};
+    for (size_t i = 0; i < COUNT(names); i++) {
+        bool wanted = false;
+        TRY(field_bool(f, names[i], &wanted, err));
+        if (wanted)
+            return field_wrong(call, names[i], err, "texts that are too long are refused here, not cut");
+    }
+    return OK;
+}
+
 static Status read_common(Ask *ask, Fields *f, Wishes *w, Error *err) {
     const json_t *format = NULL;
+    bool logprobs = false;
+    int64_t top = 0;
     w->context = INT32_MAX;
     w->stream = true;
     (void)field(f, "model");
     TRY(field_bool(f, "stream", &w->stream, err));
+    TRY(field_bool(f, "return_progress", &ask->spec.progress, err));
+    ask->spec.progress = ask->spec.progress && w->stream;
+    TRY(read_lengths(ask->call, f, err));
+    TRY(field_bool(f, "logprobs", &logprobs, err));
+    TRY(field_int(f, "top_logprobs", 0, REQUEST_LOGPROBS, &top, err));
+    if (top > 0 && !logprobs)
+        return field_wrong(ask->call, "top_logprobs", err, "goes with \"logprobs\": true");
+    ask->spec.logprobs = logprobs ? (int)top : -1;
     TRY(read_keep_alive(ask, f, &w->keep_alive, err));
     TRY(read_think(ask, f, err));
     TRY(read_options(ask, f, &w->context, err));
@@ -186,12 +209,10 @@ static Status read_common(Ask *ask, Fields *f, Wishes *w, Error *err) {
 }
 
 static Status read_chat(Ask *ask, Fields *f, Wishes *w, Error *err) {
-    const json_t *messages = NULL, *tools = NULL;
+    const json_t *messages = NULL;
     TRY(read_common(ask, f, w, err));
     TRY(field_array(f, "messages", &messages, err));
-    TRY(field_array(f, "tools", &tools, err));
-    if (json_array_size(tools) > 0)
-        ask->tools = json_incref((json_t *)(uintptr_t)tools);
+    TRY(ask_tools(ask, f, err));
     w->load_only = json_array_size(messages) == 0;
     TRY(adapt_messages(ask->call, messages, &w->messages, err));
     return fields_end(f, err);
@@ -260,6 +281,10 @@ static json_t *take_line(Talk *t, bool done) {
         json_decref(line);
         line = NULL;
     }
+    if (json_array_size(t->logprobs) > 0) {
+        json_object_set_new(line, "logprobs", t->logprobs);
+        t->logprobs = json_array();
+    }
     text_clear(&t->text);
     text_clear(&t->thinking);
     return line;
@@ -282,7 +307,10 @@ static void end_call(Talk *t) {
 static bool take_piece(Talk *t, const Piece *p) {
     switch (p->kind) {
     case PIECE_TOKEN:
-        json_array_append_new(t->context, json_integer(p->token->token));
+        if (t->context != NULL)
+            json_array_append_new(t->context, json_integer(p->token->token));
+        if (t->logprobs != NULL && !p->token->is_end)
+            json_array_append_new(t->logprobs, logprob_value(t->tokenizer, p->token));
         return false;
     case PIECE_TEXT:
         text_append(&t->text, p->text, p->bytes);
@@ -321,6 +349,7 @@ static json_t *last_line(Talk *t) {
     json_object_set_new(line, "eval_count", json_integer(u.generated));
     json_object_set_new(line, "eval_duration", json_integer((json_int_t)(e.stats.generate_us * us)));
     json_object_set_new(line, "prompt_cached_count", json_integer(u.cached));
+    json_object_set_new(line, "timings", timings_value(t->a.generation));
     if (t->context != NULL)
         json_object_set(line, "context", t->context);
     if (t->a.call->warnings != NULL)
@@ -328,15 +357,23 @@ static json_t *last_line(Talk *t) {
     return line;
 }
 
+static json_t *progress_line(Talk *t, const Piece *p) {
+    json_t *line = take_line(t, false);
+    json_object_set_new(line, "prompt_progress", progress_value(t->a.generation, p));
+    return line;
+}
+
 static bool next(void *user, Text *out) {
     Talk *t = user;
     Piece piece;
     while (out->count == 0) {
-        const GenerationNews news = api_next(t->a.call, t->a.generation, QUIET_MS, &piece);
+        const GenerationNews news = api_next(t->a.call, t->a.generation, api_ping_ms(t->a.call), &piece);
         if (news == NEWS_GONE)
             return false;
-        if (news == NEWS_PIECE && take_piece(t, &piece))
-            ndjson_append(out, take_line(t, false));
+        if (news == NEWS_PIECE && piece.kind == PIECE_PROGRESS)
+            ndjson_append(out, progress_line(t, &piece));
+        else if (news == NEWS_QUIET || (news == NEWS_PIECE && take_piece(t, &piece)))
+            ndjson_append(out, take_line(t, false)); /* without news an empty one: proxies give up what is silent */
         if (news != NEWS_DONE)
             continue;
         const Ending e = generation_ending(t->a.generation, 0);
@@ -453,6 +490,8 @@ static Status talk(ApiCall *call, bool chat, Error *err) {
         t->chat = chat;
         t->load_us = ask.load_us;
         t->context = ask.spec.tokens_wanted ? context_value(&ask) : NULL;
+        t->tokenizer = ask.tokenizer;
+        t->logprobs = ask.spec.logprobs >= 0 ? json_array() : NULL;
     }
     ask_free(&ask);
     if (t == NULL)

@@ -17,8 +17,9 @@ static json_t *reshape(const ApiCall *call, json_t *value, bool older) {
         json_array_append(all, json_object_get(one, "embedding"));
     json_t *out =
         older ? json_pack("{s:O}", "embedding", json_array_get(all, 0))
-              : json_pack("{s:s, s:O, s:I, s:i, s:O}", "model", call->model, "embeddings", all, "total_duration",
-                          (json_int_t)((clock_us() - call->began_us) * 1000), "load_duration", 0, "prompt_eval_count",
+              : json_pack("{s:s, s:O, s:I, s:I, s:O}", "model", call->model, "embeddings", all, "total_duration",
+                          (json_int_t)((clock_us() - call->began_us) * 1000), "load_duration",
+                          (json_int_t)(MAX(call->counts.seconds[TIMING_LOAD], 0) * 1e9), "prompt_eval_count",
                           json_object_get(json_object_get(value, "usage"), "prompt_tokens"));
     json_decref(all);
     json_decref(value);

@@ -26,22 +26,18 @@ static json_t *digest_value(const ServedInfo *m) {
     return json_string(hex);
 }
 
-static json_t *details_value(const char *path) {
-    const bool gguf = path != NULL && ends_with(path, ".gguf");
-    return json_pack("{s:s, s:s, s:s, s:[], s:s, s:s}", "parent_model", "", "format", gguf ? "gguf" : "safetensors",
-                     "family", "", "families", "parameter_size", "", "quantization_level", "");
-}
-
-static json_t *info_value(const ServedInfo *m) {
+static json_t *info_value(const ApiCall *call, const ServedInfo *m) {
     char time[32];
+    ModelFacts facts;
     iso_time(m->modified, time);
+    facts_of(call->server->facts, m->path, m->modified, m->file_bytes, &facts);
     return json_pack("{s:s, s:s, s:s, s:I, s:o, s:o}", "name", m->name, "model", m->name, "modified_at", time, "size",
-                     (json_int_t)m->file_bytes, "digest", digest_value(m), "details", details_value(m->path));
+                     (json_int_t)m->file_bytes, "digest", digest_value(m), "details", facts_details(&facts));
 }
 
-static json_t *running_value(const ServedInfo *m) {
+static json_t *running_value(const ApiCall *call, const ServedInfo *m) {
     char time[32];
-    json_t *value = info_value(m);
+    json_t *value = info_value(call, m);
     iso_time(m->expires_s >= 0 ? unix_seconds() + m->expires_s : unix_seconds() + (int64_t)100 * 365 * 86400, time);
     json_object_set_new(value, "expires_at", json_string(time));
     json_object_set_new(value, "size", json_integer((json_int_t)(m->weight_bytes + m->run_bytes)));
@@ -57,7 +53,7 @@ static Status list_models(ApiCall *call, bool running, Error *err) {
     for (size_t i = 0; i < list.count; i++) {
         const ServedInfo *m = &list.items[i];
         if (keys_allow(call->server->keys, &call->caller, m->name) && (!running || m->state == SERVED_READY))
-            json_array_append_new(models, running ? running_value(m) : info_value(m));
+            json_array_append_new(models, running ? running_value(call, m) : info_value(call, m));
     }
     served_list_free(&list);
     return api_reply_json(call, 200, json_pack("{s:o}", "models", models), err);
@@ -91,7 +87,7 @@ static json_t *meta_value(const MetaValue *m) {
 
 /* A GGUF's numbers and short texts under their own names; a configuration's context length under the name that clients
  * look for. */
-static json_t *model_info(const ModelFiles *files, const char **family) {
+static json_t *model_info(const ModelFiles *files, const ModelFacts *facts) {
     json_t *info = json_object();
     const json_t *config = model_files_config(files);
     for (size_t i = 0; i < model_files_metas(files); i++) {
@@ -122,22 +118,18 @@ static json_t *model_info(const ModelFiles *files, const char **family) {
             json_object_set(info, key.bytes, (json_t *)(uintptr_t)width);
         text_free(&key);
     }
-    *family = json_string_value(json_object_get(info, "general.architecture"));
+    if (facts->parameters > 0 && json_object_get(info, "general.parameter_count") == NULL)
+        json_object_set_new(info, "general.parameter_count", json_integer((json_int_t)facts->parameters));
     return info;
 }
 
-static json_t *capabilities_of(const ModelFiles *files, const char *template) {
-    json_t *list = json_pack("[s]", "completion");
+/* Whether it fills texts in stands in its vocabulary, which is too much to look at for a list. */
+static json_t *capabilities_of(const ModelFiles *files, const ModelFacts *facts) {
+    json_t *list = facts_capabilities(facts);
     Tokenizer *tokenizer = NULL;
     if (tokenizer_open_model(files, &tokenizer, NULL) == OK && fill_marks(tokenizer) != NULL)
         json_array_append_new(list, json_string("insert"));
     tokenizer_close(tokenizer);
-    if (template == NULL)
-        return list;
-    if (strstr(template, "tools") != NULL)
-        json_array_append_new(list, json_string("tools"));
-    if (strstr(template, "think") != NULL || strstr(template, "reasoning") != NULL)
-        json_array_append_new(list, json_string("thinking"));
     return list;
 }
 
@@ -162,28 +154,29 @@ static json_t *parameters_text(const json_t *parameters) {
     return result;
 }
 
-static json_t *shown_value(const char *path, const ModelFiles *files, const ChatTemplate *chat, const json_t *preset) {
+static json_t *shown_value(const ApiCall *call, const char *path, const ModelFiles *files, const ChatTemplate *chat,
+                           const json_t *preset) {
     static const char *const as_they_are[] = {"system", "messages", "license"};
-    const char *family = NULL, *from = json_string_value(json_object_get(preset, "from")),
+    const char *from = json_string_value(json_object_get(preset, "from")),
                *own = json_string_value(json_object_get(preset, "template"));
     int64_t modified, nanoseconds;
     uint64_t bytes;
     char time[32];
-    json_t *info = model_info(files, &family), *details = details_value(path);
+    ModelFacts facts;
+    registry_stat(path, &modified, &nanoseconds, &bytes);
+    facts_of(call->server->facts, path, modified, bytes, &facts);
+    json_t *info = model_info(files, &facts), *details = facts_details(&facts);
     const char *template = own != NULL ? own : chat != NULL ? chat_template_text(chat, NULL, NULL) : NULL;
-    if (family != NULL) {
-        json_object_set_new(details, "family", json_string(family));
-        json_object_set_new(details, "families", json_pack("[s]", family));
-    }
     if (from != NULL)
         json_object_set_new(details, "parent_model", json_string(from));
-    registry_stat(path, &modified, &nanoseconds, &bytes);
+    if (own != NULL)
+        facts_of_template(&facts, own);
     iso_time(modified, time);
     const char *licence = json_string_value(json_object_get(info, "general.license"));
     json_t *value = json_pack("{s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:s}", "license", licence != NULL ? licence : "",
                               "modelfile", "", "parameters", parameters_text(json_object_get(preset, "parameters")),
                               "template", template != NULL ? template : "", "details", details, "model_info", info,
-                              "capabilities", capabilities_of(files, template), "modified_at", time);
+                              "capabilities", capabilities_of(files, &facts), "modified_at", time);
     for (size_t i = 0; i < COUNT(as_they_are); i++)
         if (json_object_get(preset, as_they_are[i]) != NULL)
             json_object_set(value, as_they_are[i], json_object_get(preset, as_they_are[i]));
@@ -216,7 +209,7 @@ Status ollama_show(ApiCall *call, Error *err) {
         status = model_files_open(path, &files, err);
     if (status == OK) {
         (void)chat_template_open(files, &chat, NULL);
-        status = api_reply_json(call, 200, shown_value(path, files, chat, preset), err);
+        status = api_reply_json(call, 200, shown_value(call, path, files, chat, preset), err);
         chat_template_close(chat);
         model_files_close(files);
     }

@@ -5,8 +5,6 @@
 
 #include <string.h>
 
-enum { QUIET_MS = 10000 };
-
 typedef struct Message { /* a choice that is being put together */
     json_t *logprobs;    /* array: of tokens not yet sent, or of all when nothing is streamed */
     Text text, reasoning;
@@ -24,6 +22,7 @@ typedef struct Chat {
     int64_t created;
     bool usage, progress, logprobs, timings;
     bool exclude; /* the reasoning is not shown */
+    bool both;    /* it is shown under both names that clients know */
     int n;
     Message messages[GENERATION_CHOICES];
 } Chat;
@@ -60,75 +59,27 @@ static const char *const no_matter[] = {
     NULL,
 };
 
-/* {"custom": {"name", "format": {"grammar": {"syntax", "definition"}}}} without its inner wrappings. */
-static Status read_custom(Ask *ask, const json_t *tool, size_t index, Error *err) {
-    json_t *flat = json_copy(json_object_get(tool, "custom"));
-    const json_t *format = json_object_get(flat, "format"), *grammar = json_object_get(format, "grammar");
-    if (!json_is_string(json_object_get(flat, "name"))) {
-        json_decref(flat);
-        return field_wrong(ask->call, "tools", err, "tools[%zu].custom.name: a text is expected", index);
-    }
-    if (grammar != NULL) {
-        json_t *one = json_copy((json_t *)(uintptr_t)grammar);
-        json_object_set_new(one, "type", json_string("grammar"));
-        json_object_set_new(flat, "format", one);
-    }
-    const Status status = ask_custom_tool(ask, flat, index, err);
-    json_decref(flat);
-    return status;
-}
+typedef struct Wishes {
+    bool stream, usage, progress, timings, add_prompt, continue_final, exclude, both;
+} Wishes;
 
-/* Tools that are no functions run elsewhere: they are left out, and the answer says so. */
-static Status read_tools(Ask *ask, Fields *f, Error *err) {
-    const json_t *tools = NULL, *functions = NULL, *tool;
-    size_t i;
-    TRY(field_array(f, "tools", &tools, err));
-    TRY(field_array(f, "functions", &functions, err));
-    if (tools == NULL && functions == NULL)
-        return OK;
-    ask->tools = json_array();
-    FAIL_IF(ask->tools == NULL, ERR_MEMORY, "no memory for the tools");
-    json_array_foreach((json_t *)(uintptr_t)tools, i, tool) {
-        const char *type = json_string_value(json_object_get(tool, "type"));
-        const json_t *function = json_object_get(tool, "function");
-        if (type != NULL && strcmp(type, "custom") == 0) {
-            TRY(read_custom(ask, tool, i, err));
-            continue;
-        }
-        if (type != NULL && strcmp(type, "function") != 0) {
-            api_warn(ask->call, "tools[%zu]: tools of type '%.64s' are not known here and were left out", i, type);
-            continue;
-        }
-        if (!json_is_string(json_object_get(function, "name")))
-            return field_wrong(ask->call, "tools", err, "tools[%zu].function.name: a text is expected", i);
-        json_array_append(ask->tools, (json_t *)(uintptr_t)tool);
-    }
-    json_array_foreach((json_t *)(uintptr_t)functions, i, tool) {
-        if (!json_is_string(json_object_get(tool, "name")))
-            return field_wrong(ask->call, "functions", err, "functions[%zu].name: a text is expected", i);
-        json_array_append_new(ask->tools, json_pack("{s:s, s:O}", "type", "function", "function", tool));
-    }
-    if (json_array_size(ask->tools) == 0) {
-        json_decref(ask->tools);
-        ask->tools = NULL;
-    }
-    return OK;
-}
-
-/* What OpenRouter's clients say of reasoning, in one object. */
-static Status read_reasoning_object(Ask *ask, Fields *f, bool *exclude, Error *err) {
+/* What OpenRouter's clients say of reasoning, in one object; they look for it under "reasoning". */
+static Status read_reasoning_object(Ask *ask, Fields *f, Wishes *w, Error *err) {
     const json_t *reasoning = NULL;
     const char *effort = NULL;
-    bool enabled = true;
+    bool enabled = true, include = true;
     int64_t most = -1;
     TRY(field_object(f, "reasoning", &reasoning, err));
+    TRY(field_bool(f, "include_reasoning", &include, err));
+    w->exclude = !include;
+    w->both = reasoning != NULL || field(f, "include_reasoning") != NULL;
     if (reasoning == NULL)
         return OK;
     Fields inner = fields_of(ask->call, reasoning);
     TRY(field_string(&inner, "effort", &effort, err));
     TRY(field_int(&inner, "max_tokens", 0, 1 << 30, &most, err));
     TRY(field_bool(&inner, "enabled", &enabled, err));
-    TRY(field_bool(&inner, "exclude", exclude, err));
+    TRY(field_bool(&inner, "exclude", &w->exclude, err));
     TRY(fields_end(&inner, err));
     ask->spec.reasoning_tokens = (int)most;
     if (!enabled)
@@ -136,13 +87,13 @@ static Status read_reasoning_object(Ask *ask, Fields *f, bool *exclude, Error *e
     return effort != NULL ? ask_effort(ask, effort, err) : OK;
 }
 
-static Status read_reasoning(Ask *ask, Fields *f, bool *exclude, Error *err) {
+static Status read_reasoning(Ask *ask, Fields *f, Wishes *w, Error *err) {
     const char *effort = NULL, *verbosity = NULL, *how = "auto";
     const json_t *format = NULL;
     TRY(field_string(f, "reasoning_effort", &effort, err));
     if (effort != NULL)
         TRY(ask_effort(ask, effort, err));
-    TRY(read_reasoning_object(ask, f, exclude, err));
+    TRY(read_reasoning_object(ask, f, w, err));
     TRY(ask_thinking(ask, f, err));
     TRY(field_string(f, "verbosity", &verbosity, err));
     if (verbosity != NULL)
@@ -155,10 +106,6 @@ static Status read_reasoning(Ask *ask, Fields *f, bool *exclude, Error *err) {
     TRY(ask_format(ask, "response_format", format, err));
     return ask_constraints(ask, f, err);
 }
-
-typedef struct Wishes {
-    bool stream, usage, progress, timings, add_prompt, continue_final, exclude;
-} Wishes;
 
 static Status read_fields(Ask *ask, Fields *f, Wishes *w, const json_t **messages, Error *err) {
     int64_t n = 1, most = -1, top = 0;
@@ -192,12 +139,12 @@ static Status read_fields(Ask *ask, Fields *f, Wishes *w, const json_t **message
         if (kind == NULL || strcmp(kind, "text") != 0)
             return field_wrong(ask->call, "modalities", err, "only \"text\" is supported");
     }
-    TRY(read_tools(ask, f, err));
+    TRY(ask_tools(ask, f, err));
     TRY(ask_tool_choice(ask, field(f, "tool_choice") != NULL ? "tool_choice" : "function_call",
                         field(f, field(f, "tool_choice") != NULL ? "tool_choice" : "function_call"), err));
     TRY(field_bool(f, "parallel_tool_calls", &parallel, err));
     ask->spec.single_call = !parallel;
-    TRY(read_reasoning(ask, f, &w->exclude, err));
+    TRY(read_reasoning(ask, f, w, err));
     (void)field(f, "model");
     fields_ignore(f, no_matter);
     return fields_end(f, err);
@@ -264,6 +211,13 @@ static json_t *call_delta(const Piece *p) {
                      p->text, p->bytes);
 }
 
+static json_t *reasoning_delta(const Chat *c, const Piece *p) {
+    json_t *delta = json_pack("{s:s%}", "reasoning_content", p->text, p->bytes);
+    if (c->both)
+        json_object_set(delta, "reasoning", json_object_get(delta, "reasoning_content"));
+    return delta;
+}
+
 static void stream_piece(Chat *c, const Piece *p, Text *out) {
     switch (p->kind) {
     case PIECE_TOKEN:
@@ -274,7 +228,7 @@ static void stream_piece(Chat *c, const Piece *p, Text *out) {
         break;
     case PIECE_REASONING:
         if (!c->exclude)
-            send_delta(c, out, p->choice, json_pack("{s:s%}", "reasoning_content", p->text, p->bytes), NULL);
+            send_delta(c, out, p->choice, reasoning_delta(c, p), NULL);
         break;
     case PIECE_CALL:
     case PIECE_ARGUMENTS:
@@ -289,7 +243,7 @@ static void stream_piece(Chat *c, const Piece *p, Text *out) {
         break;
     case PIECE_PROGRESS: {
         json_t *value = chunk(c, json_array());
-        json_object_set_new(value, "prompt_progress", json_pack("{s:i, s:i}", "processed", p->done, "total", p->total));
+        json_object_set_new(value, "prompt_progress", progress_value(c->a.generation, p));
         sse_append(out, NULL, value);
         break;
     }
@@ -322,7 +276,7 @@ static bool next(void *user, Text *out) {
     Chat *c = user;
     while (out->count == 0) {
         Piece piece;
-        switch (api_next(c->a.call, c->a.generation, QUIET_MS, &piece)) {
+        switch (api_next(c->a.call, c->a.generation, api_ping_ms(c->a.call), &piece)) {
         case NEWS_PIECE:
             stream_piece(c, &piece, out);
             break;
@@ -398,13 +352,15 @@ static Status keep_piece(Chat *c, const Piece *p, Error *err) {
     return text_check(&m->reasoning, err);
 }
 
-static json_t *message_value(Message *m) {
+static json_t *message_value(const Chat *c, const Message *m) {
     const bool silent = m->text.count == 0 && m->calls != NULL;
     json_t *message =
         json_pack("{s:s, s:o}", "role", "assistant", "content",
                   silent ? json_null() : text_json(&m->text));
     if (m->reasoning.count > 0)
         json_object_set_new(message, "reasoning_content", text_json(&m->reasoning));
+    if (m->reasoning.count > 0 && c->both)
+        json_object_set(message, "reasoning", json_object_get(message, "reasoning_content"));
     if (m->calls != NULL)
         json_object_set(message, "tool_calls", m->calls);
     json_object_set_new(message, "refusal", json_null());
@@ -424,7 +380,7 @@ static Status reply_whole(Chat *c, Error *err) {
     for (int i = 0; i < c->n; i++) {
         const Ending e = generation_ending(c->a.generation, i);
         json_array_append_new(choices, json_pack("{s:i, s:o, s:o, s:s?}", "index", i, "message",
-                                                 message_value(&c->messages[i]), "logprobs",
+                                                 message_value(c, &c->messages[i]), "logprobs",
                                                  take_logprobs(c, &c->messages[i]), "finish_reason", finish_word(&e)));
     }
     return api_reply_json(c->a.call, 200,
@@ -456,6 +412,7 @@ Status openai_chat(ApiCall *call, Error *err) {
         c->progress = wishes.progress;
         c->timings = wishes.timings;
         c->exclude = wishes.exclude;
+        c->both = wishes.both;
         c->logprobs = ask.spec.logprobs >= 0;
         c->n = ask.spec.choices;
         c->customs = json_incref(ask.customs);

@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-enum { PROMPTS_MOST = 256, QUIET_MS = 10000 };
+enum { PROMPTS_MOST = 256 };
 
 typedef struct Texts {
     Text text;
@@ -23,6 +23,7 @@ typedef struct Completions {
     char id[64];
     int64_t created;
     bool stream, echo, usage, over;
+    json_t *timings; /* of the last prompt that was answered */
     const char *suffix; /* what stands behind; NULL: nothing */
     int n_stop;         /* of the request */
     bool suppress_text; /* max_tokens 0 with echo: only the prompt */
@@ -58,6 +59,7 @@ static void close_completions(void *user) {
     clear_texts(c);
     json_decref(c->prompts);
     json_decref(c->choices);
+    json_decref(c->timings);
     api_release(c->call);
     mem_free(c);
 }
@@ -96,6 +98,7 @@ static Status read_fields(Completions *c, Fields *f, Error *err) {
     int64_t n = 1, best_of = 1, logprobs = -1;
     const char *suffix = NULL;
     const json_t *options = NULL;
+    bool progress = false;
     TRY(read_prompts(c, f, err));
     TRY(ask_sampling(ask, f, err));
     TRY(ask_constraints(ask, f, err));
@@ -111,6 +114,8 @@ static Status read_fields(Completions *c, Fields *f, Error *err) {
     TRY(field_bool(f, "stream", &c->stream, err));
     TRY(field_object(f, "stream_options", &options, err));
     c->usage = json_is_true(json_object_get(options, "include_usage"));
+    TRY(field_bool(f, "return_progress", &progress, err));
+    ask->spec.progress = progress && c->stream;
     TRY(field_string(f, "suffix", &suffix, err));
     c->suffix = suffix != NULL && suffix[0] != '\0' ? suffix : NULL;
     for (size_t i = 0; c->suffix != NULL && i < json_array_size(c->prompts); i++)
@@ -236,6 +241,8 @@ static void end_prompt(Completions *c) {
     c->prompt_tokens += u.prompt;
     c->cached_tokens += u.cached;
     c->completion_tokens += c->suppress_text ? 0 : u.generated;
+    json_decref(c->timings);
+    c->timings = timings_value(c->generation);
     api_count(c->call, c->generation, true);
     generation_close(c->generation);
     c->generation = NULL;
@@ -295,7 +302,20 @@ static bool take_piece(Completions *c, const Piece *p, const char **finish, Erro
     return true;
 }
 
+/* What the server says beyond the choices. */
+static json_t *with_extras(Completions *c, json_t *value) {
+    json_object_set_new(value, "usage", usage(c));
+    json_object_set(value, "timings", c->timings);
+    return value;
+}
+
 /* ---- streamed ---------------------------------------------------------------------------------------------------- */
+
+static json_t *progress_chunk(const Completions *c, const Piece *p) {
+    json_t *value = envelope(c, json_array());
+    json_object_set_new(value, "prompt_progress", progress_value(c->generation, p));
+    return value;
+}
 
 static bool next(void *user, Text *out) {
     Completions *c = user;
@@ -304,8 +324,10 @@ static bool next(void *user, Text *out) {
         Error err = {0};
         const char *finish;
         Status status = OK;
-        switch (api_next(c->call, c->generation, QUIET_MS, &piece)) {
+        switch (api_next(c->call, c->generation, api_ping_ms(c->call), &piece)) {
         case NEWS_PIECE:
+            if (piece.kind == PIECE_PROGRESS)
+                sse_append(out, NULL, progress_chunk(c, &piece));
             if (!take_piece(c, &piece, &finish, &err, &status))
                 break;
             if (status != OK)
@@ -328,11 +350,8 @@ static bool next(void *user, Text *out) {
                 sse_append(out, NULL, api_error_value(c->call, status, &err));
             }
             c->over = true;
-            if (c->usage) {
-                json_t *last = envelope(c, json_array());
-                json_object_set_new(last, "usage", usage(c));
-                sse_append(out, NULL, last);
-            }
+            if (c->usage)
+                sse_append(out, NULL, with_extras(c, envelope(c, json_array())));
             text_append_str(out, "data: [DONE]\n\n");
             return false;
         }
@@ -388,9 +407,7 @@ static Status reply_whole(Completions *c, Error *err) {
             if (json_integer_value(json_object_get(choice, "index")) == (json_int_t)index)
                 json_array_append(sorted, choice);
         }
-    json_t *value = envelope(c, sorted);
-    json_object_set_new(value, "usage", usage(c));
-    return api_reply_json(c->call, 200, value, err);
+    return api_reply_json(c->call, 200, with_extras(c, envelope(c, sorted)), err);
 }
 
 Status openai_completions(ApiCall *call, Error *err) {

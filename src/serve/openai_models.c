@@ -3,17 +3,46 @@
 
 #include <string.h>
 
-static json_t *model_value(const ServedInfo *m, double token_seconds) {
+/* What its files say, under the names that clients of other servers look for. */
+static void add_facts(json_t *value, json_t *meta, const ServedInfo *m, const ModelFacts *facts) {
+    const struct {
+        const char *key;
+        int64_t number;
+    } numbers[] = {{"n_params", (int64_t)facts->parameters}, {"n_ctx_train", facts->context}, {"n_embd", facts->width}};
+    const struct {
+        const char *key, *word;
+    } words[] = {{"architecture", facts->family}, {"quantization", facts->quantisation}, {"format", facts->format}};
+    const int64_t context = m->context > 0 ? m->context : MIN(facts->context, USUAL_CONTEXT);
+    if (context > 0)
+        json_object_set_new(value, "context_length", json_integer(context));
+    json_object_set_new(value, "capabilities", facts_capabilities(facts));
+    for (size_t i = 0; i < COUNT(numbers); i++)
+        if (numbers[i].number > 0)
+            json_object_set_new(meta, numbers[i].key, json_integer(numbers[i].number));
+    for (size_t i = 0; i < COUNT(words); i++)
+        if (words[i].word[0] != '\0')
+            json_object_set_new(meta, words[i].key, json_string(words[i].word));
+}
+
+/* In the words of OpenAI's clients, and beside these (type, display_name, created_at) in those of Anthropic's. */
+static json_t *model_value(const ApiCall *call, const ServedInfo *m) {
+    const double token_seconds = metrics_token_seconds(call->server->metrics, m->name);
+    ModelFacts facts;
+    char time[32];
     static const char *const states[] = {[SERVED_ABSENT] = "unloaded",
                                          [SERVED_LOADING] = "loading",
                                          [SERVED_READY] = "loaded",
                                          [SERVED_LEAVING] = "unloading",
                                          [SERVED_BROKEN] = "failed"};
-    json_t *value = json_pack("{s:s, s:s, s:I, s:s, s:{s:s}}", "id", m->name, "object", "model", "created",
-                              (json_int_t)m->modified, "owned_by", "houle", "status", "value", states[m->state]);
-    if (m->context > 0)
-        json_object_set_new(value, "context_length", json_integer(m->context));
+    iso_time(m->modified, time);
+    json_t *value = json_pack("{s:s, s:s, s:I, s:s, s:{s:s}, s:s, s:s, s:s}", "id", m->name, "object", "model", "created",
+                              (json_int_t)m->modified, "owned_by", "houle", "status", "value", states[m->state], "type",
+                              "model", "display_name", m->name, "created_at", time);
     json_t *meta = json_object();
+    if (facts_of(call->server->facts, m->path, m->modified, m->file_bytes, &facts))
+        add_facts(value, meta, m, &facts);
+    else if (m->context > 0)
+        json_object_set_new(value, "context_length", json_integer(m->context));
     if (m->file_bytes > 0) {
         json_object_set_new(meta, "size", json_integer((json_int_t)m->file_bytes));
         json_object_set_new(meta, "memory_bytes", json_integer((json_int_t)(m->weight_bytes + m->run_bytes)));
@@ -49,13 +78,12 @@ Status openai_models(ApiCall *call, Error *err) {
     json_t *data = json_array(), *one = NULL;
     for (size_t i = 0; status == OK && i < list.count; i++) {
         const ServedInfo *m = &list.items[i];
-        const double token_seconds = metrics_token_seconds(call->server->metrics, m->name);
         if (!keys_allow(call->server->keys, &call->caller, m->name))
             continue;
         if (known != NULL && strcmp(known, m->name) == 0)
-            one = model_value(m, token_seconds);
+            one = model_value(call, m);
         else if (known == NULL)
-            json_array_append_new(data, model_value(m, token_seconds));
+            json_array_append_new(data, model_value(call, m));
     }
     if (status == OK)
         served_list_free(&list);
@@ -66,12 +94,15 @@ Status openai_models(ApiCall *call, Error *err) {
             status = error_set(err, ERR_NOT_FOUND, "this key may not use the model");
         } else
             status = api_reply_json(call, 200, one, err);
-    } else if (status == OK) /* some coding assistants read "models" */
-        status = api_reply_json(call, 200,
-                                json_pack("{s:s, s:o, s:O, s:o}", "object", "list", "data", data, "models", data,
-                                          "memory", memory_value(call->server->registry)),
+    } else if (status == OK) {
+        const json_t *first = json_object_get(json_array_get(data, 0), "id"),
+                     *last = json_object_get(json_array_get(data, json_array_size(data) - 1), "id");
+        status = api_reply_json(call, 200, /* some coding assistants read "models" */
+                                json_pack("{s:s, s:o, s:O, s:o, s:b, s:O?, s:O?}", "object", "list", "data", data,
+                                          "models", data, "memory", memory_value(call->server->registry), "has_more", 0,
+                                          "first_id", first, "last_id", last),
                                 err);
-    else
+    } else
         json_decref(data);
     mem_free(known);
     return status;

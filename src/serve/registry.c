@@ -684,7 +684,7 @@ Status registry_list(Registry *r, ServedList *list, Error *err) {
         i->state = e->state;
         i->pinned = e->wish.pin;
         i->users = e->users;
-        i->context = e->spec.context;
+        i->context = e->spec.context > 0 ? e->spec.context : e->wish.context;
         i->weight_bytes = e->weight_bytes;
         i->run_bytes = e->run_bytes;
         i->expires_s = -1;

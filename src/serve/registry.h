@@ -16,6 +16,8 @@
 #include "engine/scheduler.h"
 #include "text/grammar.h"
 
+enum { USUAL_CONTEXT = 8192 }; /* tokens, of models of which nobody says otherwise */
+
 typedef struct Registry Registry;
 typedef struct Served Served; /* a model that was asked for, held until it is released */
 
@@ -86,7 +88,7 @@ typedef struct ServedInfo {
     char *name, *path, *licence; /* licence: as its publisher named it to the store; NULL = not known */
     ServedState state;
     bool pinned, is_preset;
-    int users, context;
+    int users, context; /* context: 0 as long as it is not decided */
     uint64_t file_bytes;              /* on disk; 0 = not known */
     uint64_t weight_bytes, run_bytes; /* in memory */
     int64_t modified;                 /* Unix time of its files */

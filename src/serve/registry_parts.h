@@ -7,7 +7,7 @@
 #include <pthread.h>
 
 /* What models get of which nobody says otherwise. */
-enum { USUAL_CONTEXT = 8192, USUAL_SEQUENCES = 8, USUAL_WAITING = 64, USUAL_ROWS = 256 };
+enum { USUAL_SEQUENCES = 8, USUAL_WAITING = 64, USUAL_ROWS = 256 };
 
 struct Served {
     Registry *registry;

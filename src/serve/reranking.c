@@ -145,7 +145,7 @@ static Status rerank(Reranking *r, Error *err) {
 
 Status openai_rerank(ApiCall *call, Error *err) {
     Reranking r = {0};
-    Status status = ask_model(call, json_string_value(json_object_get(call->body, "model")), &r.ask, err);
+    Status status = ask_only_model(call, &r.ask, err);
     if (status == OK)
         status = rerank(&r, err);
     mem_free(r.scores);

@@ -17,7 +17,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-enum { QUIET_MS = 10000, ID_RANDOM_BYTES = 24, METADATA_MOST = 16, LIST_MOST = 100 };
+enum { ID_RANDOM_BYTES = 24, METADATA_MOST = 16, LIST_MOST = 100 };
 
 typedef struct Responding {
     Answering a;
@@ -157,6 +157,8 @@ static Status read_kinds(Ask *ask, ResponseMaker *m, Fields *f, Wishes *w, Error
     int64_t most = -1;
     bool parallel = true;
     TRY(field_bool(f, "stream", &w->stream, err));
+    TRY(field_bool(f, "return_progress", &ask->spec.progress, err));
+    ask->spec.progress = ask->spec.progress && w->stream;
     TRY(field_object(f, "stream_options", &stream_options, err));
     TRY(field_bool(f, "background", &w->background, err));
     TRY(field_bool(f, "store", &m->store, err));
@@ -343,7 +345,7 @@ static bool next(void *user, Text *out) {
     r->begun = true;
     while (out->count == 0) {
         Piece piece;
-        switch (api_next(r->a.call, r->a.generation, QUIET_MS, &piece)) {
+        switch (api_next(r->a.call, r->a.generation, api_ping_ms(r->a.call), &piece)) {
         case NEWS_PIECE:
             response_take(&r->maker, &piece, out);
             break;
@@ -398,6 +400,7 @@ Status responses_create(ApiCall *call, Error *err) {
     if (w.background)
         return response_job_start(call, &r->a, &maker, w.stream, err);
     r->maker = maker;
+    r->maker.generation = r->a.generation;
     if (w.stream) {
         http_stream(call->http, 200, "text/event-stream; charset=utf-8",
                     (HttpSource){.next = next, .close = close_responding, .user = r});
@@ -423,6 +426,14 @@ Status responses_count(ApiCall *call, Error *err) {
     ask_free(&ask);
     response_maker_free(&maker);
     return status;
+}
+
+/* A conversation that is made shorter is another one: what to keep of it is for the client to say. */
+Status responses_compact(ApiCall *call, Error *err) {
+    call->code = "unsupported";
+    return error_set(err, ERR_ARGUMENT,
+                     "this server shortens no conversations by itself: send the items that are to be kept as \"input\", or "
+                     "\"truncation\": \"auto\" to leave out the oldest");
 }
 
 /* ---- what is stored ---------------------------------------------------------------------------------------------- */

@@ -36,6 +36,7 @@ typedef struct ResponseMaker {
     bool store, events, summary, encrypted, logprobs;
     Archive *archive;
     const Tokenizer *tokenizer;
+    const Generation *generation; /* that the pieces come from */
     /* ---- */
     int64_t sequence;              /* of the next event */
     ItemKind kind;                 /* of the item that is open */

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { JOBS_MOST = 64, LOOK_MS = 500, QUIET_MS = 10000 };
+enum { JOBS_MOST = 64, LOOK_MS = 500 };
 
 typedef struct Job Job;
 struct Job {
@@ -192,7 +192,7 @@ static bool next(void *user, Text *out) {
     struct timespec until;
     bool more = true;
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += QUIET_MS / 1000;
+    until.tv_sec += f->call->server->spec.ping_seconds;
     pthread_mutex_lock(&jobs->lock);
     while (out->count == 0 && more) {
         const Text *events = &f->job->events;
@@ -290,6 +290,7 @@ Status response_job_start(ApiCall *call, Answering *a, ResponseMaker *maker, boo
     api_release(a->call);
     a->call = own;
     *job = (Job){.jobs = call->server->jobs, .answering = a, .maker = *maker, .keep_events = stream, .references = 2};
+    job->maker.generation = a->generation;
     char id[RESPONSE_ID_BYTES];
     memcpy(id, job->maker.id, sizeof id);
     const Status status = begin(job, err);

@@ -245,7 +245,9 @@ void response_take(ResponseMaker *m, const Piece *p, Text *out) {
     case PIECE_TOKEN:
         take_token(m, p);
         break;
-    case PIECE_PROGRESS:
+    case PIECE_PROGRESS: /* comes only when it was asked for */
+        response_event(m, out, "response.prompt_progress", progress_value(m->generation, p));
+        break;
     case PIECE_END:
         break;
     }

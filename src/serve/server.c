@@ -63,6 +63,7 @@ static const struct Route {
     {"GET", "/ready", API_OPENAI, ready, OPEN},
     {"GET", "/metrics", API_OPENAI, metrics, 0},
     {"GET", "/v1/models", API_OPENAI, openai_models, 0},
+    {"GET", "/models", API_OPENAI, openai_models, 0},
     {"GET", "/v1/models/*", API_OPENAI, openai_models, 0},
     {"POST", "/v1/chat/completions", API_OPENAI, openai_chat, 0},
     {"POST", "/v1/completions", API_OPENAI, openai_completions, 0},
@@ -71,6 +72,7 @@ static const struct Route {
     {"POST", "/rerank", API_OPENAI, openai_rerank, 0},
     {"POST", "/v1/responses", API_OPENAI, responses_create, 0},
     {"POST", "/v1/responses/input_tokens", API_OPENAI, responses_count, 0},
+    {"POST", "/v1/responses/compact", API_OPENAI, responses_compact, 0},
     {"GET", "/v1/responses/*", API_OPENAI, responses_retrieve, 0},
     {"POST", "/v1/responses/*", API_OPENAI, responses_cancel, BODILESS},
     {"DELETE", "/v1/responses/*", API_OPENAI, responses_delete, 0},
@@ -261,10 +263,9 @@ static void on_admit(void *user, HttpCall *http) {
     for (int i = 0; i < TIMING_COUNT; i++)
         call->counts.seconds[i] = -1;
     *http_state(http) = call;
-    char id[32];
-    snprintf(id, sizeof id, "req_%08llx%08llx", (unsigned long long)s->began_unix & 0xffffffff,
+    snprintf(call->request_id, sizeof call->request_id, "req_%08llx%08llx", (unsigned long long)s->began_unix & 0xffffffff,
              (unsigned long long)call->id & 0xffffffff);
-    http_add_header(http, "X-Request-Id", id);
+    http_add_header(http, "X-Request-Id", call->request_id);
     http_add_header(http, "X-Content-Type-Options", "nosniff");
     if (call->caller.id == 0) /* those without a key are told apart by their addresses */
         call->caller.id = hash_bytes(http_address(http), strlen(http_address(http)));
@@ -365,6 +366,7 @@ static Status open_parts(Server *s, Error *err) {
     TRY(keys_open(s->spec.keys, &s->keys, err));
     TRY(archive_open(&s->spec.archive, &s->archive, err));
     TRY(response_jobs_open(&s->jobs, err));
+    TRY(facts_open(&s->facts, err));
     RegistrySpec registry = s->spec.registry;
     registry.notice = on_notice;
     registry.user = s;
@@ -471,6 +473,7 @@ void server_close(Server *s) {
     }
     http_close(s->http);
     response_jobs_close(s->jobs);
+    facts_close(s->facts);
     archive_close(s->archive);
     registry_close(s->registry);
     keys_close(s->keys);

@@ -18,6 +18,7 @@ typedef struct ServerSpec {
     int n_origin;
     size_t body_bytes, header_bytes;
     int connections, connections_per_address, idle_seconds;
+    int ping_seconds;    /* a stream without news gets a sign of life after so many, 1 at least */
     int request_seconds; /* a request's deadline; 0 = none */
     int queue_seconds;   /* how long a request may wait for its model's memory */
     bool log_requests;

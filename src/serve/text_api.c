@@ -5,7 +5,7 @@
 #include <string.h>
 
 static Status begin(ApiCall *call, Ask *ask, Fields *f, Error *err) {
-    TRY(ask_model(call, json_string_value(json_object_get(call->body, "model")), ask, err));
+    TRY(ask_only_model(call, ask, err));
     *f = fields_of(call, call->body);
     (void)field(f, "model");
     return OK;
@@ -77,17 +77,16 @@ static Status detokenize(ApiCall *call, Ask *ask, Error *err) {
 
 static Status apply_template(ApiCall *call, Ask *ask, Error *err) {
     Fields f;
-    const json_t *messages = NULL, *tools = NULL, *variables = NULL;
+    const json_t *messages = NULL, *variables = NULL;
     bool generation = true;
     TRY(begin(call, ask, &f, err));
     TRY(field_array(&f, "messages", &messages, err));
-    TRY(field_array(&f, "tools", &tools, err));
+    TRY(ask_tools(ask, &f, err));
     TRY(field_object(&f, "chat_template_kwargs", &variables, err));
     TRY(field_bool(&f, "add_generation_prompt", &generation, err));
     TRY(fields_end(&f, err));
     if (messages == NULL)
         return field_wrong(call, "messages", err, "an array of messages is expected");
-    ask->tools = json_incref((json_t *)(uintptr_t)tools);
     ask->variables = json_incref((json_t *)(uintptr_t)variables);
     TRY(ask_render(ask, messages, generation, false, err));
     return api_reply_json(

@@ -117,6 +117,63 @@ json_t *custom_input(const Text *arguments) {
     return input;
 }
 
+/* ---- the list of tools ------------------------------------------------------------------------------------------- */
+
+/* {"custom": {"name", "format": {"grammar": {"syntax", "definition"}}}} without its inner wrappings. */
+static Status read_custom(Ask *ask, const json_t *tool, size_t index, Error *err) {
+    json_t *flat = json_copy(json_object_get(tool, "custom"));
+    const json_t *format = json_object_get(flat, "format"), *grammar = json_object_get(format, "grammar");
+    if (!json_is_string(json_object_get(flat, "name"))) {
+        json_decref(flat);
+        return field_wrong(ask->call, "tools", err, "tools[%zu].custom.name: a text is expected", index);
+    }
+    if (grammar != NULL) {
+        json_t *one = json_copy((json_t *)(uintptr_t)grammar);
+        json_object_set_new(one, "type", json_string("grammar"));
+        json_object_set_new(flat, "format", one);
+    }
+    const Status status = ask_custom_tool(ask, flat, index, err);
+    json_decref(flat);
+    return status;
+}
+
+/* Tools that are no functions run elsewhere: they are left out, and the answer says so. */
+Status ask_tools(Ask *ask, Fields *f, Error *err) {
+    const json_t *tools = NULL, *functions = NULL, *tool;
+    size_t i;
+    TRY(field_array(f, "tools", &tools, err));
+    TRY(field_array(f, "functions", &functions, err));
+    if (tools == NULL && functions == NULL)
+        return OK;
+    ask->tools = json_array();
+    FAIL_IF(ask->tools == NULL, ERR_MEMORY, "no memory for the tools");
+    json_array_foreach((json_t *)(uintptr_t)tools, i, tool) {
+        const char *type = json_string_value(json_object_get(tool, "type"));
+        const json_t *function = json_object_get(tool, "function");
+        if (type != NULL && strcmp(type, "custom") == 0) {
+            TRY(read_custom(ask, tool, i, err));
+            continue;
+        }
+        if (type != NULL && strcmp(type, "function") != 0) {
+            api_warn(ask->call, "tools[%zu]: tools of type '%.64s' are not known here and were left out", i, type);
+            continue;
+        }
+        if (!json_is_string(json_object_get(function, "name")))
+            return field_wrong(ask->call, "tools", err, "tools[%zu].function.name: a text is expected", i);
+        json_array_append(ask->tools, (json_t *)(uintptr_t)tool);
+    }
+    json_array_foreach((json_t *)(uintptr_t)functions, i, tool) {
+        if (!json_is_string(json_object_get(tool, "name")))
+            return field_wrong(ask->call, "functions", err, "functions[%zu].name: a text is expected", i);
+        json_array_append_new(ask->tools, json_pack("{s:s, s:O}", "type", "function", "function", tool));
+    }
+    if (json_array_size(ask->tools) == 0) {
+        json_decref(ask->tools);
+        ask->tools = NULL;
+    }
+    return OK;
+}
+
 /* ---- the choice among tools -------------------------------------------------------------------------------------- */
 
 static void drop_tools(Ask *ask) {
