@@ -1,44 +1,10 @@
-/* fill_in.c - see fill_in.h. */
+/* fill_in.c - see fill_in.h; the marks are data, fill_in_marks.inc. */
 #include "text/fill_in.h"
 
 #include <string.h>
 
-/* Published marks, with one of the models that have them. A model has those of the first row whose marks are all tokens
- * of its vocabulary. */
 static const FillMarks table[] = {
-    /* Qwen2.5-Coder, Qwen3-Coder; CodeGemma (without names of files); Granite 4 */
-    {.prefix = "<|fim_prefix|>",
-     .suffix = "<|fim_suffix|>",
-     .middle = "<|fim_middle|>",
-     .repository = "<|repo_name|>",
-     .file = "<|file_sep|>",
-     .end = "<|fim_pad|>"},
-    {.prefix = "<|fim_prefix|>", .suffix = "<|fim_suffix|>", .middle = "<|fim_middle|>", .file = "<|file_separator|>"},
-    {.prefix = "<|fim_prefix|>", .suffix = "<|fim_suffix|>", .middle = "<|fim_middle|>", .end = "<|fim_pad|>"},
-    {.prefix = "<|fim_prefix|>", .suffix = "<|fim_suffix|>", .middle = "<|fim_middle|>"},
-    /* StarCoder2 */
-    {.prefix = "<fim_prefix>",
-     .suffix = "<fim_suffix>",
-     .middle = "<fim_middle>",
-     .repository = "<repo_name>",
-     .file = "<file_sep>",
-     .end = "<fim_pad>"},
-    /* StarCoder, StableCode, Granite Code */
-    {.prefix = "<fim_prefix>", .suffix = "<fim_suffix>", .middle = "<fim_middle>", .end = "<fim_pad>"},
-    {.prefix = "<fim_prefix>", .suffix = "<fim_suffix>", .middle = "<fim_middle>"},
-    /* SantaCoder */
-    {.prefix = "<fim-prefix>", .suffix = "<fim-suffix>", .middle = "<fim-middle>", .end = "<fim-pad>"},
-    /* DeepSeek-Coder, DeepSeek V2 and V3 */
-    {.prefix = "<｜fim▁begin｜>", .suffix = "<｜fim▁hole｜>", .middle = "<｜fim▁end｜>"},
-    /* GLM-4 */
-    {.prefix = "<|code_prefix|>", .suffix = "<|code_suffix|>", .middle = "<|code_middle|>"},
-    /* Seed-Coder: what stands behind comes first */
-    {.prefix = "<[fim-prefix]>", .suffix = "<[fim-suffix]>", .middle = "<[fim-middle]>", .suffix_first = true},
-    /* CodeLlama */
-    {.prefix = "▁<PRE>", .suffix = "▁<SUF>", .middle = "▁<MID>", .end = "▁<EOT>"},
-    {.prefix = " <PRE>", .suffix = " <SUF>", .middle = " <MID>", .end = " <EOT>"},
-    /* Codestral: what stands behind comes first, and the middle follows what stands before */
-    {.prefix = "[PREFIX]", .suffix = "[SUFFIX]", .suffix_first = true},
+#include "text/fill_in_marks.inc"
 };
 
 static int32_t mark_id(const Tokenizer *t, const char *mark) {
