@@ -129,7 +129,9 @@ static void means(const char *format, bool inside_reasoning, const char *text, c
     static const char tool_text[] =
         "[{\"type\": \"function\", \"function\": {\"name\": \"f\", \"parameters\": {\"type\": "
         "\"object\", \"properties\": {\"s\": {\"type\": \"string\"}, \"n\": {\"type\": "
-        "\"integer\"}}}}}]";
+        "\"integer\"}, \"b\": {\"type\": \"boolean\"}, \"l\": {\"type\": \"array\", \"items\": {\"type\": \"integer\"}}, "
+        "\"o\": {\"type\": \"object\", \"properties\": {\"a\": {\"type\": \"string\"}, \"k\": {\"type\": \"array\", "
+        "\"items\": {\"type\": \"object\", \"properties\": {\"v\": {\"type\": \"number\"}}}}}}}}}}]";
     json_t *tools;
     assert_int_equal(json_parse(tool_text, strlen(tool_text), "tools", false, &tools, NULL), OK);
     const Given given = {format, tools, inside_reasoning, text, strlen(text)};
@@ -176,6 +178,22 @@ static void test_small_outputs(void **state) {
     means("gpt_oss", false,
           "<|channel|>analysis<|message|>t<|end|><|start|>assistant<|channel|>final<|message|>a<|return|>", "a", "t",
           "");
+}
+
+/* Each notation as its models are taught to write it: whole, with braces and quotes in texts, with tools that nobody
+ * offered, cut short, and what only looks like a call. */
+static void test_notations(void **state) {
+    (void)state;
+    static const struct {
+        const char *format;
+        bool inside_reasoning;
+        const char *text, *content, *reasoning, *calls;
+    } cases[] = {
+#include "reply_cases.inc"
+    };
+    for (size_t i = 0; i < COUNT(cases); i++)
+        means(cases[i].format, cases[i].inside_reasoning, cases[i].text, cases[i].content, cases[i].reasoning,
+              cases[i].calls);
 }
 
 /* A client must see what was cut off: the call stays, and is not complete. */
@@ -249,8 +267,8 @@ static void test_formats(void **state) {
         if (i > 0)
             assert_true(strcmp(reply_format_name(i - 1), reply_format_name(i)) < 0);
     }
-    assert_string_equal(reply_format_of_template(""), "plain");
-    assert_string_equal(reply_format_of_template("{{ '<think>' }}{{ '</think>' }}<tool_call>"), "qwen3");
+    assert_string_equal(reply_format_choose(NULL, ""), "plain");
+    assert_string_equal(reply_format_choose(NULL, "{{ '<think>' }}{{ '</think>' }}<tool_call>"), "qwen3");
 }
 
 /* ---- golden outputs ---------------------------------------------------------------------------------------------- */
@@ -341,6 +359,7 @@ int main(void) {
     json_setup();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_small_outputs),
+        cmocka_unit_test(test_notations),
         cmocka_unit_test(test_calls_cut_short),
         cmocka_unit_test(test_feeds_of_nothing),
         cmocka_unit_test(test_prompts_that_open_the_reasoning),

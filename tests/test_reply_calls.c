@@ -20,7 +20,10 @@ static const char tools_text[] =
     "\"object\","
     " \"properties\": {\"port\": {\"type\": \"string\", \"enum\": [\"Brest\", \"Lo \\\"rient\\\\\"]}, \"note\": "
     "{\"type\": \"string\"},"
-    " \"hours\": {\"type\": \"integer\"}}, \"required\": [\"port\", \"hours\"], \"additionalProperties\": false}}},"
+    " \"hours\": {\"type\": \"integer\"}, \"route\": {\"type\": \"object\", \"properties\": {\"via\": {\"type\": \"array\","
+    " \"items\": {\"type\": \"string\"}}, \"legs\": {\"type\": \"array\", \"items\": {\"type\": \"object\", \"properties\":"
+    " {\"at\": {\"type\": \"boolean\"}}, \"required\": [\"at\"], \"additionalProperties\": false}}},"
+    " \"additionalProperties\": false}}, \"required\": [\"port\", \"hours\"], \"additionalProperties\": false}}},"
     " {\"type\": \"function\", \"function\": {\"name\": \"moon\", \"parameters\": {\"type\": \"object\", "
     "\"properties\": {}}}}]";
 
@@ -38,8 +41,23 @@ static GrammarVocab *byte_vocab(void) {
     return vocab;
 }
 
-/* A text that the grammar allows, drawn from it: bytes that belong to no mark are preferred where there is a choice, so
- * that texts end. */
+/* How many bytes may follow one more. */
+static int count_behind(const GrammarState *state, int token) {
+    GrammarState *next;
+    uint32_t bits[(VOCAB + 31) / 32];
+    int n = 0;
+    assert_int_equal(grammar_state_clone(state, &next, NULL), OK);
+    assert_int_equal(grammar_accept(next, token, NULL), OK);
+    assert_int_equal(grammar_mask(next, bits, NULL), OK);
+    for (int i = 0; i < BYTES; i++)
+        n += bits[i >> 5] >> (i & 31) & 1;
+    grammar_state_free(next);
+    return n;
+}
+
+/* A text that the grammar allows, drawn from it. Free texts and numbers would go on for long: after a while, what
+ * leaves the least choice is taken, which is how a mark or a quote begins, and now and then a line is ended, as marks
+ * may ask for it, and what is open is closed. */
 static void write_one(Grammar *grammar, unsigned seed, Text *out) {
     GrammarState *state;
     uint32_t bits[(VOCAB + 31) / 32];
@@ -60,14 +78,16 @@ static void write_one(Grammar *grammar, unsigned seed, Text *out) {
         if (n_allowed == 0)
             break;
         seed = seed * 1664525u + 1013904223u;
-        int token = allowed[(seed >> 16) % (unsigned)n_allowed];
-        /* Free texts and numbers would go on for long: after a while what may end them is taken. */
-        static const char ends[] = "\n\"<},";
-        const char last = out->count > 0 ? out->bytes[out->count - 1] : 0;
-        const char wanted = last == '\n' ? '<' : last == '<' ? '/' : ends[n % 5];
-        for (int i = 0; n > 60 && i < n_allowed; i++)
-            if (allowed[i] == wanted)
-                token = wanted;
+        int token = allowed[(seed >> 16) % (unsigned)n_allowed], least = BYTES + 1;
+        const char last = out->count > 0 ? out->bytes[out->count - 1] : '\0';
+        const char wanted = n % 7 == 0 ? '\n' : last == '\n' ? '<' : '\0';
+        for (int i = 0; n > 80 && n_allowed > 1 && i < n_allowed; i++) {
+            const int more = allowed[i] == ',', behind = allowed[i] == wanted ? 0 : count_behind(state, allowed[i]) + more;
+            if (behind < least) {
+                least = behind;
+                token = allowed[i];
+            }
+        }
         assert_int_equal(grammar_accept(state, token, NULL), OK);
         text_append_char(out, (char)token);
     }

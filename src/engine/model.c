@@ -297,17 +297,8 @@ Status model_chat(const Model *m, const ChatTemplate **chat, Error *err) {
 }
 
 const char *model_reply_format(const Model *m, const ChatRequest *request) {
-    const char *format = m->family->reply_format != NULL && reply_format_known(m->family->reply_format) ? m->family->reply_format
-                                                                                                       : "plain";
     const ChatTemplate *chat;
-    if (model_chat(m, &chat, NULL) == OK) {
-        /* Distillations and tunes bring marks of their own: the template counts where the family has none, and where
-         * it opens a reasoning that the family's format does not know. */
-        static const char opened[] = "<think>\n";
-        const char *text = chat_template_text(chat, request, NULL);
-        const bool reasons = text != NULL && strstr(text, "<think>") != NULL;
-        if (strcmp(format, "plain") == 0 || (reasons && !reply_inside_reasoning(format, opened, sizeof opened - 1)))
-            format = chat_template_reply_format(chat, request);
-    }
+    const char *text = model_chat(m, &chat, NULL) == OK ? chat_template_text(chat, request, NULL) : NULL;
+    const char *format = reply_format_choose(m->family->reply_format, text);
     return strcmp(format, "plain") == 0 ? NULL : format;
 }

@@ -140,15 +140,15 @@ static void build_glm(Graph *g, const Cfg *c) { with_predictors(g, c, block_glm)
 
 const Family family_deepseek_v2 = {.name = "deepseek_v2", .build = build_v2, .reply_format = "deepseek_v3", .since = "0.1",
                                    .golden = "deepseek_v2", .covers = "DeepSeek-V2, V2-Lite, V2.5, Coder-V2"};
-const Family family_deepseek_v3 = {.name = "deepseek_v3", .build = build_v3, .reply_format = "deepseek_v3", .since = "0.1",
+const Family family_deepseek_v3 = {.name = "deepseek_v3", .build = build_v3, .reply_format = "deepseek_v3 deepseek_v3_1 deepseek_r1", .since = "0.1",
                                    .golden = "deepseek_v3", .covers = "DeepSeek-V3, V3-0324, V3.1, R1"};
-const Family family_kimi_k2 = {.name = "kimi_k2", .build = build_v3, .reply_format = "kimi_k2", .since = "0.1",
+const Family family_kimi_k2 = {.name = "kimi_k2", .build = build_v3, .reply_format = "kimi_k2 kimi_k2_thinking", .since = "0.1",
                                .golden = "deepseek_v3", .covers = "Kimi K2, K2 Thinking, K2.5 (text)"};
-const Family family_deepseek_v32 = {.name = "deepseek_v32", .build = build_v32, .reply_format = "deepseek_v3_1", .since = "0.1",
+const Family family_deepseek_v32 = {.name = "deepseek_v32", .build = build_v32, .reply_format = "deepseek_v3_2 deepseek_v3_1", .since = "0.1",
                                     .golden = "deepseek_v32", .covers = "DeepSeek-V3.2, V3.2-Exp, V3.2-Speciale"};
 const Family family_glm4_moe_lite = {.name = "glm4_moe_lite", .build = build_lite, .reply_format = "glm_4_7", .since = "0.1",
                                      .golden = "glm4_moe_lite", .covers = "GLM-4.7-Flash"};
 const Family family_glm_moe_dsa = {.name = "glm_moe_dsa", .build = build_glm, .reply_format = "glm_4_7", .since = "0.1",
                                    .golden = "glm_moe_dsa", .covers = "GLM-5, GLM-5.1"};
-const Family family_mistral4 = {.name = "mistral4", .build = build_mistral4, .reply_format = "mistral_nemo", .since = "0.1",
+const Family family_mistral4 = {.name = "mistral4", .build = build_mistral4, .reply_format = "ministral_3_reasoning", .since = "0.1",
                                 .golden = "mistral4", .covers = "Mistral Small 4"};

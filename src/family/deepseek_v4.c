@@ -170,5 +170,5 @@ static void build(Graph *g, const Cfg *c) {
     predicting_layers_as(g, c, cfg_int(c, "num_nextn_predict_layers", 0), "mtp.0.e_proj.weight", predicting);
 }
 
-const Family family_deepseek_v4 = {.name = "deepseek_v4", .build = build, .reply_format = "deepseek_v3_1", .since = "0.1",
+const Family family_deepseek_v4 = {.name = "deepseek_v4", .build = build, .reply_format = "deepseek_v4", .since = "0.1",
                                    .golden = "deepseek_v4", .covers = "DeepSeek-V4-Flash, V4-Pro"};

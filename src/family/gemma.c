@@ -75,5 +75,5 @@ const Family family_gemma2 = {
                 " \"final_logit_softcapping\": 30.0, \"attn_logit_softcapping\": 50.0, \"tie_word_embeddings\": true}"};
 const Family family_gemma3 = {.name = "gemma3", .build = build3, .reply_format = "plain", .since = "0.1", .golden = "gemma3",
                               .covers = "Gemma 3 4B, 12B, 27B", .defaults = DEFAULTS_3};
-const Family family_gemma3_text = {.name = "gemma3_text", .build = build3, .reply_format = "plain", .since = "0.1",
+const Family family_gemma3_text = {.name = "gemma3_text", .build = build3, .reply_format = "plain functiongemma", .since = "0.1",
                                    .golden = "gemma3_text", .covers = "Gemma 3 270M, 1B, EmbeddingGemma", .defaults = DEFAULTS_3};

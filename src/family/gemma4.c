@@ -112,7 +112,7 @@ static void build(Graph *g, const Cfg *c) {
     " \"rope_parameters\": {\"sliding_attention\": {\"rope_type\": \"default\", \"rope_theta\": 10000.0},"                \
     " \"full_attention\": {\"rope_type\": \"proportional\", \"partial_rotary_factor\": 0.25, \"rope_theta\": 1e6}}}"
 
-const Family family_gemma4 = {.name = "gemma4", .build = build, .reply_format = "plain", .since = "0.1", .golden = "gemma4",
+const Family family_gemma4 = {.name = "gemma4", .build = build, .reply_format = "gemma_4", .since = "0.1", .golden = "gemma4",
                               .covers = "Gemma 4 E2B, E4B, 26B-A4B, 31B", .defaults = DEFAULTS};
-const Family family_gemma4_text = {.name = "gemma4_text", .build = build, .reply_format = "plain", .since = "0.1",
+const Family family_gemma4_text = {.name = "gemma4_text", .build = build, .reply_format = "gemma_4", .since = "0.1",
                                    .golden = "gemma4_text", .covers = "Gemma 4 (text only)", .defaults = DEFAULTS};

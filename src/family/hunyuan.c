@@ -59,14 +59,14 @@ static void build3(Graph *g, const Cfg *c) {
     predicting_layers(g, c, block3);
 }
 
-const Family family_hunyuan_v1_dense = {.name = "hunyuan_v1_dense", .build = build1, .reply_format = "plain", .since = "0.1",
+const Family family_hunyuan_v1_dense = {.name = "hunyuan_v1_dense", .build = build1, .reply_format = "hunyuan_a13b", .since = "0.1",
                                         .golden = "hunyuan_v1_moe", .covers = "Hunyuan 0.5B, 1.8B, 4B, 7B",
                                         .defaults = "{\"rms_norm_eps\": 1e-5}"};
-const Family family_hunyuan_v1_moe = {.name = "hunyuan_v1_moe", .build = build1_moe, .reply_format = "plain", .since = "0.1",
+const Family family_hunyuan_v1_moe = {.name = "hunyuan_v1_moe", .build = build1_moe, .reply_format = "hunyuan_a13b", .since = "0.1",
                                       .golden = "hunyuan_v1_moe", .covers = "Hunyuan-A13B",
                                       .defaults = "{\"rms_norm_eps\": 1e-5}"};
 const Family family_hy_v3 = {
-    .name = "hy_v3", .build = build3, .reply_format = "plain", .since = "0.1", .golden = "hy_v3", .covers = "HY 3",
+    .name = "hy_v3", .build = build3, .reply_format = "hy_v3 hy_v3_preview", .since = "0.1", .golden = "hy_v3", .covers = "HY 3",
     .defaults = "{\"num_key_value_heads\": 8, \"head_dim\": 128, \"rms_norm_eps\": 1e-5, \"rope_theta\": 11158840.0,"
                 " \"first_k_dense_replace\": 1, \"n_shared_experts\": 1, \"num_experts\": 192, \"num_experts_per_tok\": 8,"
                 " \"moe_intermediate_size\": 1536, \"routed_scaling_factor\": 2.826}"};

@@ -137,7 +137,7 @@ static void ling_build(Graph *g, const Cfg *c) {
 }
 
 const Family family_bailing_hybrid = {
-    .name = "bailing_hybrid", .build = ling_build, .reply_format = "plain", .since = "0.1", .golden = "bailing_hybrid",
+    .name = "bailing_hybrid", .build = ling_build, .reply_format = "glm_4_6 qwen3", .since = "0.1", .golden = "bailing_hybrid",
     .covers = "Ling 3",
     .defaults = "{\"rms_norm_eps\": 1e-6, \"first_k_dense_replace\": 2, \"routed_scaling_factor\": 2.5, \"kv_lora_rank\": 512,"
                 " \"qk_nope_head_dim\": 128, \"v_head_dim\": 128, \"num_experts\": 512, \"num_experts_per_tok\": 8,"

@@ -72,7 +72,7 @@ static void build_moe(Graph *g, const Cfg *c) {
 
 const Family family_lfm2 = {.name = "lfm2",
                             .build = build_dense,
-                            .reply_format = "plain",
+                            .reply_format = "lfm2",
                             .since = "0.1",
                             .golden = "lfm2",
                             .covers = "LFM2 and LFM2.5, 230M to 2.6B",
@@ -80,7 +80,7 @@ const Family family_lfm2 = {.name = "lfm2",
 const Family family_lfm2_moe = {
     .name = "lfm2_moe",
     .build = build_moe,
-    .reply_format = "plain",
+    .reply_format = "lfm2",
     .since = "0.1",
     .golden = "lfm2",
     .covers = "LFM2-8B-A1B, LFM2.5-8B-A1B",

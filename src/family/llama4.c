@@ -47,7 +47,7 @@ static void build(Graph *g, const Cfg *c) { decoder(g, c, block, (Decoder){0}); 
     "{\"num_key_value_heads\": 8, \"head_dim\": 128, \"rms_norm_eps\": 1e-5, \"num_experts\": 16, \"num_experts_per_tok\": 1,"  \
     " \"intermediate_size_mlp\": 16384, \"attention_chunk_size\": 8192}"
 
-const Family family_llama4 = {.name = "llama4", .build = build, .reply_format = "plain", .since = "0.1", .golden = "llama4",
+const Family family_llama4 = {.name = "llama4", .build = build, .reply_format = "llama4 llama3_1", .since = "0.1", .golden = "llama4",
                               .covers = "Llama 4 Scout, Maverick", .defaults = DEFAULTS};
-const Family family_llama4_text = {.name = "llama4_text", .build = build, .reply_format = "plain", .since = "0.1",
+const Family family_llama4_text = {.name = "llama4_text", .build = build, .reply_format = "llama4 llama3_1", .since = "0.1",
                                    .golden = "llama4_text", .covers = "Llama 4 Scout, Maverick (text only)", .defaults = DEFAULTS};

@@ -49,5 +49,5 @@ static void build(Graph *g, const Cfg *c) {
     decoder(g, c, block, (Decoder){0});
 }
 
-const Family family_longcat_flash = {.name = "longcat_flash", .build = build, .reply_format = "plain", .since = "0.1",
+const Family family_longcat_flash = {.name = "longcat_flash", .build = build, .reply_format = "longcat longcat_keyed", .since = "0.1",
                                      .golden = "longcat_flash", .covers = "LongCat-Flash-Chat, LongCat-Flash-Thinking"};

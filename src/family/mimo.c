@@ -53,7 +53,7 @@ static Val block(Graph *g, const Cfg *c, Val x, int i) {
 static void build(Graph *g, const Cfg *c) { decoder(g, c, block, (Decoder){0}); }
 
 const Family family_mimo_v2_flash = {
-    .name = "mimo_v2_flash", .build = build, .reply_format = "plain", .since = "0.1", .golden = "mimo_v2_flash",
+    .name = "mimo_v2_flash", .build = build, .reply_format = "mimo_v2", .since = "0.1", .golden = "mimo_v2_flash",
     .covers = "MiMo-V2-Flash",
     .defaults = "{\"num_key_value_heads\": 4, \"head_dim\": 192, \"v_head_dim\": 128, \"sliding_window\": 129, \"rms_norm_eps\": 1e-5,"
                 " \"attention_value_scale\": 0.707, \"first_k_dense_replace\": 1, \"norm_topk_prob\": true, \"rope_theta\": 5e6,"

@@ -80,5 +80,5 @@ static void build(Graph *g, const Cfg *c) {
     decoder(g, c, block, (Decoder){0});
 }
 
-const Family family_minimax_m3 = {.name = "minimax_m3_vl_text", .build = build, .reply_format = "minimax_m2", .since = "0.1",
+const Family family_minimax_m3 = {.name = "minimax_m3_vl_text", .build = build, .reply_format = "minimax_m3", .since = "0.1",
                                   .golden = "minimax_m3", .covers = "MiniMax-M3 (text)"};

@@ -32,10 +32,10 @@ static void build(Graph *g, const Cfg *c) { decoder(g, c, block, (Decoder){0}); 
 static void build_moe(Graph *g, const Cfg *c) { decoder(g, c, block_moe, (Decoder){0}); }
 
 const Family family_mistral = {
-    .name = "mistral", .build = build, .reply_format = "mistral_nemo", .since = "0.1", .golden = "mistral",
+    .name = "mistral", .build = build, .reply_format = "mistral_nemo mistral_small_3_2 ministral_3_reasoning", .since = "0.1", .golden = "mistral",
     .covers = "Mistral 7B, Nemo, Small 3, 3.1, 3.2, Large", .defaults = "{\"num_key_value_heads\": 8, \"sliding_window\": 4096}"};
 const Family family_mixtral = {
-    .name = "mixtral", .build = build_moe, .reply_format = "plain", .since = "0.1", .golden = "mixtral",
+    .name = "mixtral", .build = build_moe, .reply_format = "mistral_nemo", .since = "0.1", .golden = "mixtral",
     .covers = "Mixtral 8x7B, 8x22B",
     .defaults = "{\"num_key_value_heads\": 8, \"rms_norm_eps\": 1e-5, \"num_experts\": 8, \"num_experts_per_tok\": 2}"};
 const Family family_ministral3 = {

@@ -100,7 +100,7 @@ static void build(Graph *g, const Cfg *c) {
 
 const Family family_nemotron_h = {.name = "nemotron_h",
                                   .build = build,
-                                  .reply_format = "plain",
+                                  .reply_format = "qwen3_5 nemotron_nano_2",
                                   .since = "0.1",
                                   .golden = "nemotron_h",
                                   .defaults = DEFAULTS,

@@ -32,5 +32,5 @@ static void build3(Graph *g, const Cfg *c) { decoder(g, c, block3, (Decoder){0})
 const Family family_olmo2 = {.name = "olmo2", .build = build2, .reply_format = "plain", .since = "0.1", .golden = "olmo3",
                              .covers = "OLMo 2 1B, 7B, 13B, 32B", .defaults = "{\"rms_norm_eps\": 1e-5}"};
 const Family family_olmo3 = {
-    .name = "olmo3", .build = build3, .reply_format = "plain", .since = "0.1", .golden = "olmo3", .covers = "OLMo 3 7B, 32B",
+    .name = "olmo3", .build = build3, .reply_format = "olmo_3", .since = "0.1", .golden = "olmo3", .covers = "OLMo 3 7B, 32B",
     .defaults = "{\"rms_norm_eps\": 1e-5, \"rope_theta\": 500000.0, \"sliding_window\": 4096}"};

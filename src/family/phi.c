@@ -16,6 +16,6 @@ static Val block(Graph *g, const Cfg *c, Val x, int i) {
 
 static void build(Graph *g, const Cfg *c) { decoder(g, c, block, (Decoder){0}); }
 
-const Family family_phi3 = {.name = "phi3", .build = build, .reply_format = "plain", .since = "0.1", .golden = "phi3",
+const Family family_phi3 = {.name = "phi3", .build = build, .reply_format = "phi_4_mini", .since = "0.1", .golden = "phi3",
                             .covers = "Phi-3-mini, -medium, Phi-3.5-mini, Phi-4, Phi-4-mini",
                             .defaults = "{\"rms_norm_eps\": 1e-5, \"original_max_position_embeddings\": 4096}"};

@@ -65,7 +65,7 @@ static void build2_moe(Graph *g, const Cfg *c) { decoder(g, c, block2_moe, (Deco
 static void build3(Graph *g, const Cfg *c) { decoder(g, c, block3, (Decoder){0}); }
 static void build3_moe(Graph *g, const Cfg *c) { decoder(g, c, block3_moe, (Decoder){0}); }
 
-const Family family_qwen2 = {.name = "qwen2", .build = build2, .reply_format = "qwen2_5", .since = "0.1", .golden = "qwen2",
+const Family family_qwen2 = {.name = "qwen2", .build = build2, .reply_format = "qwen2_5 qwen3", .since = "0.1", .golden = "qwen2",
                              .covers = "Qwen2, Qwen2.5, QwQ-32B, R1-Distill-Qwen"};
 const Family family_qwen2_moe = {
     .name = "qwen2_moe", .build = build2_moe, .reply_format = "plain", .since = "0.1", .golden = "qwen2_moe",
@@ -74,5 +74,5 @@ const Family family_qwen2_moe = {
                 " \"shared_expert_intermediate_size\": 5632}"};
 const Family family_qwen3 = {.name = "qwen3", .build = build3, .reply_format = "qwen3", .since = "0.1", .golden = "qwen3",
                              .covers = "Qwen3 0.6B to 32B", .defaults = "{\"head_dim\": 128}"};
-const Family family_qwen3_moe = {.name = "qwen3_moe", .build = build3_moe, .reply_format = "qwen3", .since = "0.1",
+const Family family_qwen3_moe = {.name = "qwen3_moe", .build = build3_moe, .reply_format = "qwen3 qwen3_coder", .since = "0.1",
                                  .golden = "qwen3_moe", .covers = "Qwen3-30B-A3B, Qwen3-235B-A22B, Qwen3-Coder"};

@@ -248,7 +248,7 @@ static void build(Graph *g, const Cfg *c) {
     "{\"head_dim\": 256, \"num_experts\": 512, \"num_experts_per_tok\": 10," \
     " \"moe_intermediate_size\": 512, \"shared_expert_intermediate_size\": 512}"
 
-const Family family_qwen4_exp = {.name = "qwen4_exp", .build = build, .reply_format = "qwen3_coder", .since = "0.1",
+const Family family_qwen4_exp = {.name = "qwen4_exp", .build = build, .reply_format = "qwen3_5", .since = "0.1",
                                  .golden = "qwen4_exp", .covers = "Qwen4-Exp", .defaults = DEFAULTS};
-const Family family_qwen4_exp_text = {.name = "qwen4_exp_text", .build = build, .reply_format = "qwen3_coder", .since = "0.1",
+const Family family_qwen4_exp_text = {.name = "qwen4_exp_text", .build = build, .reply_format = "qwen3_5", .since = "0.1",
                                       .golden = "qwen4_exp", .covers = "Qwen4-Exp, text only", .defaults = DEFAULTS};

@@ -88,13 +88,13 @@ static void build_next(Graph *g, const Cfg *c) { build(g, c, block_next); }
 static void build_dense(Graph *g, const Cfg *c) { build(g, c, block_dense); }
 static void build_moe(Graph *g, const Cfg *c) { build(g, c, block_moe); }
 
-const Family family_qwen3_next = {.name = "qwen3_next", .build = build_next, .reply_format = "qwen3", .since = "0.1",
+const Family family_qwen3_next = {.name = "qwen3_next", .build = build_next, .reply_format = "qwen3 qwen3_coder", .since = "0.1",
                                   .golden = "qwen3_next", .covers = "Qwen3-Next-80B-A3B, Qwen3-Coder-Next", .defaults = DEFAULTS};
-const Family family_qwen3_5 = {.name = "qwen3_5", .build = build_dense, .reply_format = "qwen3_coder", .since = "0.1",
+const Family family_qwen3_5 = {.name = "qwen3_5", .build = build_dense, .reply_format = "qwen3_5", .since = "0.1",
                                .golden = "qwen3_5", .covers = "Qwen3.5 dense", .defaults = DEFAULTS};
-const Family family_qwen3_5_text = {.name = "qwen3_5_text", .build = build_dense, .reply_format = "qwen3_coder", .since = "0.1",
+const Family family_qwen3_5_text = {.name = "qwen3_5_text", .build = build_dense, .reply_format = "qwen3_5", .since = "0.1",
                                     .golden = "qwen3_5_text", .covers = "Qwen3.5 dense, text only", .defaults = DEFAULTS};
-const Family family_qwen3_5_moe = {.name = "qwen3_5_moe", .build = build_moe, .reply_format = "qwen3_coder", .since = "0.1",
+const Family family_qwen3_5_moe = {.name = "qwen3_5_moe", .build = build_moe, .reply_format = "qwen3_5", .since = "0.1",
                                    .golden = "qwen3_5_moe", .covers = "Qwen3.5-35B-A3B, 122B-A10B, 397B-A17B", .defaults = DEFAULTS};
-const Family family_qwen3_5_moe_text = {.name = "qwen3_5_moe_text", .build = build_moe, .reply_format = "qwen3_coder",
+const Family family_qwen3_5_moe_text = {.name = "qwen3_5_moe_text", .build = build_moe, .reply_format = "qwen3_5",
                                         .since = "0.1", .golden = "qwen3_5_moe_text", .covers = "Qwen3.5 MoE, text only", .defaults = DEFAULTS};

@@ -77,7 +77,7 @@ static void build(Graph *g, const Cfg *c) {
 
 #define DEFAULTS "{\"num_key_value_heads\": 8, \"head_dim\": 128, \"rms_norm_eps\": 1e-5, \"share_expert_dim\": 1280}"
 
-const Family family_step3p5 = {.name = "step3p5", .build = build, .reply_format = "plain", .since = "0.1", .golden = "step3p7",
+const Family family_step3p5 = {.name = "step3p5", .build = build, .reply_format = "qwen3_5", .since = "0.1", .golden = "step3p7",
                                .covers = "Step-3.5-Flash", .defaults = DEFAULTS};
-const Family family_step3p7 = {.name = "step3p7", .build = build, .reply_format = "plain", .since = "0.1", .golden = "step3p7",
+const Family family_step3p7 = {.name = "step3p7", .build = build, .reply_format = "qwen3_5", .since = "0.1", .golden = "step3p7",
                                .covers = "Step-3.7-Flash", .defaults = DEFAULTS};

@@ -510,7 +510,7 @@ typedef struct Family {
     const char *name;           /* model_type of config.json, or the name GGUF's architecture maps to */
     void (*build)(Graph *g, const Cfg *c);
     const char *defaults;       /* JSON: what keys stand for that a config.json leaves out; NULL = nothing */
-    const char *reply_format;   /* row of the reply parsers' table; NULL = plain */
+    const char *reply_format;   /* rows of the reply parsers' table, the usual one first, a space between; NULL = plain */
     const char *since;          /* first version of houle that runs it */
     const char *golden;         /* reference folder that proves it */
     const char *covers;         /* published models, for people */

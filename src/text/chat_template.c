@@ -309,11 +309,6 @@ const char *chat_template_text(const ChatTemplate *chat, const ChatRequest *requ
     return chosen != NULL ? chosen->text : NULL;
 }
 
-const char *chat_template_reply_format(const ChatTemplate *chat, const ChatRequest *request) {
-    const char *text = chat_template_text(chat, request, NULL);
-    return reply_format_of_template(text != NULL ? text : "");
-}
-
 const char *chat_template_name(const ChatTemplate *chat, size_t index) {
     if (index >= chat->template_count)
         return NULL;

@@ -9,7 +9,7 @@
  *     TRY(chat_template_open(files, &chat, err));
  *     const ChatRequest request = {.messages = messages, .tools = tools, .add_generation_prompt = true};
  *     TRY(chat_template_render(chat, &request, &prompt, err));
- *     const char *format = chat_template_reply_format(chat, &request);
+ *     const char *format = reply_format_choose(family_formats, chat_template_text(chat, &request, NULL));
  *     TRY(reply_open(format, tools, reply_inside_reasoning(format, prompt.bytes, prompt.count), &reply, err)); */
 #ifndef HOULE_TEXT_CHAT_TEMPLATE_H
 #define HOULE_TEXT_CHAT_TEMPLATE_H
@@ -54,8 +54,5 @@ Status chat_template_render(const ChatTemplate *chat, const ChatRequest *request
 /* The text of the template that a request would use (request NULL: the default one), or NULL when there is none of its
  * name; *bytes may be NULL. Lives as long as `chat`. */
 const char *chat_template_text(const ChatTemplate *chat, const ChatRequest *request, size_t *bytes);
-/* The reply format (reply.h) in which the model answers such a request, told from the template. Never NULL: a template
- * without known marks is "plain". */
-const char *chat_template_reply_format(const ChatTemplate *chat, const ChatRequest *request);
 
 #endif

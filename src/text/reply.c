@@ -138,14 +138,19 @@ void reply_emit_arguments(Reply *r, const char *text, size_t bytes) {
     push_delta(r, REPLY_ARGUMENTS, r->call_count - 1, text, bytes);
 }
 
-static void emit_escaped(Reply *r, char control) {
-    Text escape = {0};
-    json_append_escaped(&escape, &control, 1);
-    if (escape.failed)
+void reply_emit_escaped(Reply *r, const char *text, size_t bytes) {
+    Text escaped = {0};
+    if (!json_append_escaped(&escaped, text, bytes))
         r->failed = true;
     else
-        reply_emit_arguments(r, escape.bytes, escape.count);
-    text_free(&escape);
+        reply_emit_arguments(r, escaped.bytes, escaped.count);
+    text_free(&escaped);
+}
+
+void reply_emit_string(Reply *r, const char *text, size_t bytes) {
+    reply_emit_arguments(r, "\"", 1);
+    reply_emit_escaped(r, text, bytes);
+    reply_emit_arguments(r, "\"", 1);
 }
 
 JsonStep reply_stream_json(Reply *r, JsonScan *scan, int depth) {
@@ -159,7 +164,7 @@ JsonStep reply_stream_json(Reply *r, JsonScan *scan, int depth) {
         }
         if (control) {
             reply_emit_arguments(r, r->input.bytes + start, r->at - start);
-            emit_escaped(r, c);
+            reply_emit_escaped(r, &c, 1);
             start = r->at + 1;
         } else if (scan->depth == depth && scan->state == JSON_AFTER_VALUE) {
             r->at++;
@@ -303,12 +308,14 @@ bool reply_is_tool(const Reply *r, const char *name, size_t bytes) {
     return find_tool(r, name, bytes) != NULL;
 }
 
-const json_t *reply_parameter(const Reply *r, const char *tool, const char *parameter) {
+const json_t *reply_parameters(const Reply *r, const char *tool) {
     const json_t *function = find_tool(r, tool, strlen(tool));
     const json_t *schema = json_object_get(function, "parameters");
-    if (schema == NULL)
-        schema = json_object_get(function, "input_schema");
-    return json_object_get(json_object_get(schema, "properties"), parameter);
+    return schema != NULL ? schema : json_object_get(function, "input_schema");
+}
+
+const json_t *reply_parameter(const Reply *r, const char *tool, const char *parameter) {
+    return json_object_get(json_object_get(reply_parameters(r, tool), "properties"), parameter);
 }
 
 /* ---- text and reasoning ------------------------------------------------------------------------------------------ */
@@ -334,7 +341,11 @@ static void enter_calls(Reply *r, size_t mark, size_t place) {
         r->mode = mark == MARK_SECTION ? MODE_SECTION : MODE_HEADER;
         break;
     case CALLS_XML:
+    case CALLS_TREE:
         r->mode = mark == MARK_SECTION ? MODE_XML_SECTION : MODE_XML_NAME;
+        break;
+    case CALLS_LITERAL:
+        r->mode = MODE_LITERAL_CALL;
         break;
     default:
         r->object.in_array = false;
@@ -482,6 +493,19 @@ static bool step(Reply *r) {
     case MODE_XML_VALUE_START:
     case MODE_XML_VALUE:
         return reply_step_xml(r);
+    case MODE_TREE_NEXT:
+    case MODE_TREE_TAG:
+    case MODE_TREE_VALUE_START:
+    case MODE_TREE_TEXT:
+    case MODE_TREE_CLOSE:
+        return reply_step_tree(r);
+    case MODE_LITERAL_CALL:
+    case MODE_LITERAL_NEXT:
+    case MODE_LITERAL_COLON:
+    case MODE_LITERAL_VALUE:
+    case MODE_LITERAL_STRING:
+    case MODE_LITERAL_AFTER:
+        return reply_step_literal(r);
     case MODE_MESSAGE_START:
     case MODE_MESSAGE_HEADER:
     case MODE_MESSAGE_TEXT:

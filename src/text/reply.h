@@ -53,8 +53,10 @@ typedef struct ReplyCall {
 /* The names of all formats, in the order of the alphabet; NULL behind the last. */
 const char *reply_format_name(size_t index);
 bool reply_format_known(const char *format);
-/* The format whose marks a chat template (NUL-terminated text) writes; "plain" when it has none that are known. */
-const char *reply_format_of_template(const char *text);
+/* Among the formats of a family (their names in a text, one space between them, the usual one first; NULL: none), the
+ * one whose marks the template writes. Where it writes none of theirs, those that it does write count (tunes and
+ * distillations bring their own), and then the usual one. A template of NULL has no say. */
+const char *reply_format_choose(const char *list, const char *text);
 /* Whether a rendered prompt ends with the reasoning opened, so that the output begins within it. False for an unknown
  * format. */
 bool reply_inside_reasoning(const char *format, const char *prompt, size_t bytes);

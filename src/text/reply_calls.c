@@ -5,10 +5,12 @@
  *     CALLS_BARE     {"name": NAME, "parameters": [schema]}
  *     CALLS_HEADER   <section><open>NAME<header_end>[schema]<close></section>
  *     CALLS_XML      <section><open>NAME( <param>KEY..[value]</param> )*<close></section>
+ *     CALLS_TREE     <section><open>NAME( <KEY>[value]</KEY> )*<close></section>
+ *     CALLS_LITERAL  <open>NAME(KEY=[value], ...)<close>
  *     CALLS_HARMONY  <|channel|>commentary to=functions.NAME <|constrain|>json<|message|>[schema]
  *
- * Values between tags are texts as they stand or JSON, by their types (reply_xml.c reads them back so); their sequence
- * is written as a grammar in Lark's notation. */
+ * Values between tags are texts as they stand or JSON, by their types (reply_xml.c reads them back so); their sequence,
+ * and values that have a notation of their own, are written as a grammar in Lark's notation. */
 #include "text/reply_calls.h"
 
 #include "format/json_write.h"
@@ -19,7 +21,9 @@
 enum { CALLS_MOST = 256 };
 
 typedef struct CallGrammar {
-    Text begin, trigger, end, body; /* body: of a grammar in Lark's notation */
+    Text begin, trigger, end;
+    Text body, rules; /* of a grammar in Lark's notation: its first rule, and others that it names */
+    int n_rule;
     GrammarSpec content;
 } CallGrammar;
 
@@ -121,35 +125,60 @@ static bool refers(const json_t *value, int depth) {
     return false;
 }
 
-/* A text as it stands, one of several, or JSON. False when this cannot be said here. */
-static bool append_value(Text *body, const json_t *schema) {
-    const json_t *choices = json_object_get(schema, "enum");
+static bool is_type(const json_t *schema, const char *type) {
+    return strcmp(word_of(schema, "type"), type) == 0;
+}
+
+static bool append_json(Text *body, const json_t *schema) {
+    JsonWriter writer = {.out = body};
+    if (!json_is_string(json_object_get(schema, "type")) || refers(schema, 0))
+        return false; /* of several types: how it is read back depends on what stands there */
+    text_append_str(body, "%json ");
+    json_write_value(&writer, schema);
+    return true;
+}
+
+/* One of several texts, as the notation writes them (NULL: as they stand). */
+static bool append_choices(Text *body, const json_t *choices, void (*write)(Text *, const char *, const char *),
+                           const char *quote) {
     size_t i;
     json_t *one;
-    if (strcmp(word_of(schema, "type"), "string") != 0) {
-        JsonWriter writer = {.out = body};
-        if (!json_is_string(json_object_get(schema, "type")) || refers(schema, 0))
-            return false; /* of several types: how it is read back depends on what stands there */
-        text_append_str(body, "%json ");
-        json_write_value(&writer, schema);
-        return true;
-    }
-    if (is_bound(schema))
-        return false;
-    if (choices == NULL) { /* nothing that begins like the tag behind it */
-        text_append_str(body, "/([^<]|<[^\\/])*/");
-        return true;
-    }
     if (json_array_size(choices) == 0)
         return false;
     text_append_char(body, '(');
     json_array_foreach((json_t *)(uintptr_t)choices, i, one) {
-        if (!json_is_string(one) || strlen(json_string_value(one)) != json_string_length(one))
+        const char *choice = json_string_value(one);
+        if (choice == NULL || strlen(choice) != json_string_length(one))
             return false;
         text_append_str(body, i > 0 ? " | " : "");
-        append_lark_string(body, json_string_value(one), json_string_length(one));
+        if (write != NULL)
+            write(body, choice, quote);
+        else
+            append_lark(body, choice);
     }
     text_append_char(body, ')');
+    return true;
+}
+
+/* Any text in which nothing begins like the mark behind it. */
+static void append_text_before(Text *body, const char *mark) {
+    static const char special[] = "\\/[]^-|";
+    char first[3] = {0}, second[3] = {0};
+    snprintf(first, sizeof first, "%s%c", strchr(special, mark[0]) != NULL ? "\\" : "", mark[0]);
+    snprintf(second, sizeof second, "%s%c", strchr(special, mark[1]) != NULL ? "\\" : "", mark[1]);
+    text_append_format(body, "/([^%s]|%s[^%s%s])*/", first, first, first, second);
+}
+
+/* A text as it stands, one of several, or JSON. False when this cannot be said here. */
+static bool append_value(Text *body, const json_t *schema, const char *close) {
+    const json_t *choices = json_object_get(schema, "enum");
+    if (!is_type(schema, "string"))
+        return append_json(body, schema);
+    if (is_bound(schema))
+        return false;
+    if (choices != NULL)
+        return append_choices(body, choices, NULL, NULL);
+    append_text_before(body, close);
     return true;
 }
 
@@ -162,23 +191,24 @@ static bool is_required(const json_t *parameters, const char *key) {
 }
 
 static bool append_parameter(const ReplyFormat *f, Text *body, const char *key, const json_t *schema) {
+    const bool own_lines = f->trim_newlines && !f->inline_values;
     Text open = {0}, close = {0};
     append(&open, f->param_open);
     append(&open, key);
-    append(&open, f->param_name_end);
+    append(&open, f->text_end == NULL ? f->param_name_end : is_type(schema, "string") ? f->text_end : f->json_end);
     if (f->value_open != NULL) {
         append(&open, f->lines ? "\n" : "");
         append(&open, f->value_open);
     }
-    append(&open, f->trim_newlines ? "\n" : "");
-    append(&close, f->trim_newlines ? "\n" : "");
+    append(&open, own_lines ? "\n" : "");
+    append(&close, own_lines ? "\n" : "");
     append(&close, f->param_close);
     append(&close, f->lines ? "\n" : "");
     bool good = !open.failed && !close.failed;
     if (good) {
         append_lark(body, open.bytes);
         text_append_char(body, ' ');
-        good = append_value(body, schema);
+        good = append_value(body, schema, f->param_close);
         text_append_char(body, ' ');
         append_lark(body, close.bytes);
     }
@@ -187,22 +217,188 @@ static bool append_parameter(const ReplyFormat *f, Text *body, const char *key, 
     return good;
 }
 
-/* Parameters in the order of the schema; those that are not required may be left out. */
-static Status set_tag_content(const ReplyCalls *r, CallGrammar *c, const json_t *function, Error *err) {
-    const json_t *parameters = json_object_get(function, "parameters");
-    const char *key, *name = word_of(function, "name");
-    json_t *schema;
-    FAIL_IF(custom_grammar(r, name, &c->content) || (parameters != NULL && is_bound(parameters)), ERR_UNSUPPORTED,
-            "the parameters of '%.100s' cannot be bound between tags", name);
-    append(&c->body, "start: \"\"");
-    json_object_foreach(json_object_get(parameters, "properties"), key, schema) {
-        const bool required = is_required(parameters, key);
-        append(&c->body, " (");
-        FAIL_IF(!append_parameter(r->format, &c->body, key, schema), ERR_UNSUPPORTED,
-                "the parameter '%.100s' of '%.100s' cannot be bound between tags", key, name);
-        append(&c->body, required ? ")" : ")?");
+/* ---- values of several notations ----------------------------------------------------------------------------------- */
+
+/* What can be said of a value without JSON: its schema has no other words. */
+static bool is_plain_schema(const json_t *schema) {
+    static const char *const words[] = {"type",     "description", "title", "default",
+                                        "examples", "properties",  "items", "required", "enum"};
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)schema, key, value) {
+        bool known = strcmp(key, "additionalProperties") == 0 && !json_is_object(value);
+        for (size_t i = 0; i < COUNT(words); i++)
+            known = known || strcmp(key, words[i]) == 0;
+        if (!known)
+            return false;
     }
+    return json_is_string(json_object_get(schema, "type"));
+}
+
+static bool append_tree_entries(const ReplyFormat *f, Text *body, const json_t *schema, int depth);
+
+/* <tag>value</tag>, where the value may be such elements. */
+static bool append_element(const ReplyFormat *f, Text *body, const char *tag, const json_t *schema, int depth) {
+    const bool list = is_type(schema, "array");
+    Text open = {0}, close = {0};
+    text_append_format(&open, "%s%s%s", f->param_open, tag, f->param_name_end);
+    text_append_format(&close, "%s%s%s", f->param_close, tag, f->param_name_end);
+    bool good = !open.failed && !close.failed && depth < REPLY_DEPTH && strlen(tag) > 0;
+    if (good) {
+        append_lark(body, open.bytes);
+        text_append_char(body, ' ');
+        if (list && is_plain_schema(schema)) {
+            text_append_char(body, '(');
+            good = append_element(f, body, "item", json_object_get(schema, "items"), depth + 1);
+            text_append_str(body, ")*");
+        } else if (is_type(schema, "object"))
+            good = append_tree_entries(f, body, schema, depth + 1);
+        else
+            good = !list && append_value(body, schema, close.bytes);
+        text_append_char(body, ' ');
+        append_lark(body, close.bytes);
+    }
+    text_free(&open);
+    text_free(&close);
+    return good;
+}
+
+static bool append_tree_entries(const ReplyFormat *f, Text *body, const json_t *schema, int depth) {
+    const char *key;
+    json_t *value;
+    if (!is_plain_schema(schema))
+        return false;
+    json_object_foreach(json_object_get(schema, "properties"), key, value) {
+        text_append_char(body, '(');
+        if (!append_element(f, body, key, value, depth))
+            return false;
+        text_append_str(body, is_required(schema, key) ? ") " : ")? ");
+    }
+    return true;
+}
+
+/* A string between quotes: with the format's own there are no escapes. */
+static void write_quoted(Text *body, const char *string, const char *quote) {
+    Text text = {0};
+    append(&text, quote != NULL ? quote : "'");
+    for (const char *c = string; *c != '\0'; c++) {
+        const bool special = quote == NULL && (*c == '\'' || *c == '\\' || *c == '\n');
+        text_append_str(&text, special ? "\\" : "");
+        text_append_char(&text, special && *c == '\n' ? 'n' : *c);
+    }
+    append(&text, quote != NULL ? quote : "'");
+    append_lark_string(body, text.bytes != NULL ? text.bytes : "", text.count);
+    text_free(&text);
+}
+
+static bool append_entries(const ReplyFormat *f, CallGrammar *c, Text *body, const json_t *schema, const char *key_end,
+                           int depth);
+
+static bool append_literal(const ReplyFormat *f, CallGrammar *c, Text *body, const json_t *schema, int depth) {
+    const json_t *choices = json_object_get(schema, "enum"), *items = json_object_get(schema, "items");
+    const bool object = is_type(schema, "object"), python = f->quote == NULL;
+    if (is_type(schema, "string")) {
+        if (is_bound(schema))
+            return false;
+        if (choices != NULL)
+            return append_choices(body, choices, write_quoted, f->quote);
+        append_lark(body, python ? "'" : f->quote);
+        if (python)
+            text_append_str(body, " /([^'\\\\\\n]|\\\\['\\\\n])*/ ");
+        else
+            append_text_before(body, f->quote);
+        append_lark(body, python ? "'" : f->quote);
+        return true;
+    }
+    if (python && is_type(schema, "boolean") && choices == NULL) {
+        text_append_str(body, "(\"True\" | \"False\")");
+        return true;
+    }
+    if (python || !(object || is_type(schema, "array")))
+        return append_json(body, schema); /* which is read as Python is */
+    if (!is_plain_schema(schema) || depth == REPLY_DEPTH)
+        return false;
+    append_lark(body, object ? "{" : "[");
+    bool good = true;
+    if (object) {
+        good = append_entries(f, c, body, schema, ":", depth + 1);
+    } else {
+        const int item = c->n_rule++;
+        Text value = {0};
+        good = append_literal(f, c, &value, items, depth + 1);
+        text_append_format(&c->rules, "v%d: %s\n", item, value.bytes != NULL ? value.bytes : "");
+        text_free(&value);
+        text_append_format(body, " (v%d (\",\" v%d)*)? ", item, item);
+    }
+    append_lark(body, object ? "}" : "]");
+    return good;
+}
+
+/* KEY=[value], ...: a rule for each; those that are not required may be left out, with their commas. */
+static bool append_entries(const ReplyFormat *f, CallGrammar *c, Text *body, const json_t *schema, const char *key_end,
+                           int depth) {
+    json_t *properties = json_object_get(schema, "properties"), *value;
+    const char *key, *comma = f->quote == NULL ? "\", \"" : "\",\"";
+    const int n = (int)json_object_size(properties), base = c->n_rule;
+    bool required[CALLS_MOST], optional = true;
+    int i = 0;
+    if (n > CALLS_MOST)
+        return false;
+    c->n_rule += n;
+    json_object_foreach(properties, key, value) {
+        Text open = {0}, text = {0};
+        text_append_format(&open, "%s%s", key, key_end);
+        append_lark(&text, open.bytes != NULL ? open.bytes : "");
+        text_append_char(&text, ' ');
+        const bool good = append_literal(f, c, &text, value, depth);
+        text_append_format(&c->rules, "v%d: %s\n", base + i, text.bytes != NULL ? text.bytes : "");
+        text_free(&open);
+        text_free(&text);
+        if (!good)
+            return false;
+        required[i++] = is_required(schema, key);
+    }
+    text_append_str(body, " (");
+    for (int first = 0; first < n && optional; first++) { /* all before it are left out */
+        text_append_format(body, "%sv%d", first > 0 ? " | " : "", base + first);
+        for (int k = first + 1; k < n; k++)
+            text_append_format(body, required[k] ? " %s v%d" : " (%s v%d)?", comma, base + k);
+        optional = !required[first];
+    }
+    text_append_str(body, !optional ? ") " : n > 0 ? " | \"\") " : "\"\") ");
+    return true;
+}
+
+/* ---- arguments as Lark's rules ----------------------------------------------------------------------------------- */
+
+/* Parameters in the order of the schema; those that are not required may be left out. */
+static bool append_parameters(const ReplyFormat *f, CallGrammar *c, const json_t *parameters) {
+    const char *key;
+    json_t *schema;
+    if (f->style == CALLS_TREE && parameters != NULL)
+        return append_tree_entries(f, &c->body, parameters, 0);
+    if (f->style == CALLS_LITERAL && parameters != NULL)
+        return is_plain_schema(parameters) && append_entries(f, c, &c->body, parameters, f->key_end, 0);
+    if (parameters != NULL && is_bound(parameters))
+        return false;
+    json_object_foreach(json_object_get(parameters, "properties"), key, schema) {
+        text_append_str(&c->body, " (");
+        if (!append_parameter(f, &c->body, key, schema))
+            return false;
+        text_append_str(&c->body, is_required(parameters, key) ? ")" : ")?");
+    }
+    return true;
+}
+
+static Status set_lark_content(const ReplyCalls *r, CallGrammar *c, const json_t *function, Error *err) {
+    const char *name = word_of(function, "name");
+    append(&c->body, "start: \"\" ");
+    FAIL_IF(custom_grammar(r, name, &c->content) ||
+                !append_parameters(r->format, c, json_object_get(function, "parameters")),
+            ERR_UNSUPPORTED, "the parameters of '%.100s' cannot be bound in this notation", name);
     append(&c->body, "\n");
+    append(&c->body, c->rules.bytes);
+    TRY(text_check(&c->rules, err));
     TRY(text_check(&c->body, err));
     c->content = (GrammarSpec){.kind = GRAMMAR_LARK, .text = c->body.bytes, .text_count = c->body.count};
     return OK;
@@ -274,7 +470,21 @@ static Status write_tags(const ReplyCalls *r, CallGrammar *c, const json_t *func
     append(&c->begin, word_of(function, "name"));
     append(&c->begin, f->name_end);
     append(&c->begin, line);
-    return set_tag_content(r, c, function, err);
+    return set_lark_content(r, c, function, err);
+}
+
+static Status write_literal(const ReplyCalls *r, CallGrammar *c, const json_t *function, Error *err) {
+    const ReplyFormat *f = r->format;
+    append(&c->trigger, f->call_open);
+    append(&c->begin, f->call_open);
+    append(&c->begin, f->bracketed ? "[" : "");
+    append(&c->begin, f->name_prefix);
+    append(&c->begin, word_of(function, "name"));
+    append(&c->begin, f->args_open);
+    append(&c->end, f->args_close);
+    append(&c->end, f->bracketed ? "]" : "");
+    append(&c->end, f->call_close);
+    return set_lark_content(r, c, function, err);
 }
 
 static Status write_message(const ReplyCalls *r, CallGrammar *c, const json_t *function) {
@@ -302,7 +512,11 @@ static Status add_call(ReplyCalls *r, const json_t *function, bool alone, Error 
         status = write_header(r, c, function);
         break;
     case CALLS_XML:
+    case CALLS_TREE:
         status = write_tags(r, c, function, alone, err);
+        break;
+    case CALLS_LITERAL:
+        status = write_literal(r, c, function, err);
         break;
     case CALLS_HARMONY:
         status = write_message(r, c, function);
@@ -372,6 +586,7 @@ void reply_calls_close(ReplyCalls *r) {
         text_free(&r->calls[i].trigger);
         text_free(&r->calls[i].end);
         text_free(&r->calls[i].body);
+        text_free(&r->calls[i].rules);
     }
     mem_free(r);
 }

@@ -1,8 +1,8 @@
 /* reply_object.c - calls that are JSON objects with a name and arguments: in tags, in an array, or the whole output.
  *
  * The object is scanned once, byte by byte. When the name is known before the arguments begin (as models are taught to
- * write it), the arguments pass through as they arrive; otherwise they wait for the name, in arrays also for the id,
- * which stands behind them. */
+ * write it), the arguments pass through as they arrive; otherwise they wait for the name, and for the id where
+ * the format has ids of its own, which stand behind them. */
 #include "text/reply_parts.h"
 
 #include <string.h>
@@ -90,8 +90,7 @@ static bool value_begins(Reply *r, char c) {
         return false;
     o->has_arguments = true;
     o->arguments = r->at;
-    if (c == '{' && o->name.count > 0 && !announced(r) &&
-        (r->format->style == CALLS_OBJECT || r->format->style == CALLS_BARE)) {
+    if (c == '{' && o->name.count > 0 && !announced(r) && !r->format->short_ids) {
         announce(r);
         o->streaming = true;
     }
@@ -230,7 +229,7 @@ static bool step_after(Reply *r) {
         r->object.in_array = false;
         return true;
     }
-    const Match close = f->style == CALLS_BARE ? MATCH_NO : reply_match(r, r->at, f->call_close);
+    const Match close = reply_match(r, r->at, f->call_close);
     if (close == MATCH_PARTLY) {
         r->at = from;
         return false;

@@ -14,6 +14,8 @@ typedef enum CallStyle {
     CALLS_BARE,    /* the whole output is {"name", "parameters"} */
     CALLS_HEADER,  /* <open>name<header_end>{arguments}<close> */
     CALLS_XML,     /* <open>name<param>key</..>value</..><close> */
+    CALLS_TREE,    /* <open>name<key>value</key><close>, where a value may be elements in turn */
+    CALLS_LITERAL, /* <open>name(key=literal, ...)<close>, one or several */
     CALLS_HARMONY, /* messages with channels and recipients */
 } CallStyle;
 
@@ -33,15 +35,21 @@ typedef struct ReplyFormat {
     /* CALLS_HEADER */
     const char *header_end;  /* between name and arguments */
     const char *id_open;     /* between name and id, before header_end */
-    const char *name_prefix; /* the header is the id: prefix, name, colon, number */
+    const char *name_prefix; /* the header is the id: prefix, name, colon, number; CALLS_LITERAL: before each name */
     const char *fence_open, *fence_close; /* the header is a type; the name stands between header_end and the fence */
-    /* CALLS_XML */
+    /* CALLS_XML, CALLS_TREE */
     const char *name_end;   /* NULL: a newline or the next tag */
     const char *param_open, *param_name_end;
+    const char *text_end, *json_end; /* in place of param_name_end: they say of what type the value is */
     const char *value_open; /* between param_name_end and the value, white space before it */
-    const char *param_close;
+    const char *param_close; /* CALLS_TREE: how a closing tag begins */
     bool lines;         /* written with a newline behind each tag */
-    bool trim_newlines; /* the value stands between newlines that are no part of it */
+    bool trim_newlines; /* the value may stand between newlines that are no part of it */
+    bool inline_values; /* and is written without them */
+    /* CALLS_LITERAL */
+    const char *args_open, *args_close, *key_end;
+    const char *quote; /* around strings, which have no escapes then; NULL: as Python writes them */
+    bool bracketed;    /* calls are the entries of a list; else each has a line of its own */
 } ReplyFormat;
 
 const ReplyFormat *reply_format_find(const char *name);
@@ -67,6 +75,19 @@ typedef enum ReplyMode {
     MODE_XML_KEY,
     MODE_XML_VALUE_START,
     MODE_XML_VALUE,
+    /* CALLS_TREE: reply_tree.c; its calls begin as those of CALLS_XML */
+    MODE_TREE_NEXT, /* an element, or the end of the one around it */
+    MODE_TREE_TAG,
+    MODE_TREE_VALUE_START,
+    MODE_TREE_TEXT,
+    MODE_TREE_CLOSE,
+    /* CALLS_LITERAL: reply_literal.c */
+    MODE_LITERAL_CALL,
+    MODE_LITERAL_NEXT, /* an entry, or the end of what is open */
+    MODE_LITERAL_COLON,
+    MODE_LITERAL_VALUE,
+    MODE_LITERAL_STRING,
+    MODE_LITERAL_AFTER,
     /* CALLS_HARMONY: reply_harmony.c */
     MODE_MESSAGE_START,
     MODE_MESSAGE_HEADER,
@@ -99,6 +120,35 @@ typedef enum ParamKind {
     PARAM_JSON,          /* JSON; a string when it is none */
 } ParamKind;
 
+enum { REPLY_DEPTH = 64 }; /* of values within values, where this file's parsers nest */
+
+/* The elements that are open, the call's arguments first (CALLS_TREE). */
+typedef struct TreeLevel {
+    const json_t *schema;
+    bool list; /* entries without keys */
+    bool any;  /* it has an entry */
+} TreeLevel;
+
+typedef struct TreeScan {
+    TreeLevel levels[REPLY_DEPTH];
+    int depth;
+    const json_t *schema; /* of the value being read */
+} TreeScan;
+
+/* The lists, objects and arguments that are open (CALLS_LITERAL). */
+typedef struct LiteralLevel {
+    char close;
+    bool keyed, any;
+} LiteralLevel;
+
+typedef struct LiteralScan {
+    LiteralLevel levels[REPLY_DEPTH];
+    int depth;
+    bool is_key;  /* the string being read is a key */
+    char quote;   /* of it; 0: the format's own mark */
+    bool triple;  /* three of them */
+} LiteralScan;
+
 /* Where a message goes (CALLS_HARMONY). */
 typedef enum MessageKind { MESSAGE_CONTENT, MESSAGE_REASONING, MESSAGE_DROPPED } MessageKind;
 
@@ -130,6 +180,8 @@ struct Reply {
     bool value_begun;
     size_t searched;   /* a long value holds no marker before this byte of the input */
     MessageKind message;
+    TreeScan tree;
+    LiteralScan literal;
 
     struct PendingDelta *pending;
     size_t pending_count, pending_capacity;
@@ -171,6 +223,12 @@ void reply_emit_arguments(Reply *r, const char *text, size_t bytes);
 JsonStep reply_stream_json(Reply *r, JsonScan *scan, int depth);
 /* The same for a range of the input that has been scanned before. */
 void reply_emit_json(Reply *r, size_t from, size_t to);
+/* Text as a part of a JSON string of the arguments, and as a whole one. */
+void reply_emit_escaped(Reply *r, const char *text, size_t bytes);
+void reply_emit_string(Reply *r, const char *text, size_t bytes);
+/* A parameter's text as a value of its kind: JSON where it is, words of Python for the same, else a string. */
+ParamKind reply_param_kind(const json_t *schema);
+void reply_emit_value(Reply *r, ParamKind kind, const char *text, size_t bytes);
 
 /* ---- calls ------------------------------------------------------------------------------------------------------- */
 
@@ -187,13 +245,18 @@ void reply_end_call(Reply *r);
 /* What could be the name of a tool (letters, digits, "_-./:"), and what is the name of one that is offered. */
 bool reply_is_name(const char *name, size_t bytes);
 bool reply_is_tool(const Reply *r, const char *name, size_t bytes);
-/* The schema of a tool's parameter, or NULL. */
+/* The schema of a tool's parameters, and of one of them; or NULL. */
+const json_t *reply_parameters(const Reply *r, const char *tool);
 const json_t *reply_parameter(const Reply *r, const char *tool, const char *parameter);
+/* Whether a value of that schema may be of a type of JSON. */
+bool reply_allows(const json_t *schema, const char *type);
 
 /* Each makes one step in its modes: true when something moved, false when more text is needed. */
 bool reply_step_object(Reply *r);
 bool reply_step_header(Reply *r);
 bool reply_step_xml(Reply *r);
+bool reply_step_tree(Reply *r);
+bool reply_step_literal(Reply *r);
 bool reply_step_harmony(Reply *r);
 
 #endif

@@ -34,7 +34,11 @@ static bool allows(const json_t *schema, const char *type, int depth) {
     return strcmp(type, "string") == 0 && json_is_string(json_object_get(schema, "const"));
 }
 
-static ParamKind kind_of(const json_t *schema) {
+bool reply_allows(const json_t *schema, const char *type) {
+    return allows(schema, type, 4);
+}
+
+ParamKind reply_param_kind(const json_t *schema) {
     static const char *const others[] = {"number", "integer", "boolean", "array", "object"};
     if (!allows(schema, "string", 4))
         return PARAM_JSON;
@@ -46,24 +50,9 @@ static ParamKind kind_of(const json_t *schema) {
 
 /* ---- arguments --------------------------------------------------------------------------------------------------- */
 
-static void emit_escaped(Reply *r, const char *text, size_t bytes) {
-    Text escaped = {0};
-    if (!json_append_escaped(&escaped, text, bytes))
-        r->failed = true;
-    else
-        reply_emit_arguments(r, escaped.bytes, escaped.count);
-    text_free(&escaped);
-}
-
-static void emit_string(Reply *r, const char *text, size_t bytes) {
-    reply_emit_arguments(r, "\"", 1);
-    emit_escaped(r, text, bytes);
-    reply_emit_arguments(r, "\"", 1);
-}
-
 static void emit_key(Reply *r, const char *key, size_t bytes) {
     reply_emit_arguments(r, r->first_param ? "{" : ", ", r->first_param ? 1 : 2);
-    emit_string(r, key, bytes);
+    reply_emit_string(r, key, bytes);
     reply_emit_arguments(r, ": ", 2);
     r->first_param = false;
 }
@@ -77,7 +66,7 @@ static bool is_word(const char *text, size_t bytes, const char *word) {
 }
 
 /* A whole value that need not be a string. */
-static void emit_value(Reply *r, const char *text, size_t bytes) {
+void reply_emit_value(Reply *r, ParamKind kind, const char *text, size_t bytes) {
     size_t start = 0, end = bytes;
     while (start < end && reply_is_space(text[start]))
         start++;
@@ -85,15 +74,15 @@ static void emit_value(Reply *r, const char *text, size_t bytes) {
         end--;
     const char *inner = text + start;
     const size_t count = end - start;
-    const bool json = r->param == PARAM_JSON && json_is_value(inner, count);
+    const bool json = kind == PARAM_JSON && json_is_value(inner, count);
     if (json || is_word(inner, count, "null"))
         reply_emit_arguments(r, inner, count);
-    else if (r->param == PARAM_JSON && (is_word(inner, count, "True") || is_word(inner, count, "False")))
+    else if (kind == PARAM_JSON && (is_word(inner, count, "True") || is_word(inner, count, "False")))
         reply_emit_arguments(r, *inner == 'T' ? "true" : "false", *inner == 'T' ? 4 : 5); /* as Python spells them */
     else if (is_word(inner, count, "None"))
         reply_emit_arguments(r, "null", 4);
     else
-        emit_string(r, text, bytes);
+        reply_emit_string(r, text, bytes);
 }
 
 /* ---- steps ------------------------------------------------------------------------------------------------------- */
@@ -107,6 +96,10 @@ static void announce(Reply *r, size_t start, size_t end) {
     reply_announce(r, r->name.bytes, r->name.count, NULL, 0);
     r->first_param = true;
     r->mode = MODE_XML_PARAMS;
+    if (r->format->style == CALLS_TREE) {
+        r->tree = (TreeScan){.levels[0] = {.schema = reply_parameters(r, r->name.bytes)}, .depth = 1};
+        r->mode = MODE_TREE_NEXT;
+    }
 }
 
 /* The name ends where its characters do; a parameter or the call's end must follow. */
@@ -182,10 +175,12 @@ static bool step_params(Reply *r) {
     return true;
 }
 
+/* A name may end in a way that says of what type the value is; else the schema does. */
 static bool step_key(Reply *r) {
     const ReplyFormat *f = r->format;
+    const char *const ends[] = {f->param_name_end, f->text_end, f->json_end};
     size_t which, place, clear;
-    if (!reply_find(r, r->at, &f->param_name_end, 1, &which, &place, &clear)) {
+    if (!reply_find(r, r->at, ends, COUNT(ends), &which, &place, &clear)) {
         if (clear - r->at > REPLY_MAX_NAME || r->finished)
             r->mode = MODE_XML_PARAMS; /* no name: passed over */
         return r->mode == MODE_XML_PARAMS;
@@ -199,9 +194,11 @@ static bool step_key(Reply *r) {
     const size_t bytes = MIN(end - start, (size_t)REPLY_MAX_NAME);
     memcpy(key, r->input.bytes + start, bytes);
     key[bytes] = '\0';
-    r->param = kind_of(reply_parameter(r, r->name.bytes, key));
+    r->param = which == 1   ? PARAM_TEXT
+               : which == 2 ? PARAM_JSON
+                            : reply_param_kind(reply_parameter(r, r->name.bytes, key));
     emit_key(r, key, bytes);
-    r->at = place + strlen(f->param_name_end);
+    r->at = place + strlen(ends[which]);
     r->mode = MODE_XML_VALUE_START;
     return true;
 }
@@ -259,7 +256,7 @@ static bool step_value(Reply *r) {
                 sure--;
         }
         if (r->param == PARAM_TEXT)
-            emit_escaped(r, reply_at(r), sure - r->at);
+            reply_emit_escaped(r, reply_at(r), sure - r->at);
         else if (r->finished)
             reply_emit_arguments(r, reply_at(r), clear - r->at);
         if (r->param == PARAM_TEXT || r->finished)
@@ -268,10 +265,10 @@ static bool step_value(Reply *r) {
     }
     const size_t end = trimmed_end(r, r->at, place);
     if (r->param == PARAM_TEXT) {
-        emit_escaped(r, reply_at(r), end - r->at);
+        reply_emit_escaped(r, reply_at(r), end - r->at);
         reply_emit_arguments(r, "\"", 1);
     } else {
-        emit_value(r, reply_at(r), end - r->at);
+        reply_emit_value(r, r->param, reply_at(r), end - r->at);
     }
     r->at = place + strlen(f->param_close);
     r->mode = MODE_XML_PARAMS;
