@@ -8,6 +8,7 @@ enum { MAX_GROUPS = 16, NO_PAGE = -1 };
 typedef struct Group {
     int stride, window;
     int pages;
+    size_t page_bytes; /* of all its states: from one page to the next */
     int32_t *free; /* a stack of free page numbers */
     int n_free;
     int32_t *references; /* per page */
@@ -16,8 +17,9 @@ typedef struct Group {
 typedef struct Place { /* of a state */
     int group;         /* -1: a memory, or the last tokens */
     int ring;          /* last tokens: how many are kept */
-    uint8_t *slab;
-    size_t entry_bytes, head_bytes, page_bytes;
+    uint8_t *first;    /* its part of page 0; its first memory */
+    size_t entry_bytes, head_bytes;
+    size_t bytes;      /* its part of a page; a memory */
     CacheType type;
 } Place;
 
@@ -70,6 +72,7 @@ static CacheType type_of(const StateDecl *d, CacheType type) {
     return d->rows.exact ? CACHE_F32 : type;
 }
 
+/* Of one state; as a page has 64 entries, whole lines of the processor's cache. */
 static size_t page_bytes_of(const StateDecl *d, CacheType type) {
     return (size_t)d->rows.heads * CACHE_BLOCK * cache_entry_bytes(type_of(d, type), d->rows.width);
 }
@@ -118,7 +121,7 @@ size_t cache_bytes(const Graph *graph, CacheType type, int64_t tokens, int seque
             continue;
         const int g = group_of(groups, &n_group, &d->rows);
         if (g >= 0)
-            bytes += rounded((size_t)group_pages(&groups[g], tokens, sequences) * page_bytes_of(d, type));
+            bytes += (size_t)group_pages(&groups[g], tokens, sequences) * page_bytes_of(d, type);
     }
     return bytes;
 }
@@ -142,12 +145,12 @@ Status cache_open(const Graph *graph, CacheType type, int64_t tokens, int sequen
     for (int s = 0; done && s < graph->n_state; s++) {
         const StateDecl *d = &graph->states[s];
         Place *p = &c->places[s];
-        p->slab = at;
         if (d->rows.heads == 0) {
             p->group = -1;
             p->ring = d->recent > 0 ? ring_of(d, memories) : 0;
-            p->page_bytes = memory_bytes_of(d, memories);
-            at += p->page_bytes * (size_t)sequences;
+            p->bytes = memory_bytes_of(d, memories);
+            p->first = at;
+            at += p->bytes * (size_t)sequences;
             continue;
         }
         p->group = group_of(c->groups, &c->n_group, &d->rows);
@@ -158,8 +161,17 @@ Status cache_open(const Graph *graph, CacheType type, int64_t tokens, int sequen
         p->type = type_of(d, type);
         p->entry_bytes = cache_entry_bytes(p->type, d->rows.width);
         p->head_bytes = p->entry_bytes * CACHE_BLOCK;
-        p->page_bytes = page_bytes_of(d, type);
-        at += rounded((size_t)group_pages(&c->groups[p->group], tokens, sequences) * p->page_bytes);
+        p->bytes = page_bytes_of(d, type);
+        c->groups[p->group].page_bytes += p->bytes;
+    }
+    for (int g = 0; done && g < c->n_group; g++) {
+        uint8_t *part = at;
+        for (int s = 0; s < graph->n_state; s++)
+            if (c->places[s].group == g) {
+                c->places[s].first = part;
+                part += c->places[s].bytes;
+            }
+        at += (size_t)group_pages(&c->groups[g], tokens, sequences) * c->groups[g].page_bytes;
     }
     for (int g = 0; done && g < c->n_group; g++) {
         Group *group = &c->groups[g];
@@ -193,7 +205,7 @@ static void clear_memories(Sequence *s) {
     const Cache *c = s->cache;
     for (int i = 0; i < c->graph->n_state; i++)
         if (c->places[i].group < 0)
-            memset(c->places[i].slab + c->places[i].page_bytes * (size_t)s->index, 0, c->places[i].page_bytes);
+            memset(c->places[i].first + c->places[i].bytes * (size_t)s->index, 0, c->places[i].bytes);
 }
 
 Status sequence_open(Cache *c, int64_t declared, Sequence **out, Error *err) {
@@ -263,12 +275,16 @@ static bool shared_tail(const Sequence *s, int g) {
            s->cache->groups[g].references[s->tables[g][index]] > 1;
 }
 
+/* The parts of all states lie one behind the other, from that of the group's first state on. */
+static uint8_t *whole_page(const Cache *c, int group, int32_t page) {
+    int s = 0;
+    while (c->places[s].group != group)
+        s++;
+    return c->places[s].first + (size_t)page * c->groups[group].page_bytes;
+}
+
 static void copy_page(Cache *c, int group, int32_t to, int32_t from) {
-    for (int s = 0; s < c->graph->n_state; s++)
-        if (c->places[s].group == group) {
-            const Place *p = &c->places[s];
-            memcpy(p->slab + (size_t)to * p->page_bytes, p->slab + (size_t)from * p->page_bytes, p->page_bytes);
-        }
+    memcpy(whole_page(c, group, to), whole_page(c, group, from), c->groups[group].page_bytes);
 }
 
 Status sequence_reserve(Sequence *s, int n, Error *err) {
@@ -427,29 +443,15 @@ void sequence_resume(Sequence *s, int tokens) {
 }
 
 size_t cache_page_bytes(const Cache *c, int group) {
-    size_t bytes = 0;
-    for (int s = 0; s < c->graph->n_state; s++)
-        if (c->places[s].group == group)
-            bytes += c->places[s].page_bytes;
-    return bytes;
+    return c->groups[group].page_bytes;
 }
 
 void cache_read_page(const Cache *c, int group, int32_t page, uint8_t *bytes) {
-    for (int s = 0; s < c->graph->n_state; s++)
-        if (c->places[s].group == group) {
-            const Place *p = &c->places[s];
-            memcpy(bytes, p->slab + (size_t)page * p->page_bytes, p->page_bytes);
-            bytes += p->page_bytes;
-        }
+    memcpy(bytes, whole_page(c, group, page), c->groups[group].page_bytes);
 }
 
 void cache_write_page(Cache *c, int group, int32_t page, const uint8_t *bytes) {
-    for (int s = 0; s < c->graph->n_state; s++)
-        if (c->places[s].group == group) {
-            const Place *p = &c->places[s];
-            memcpy(p->slab + (size_t)page * p->page_bytes, bytes, p->page_bytes);
-            bytes += p->page_bytes;
-        }
+    memcpy(whole_page(c, group, page), bytes, c->groups[group].page_bytes);
 }
 
 size_t cache_entries_bytes(const Cache *c, int group, int entries) {
@@ -506,7 +508,7 @@ size_t cache_memories_bytes(const Cache *c) {
     size_t bytes = 0;
     for (int s = 0; s < c->graph->n_state; s++)
         if (c->places[s].group < 0)
-            bytes += c->places[s].page_bytes;
+            bytes += c->places[s].bytes;
     return bytes;
 }
 
@@ -514,8 +516,8 @@ void sequence_read_memories(const Sequence *s, uint8_t *bytes) {
     const Cache *c = s->cache;
     for (int i = 0; i < c->graph->n_state; i++)
         if (c->places[i].group < 0) {
-            memcpy(bytes, sequence_memory(s, i), c->places[i].page_bytes);
-            bytes += c->places[i].page_bytes;
+            memcpy(bytes, sequence_memory(s, i), c->places[i].bytes);
+            bytes += c->places[i].bytes;
         }
 }
 
@@ -523,8 +525,8 @@ void sequence_write_memories(Sequence *s, const uint8_t *bytes) {
     const Cache *c = s->cache;
     for (int i = 0; i < c->graph->n_state; i++)
         if (c->places[i].group < 0) {
-            memcpy(sequence_memory(s, i), bytes, c->places[i].page_bytes);
-            bytes += c->places[i].page_bytes;
+            memcpy(sequence_memory(s, i), bytes, c->places[i].bytes);
+            bytes += c->places[i].bytes;
         }
 }
 
@@ -541,12 +543,12 @@ CacheType cache_type_of(const Cache *c, State state) {
 uint8_t *sequence_page(const Sequence *s, State state, int entry) {
     const Place *p = &s->cache->places[state];
     const int32_t page = s->tables[p->group][entry / CACHE_BLOCK];
-    return page == NO_PAGE ? NULL : p->slab + (size_t)page * p->page_bytes;
+    return page == NO_PAGE ? NULL : p->first + (size_t)page * s->cache->groups[p->group].page_bytes;
 }
 
 float *sequence_memory(const Sequence *s, State state) {
     const Place *p = &s->cache->places[state];
-    return (float *)(void *)(p->slab + p->page_bytes * (size_t)s->index);
+    return (float *)(void *)(p->first + p->bytes * (size_t)s->index);
 }
 
 float *sequence_recent(const Sequence *s, State state, int entry) {

@@ -1,15 +1,18 @@
 /* cache.h - where the states of sequences live: pages of 64 entries, and memories of recurrent layers.
  *
  * States that advance alike (same stride and window) form a group, and each sequence has one page table per group. A
- * state's slab holds page p at p * page_bytes; within a page, each head has its 64 entries one after the other:
+ * page holds 64 entries of all states of its group, each head's one after the other:
  *
- *     slab of a state:   [page][head][64 entries][width]
- *     page table:        entry e of the sequence is in page table[e / 64], place e % 64
+ *     a group:      [page][state][head][64 entries][width]
+ *     page table:   entry e of the sequence is in page table[e / 64], place e % 64
+ *
+ * So tokens that are kept lie together, whatever the number of layers: of the large pages that memory is taken in, as
+ * many are touched as the tokens need. (With a slab for each state, the first token of a model of 36 layers touched 144 MB.)
  *
  * Memories (of recurrent layers) lie apart, one after the other for each sequence; so do the last tokens' numbers that
  * convolutions look back at, as a ring: entry e is in place e % ring.
  *
- * The cache knows nothing of layers. Slabs are reserved at once and touched as pages are first used, so that the
+ * The cache knows nothing of layers. Memory is reserved at once and touched as pages are first used, so that the
  * memory in use follows the tokens kept, and the bytes that cache_bytes() tells are the bytes that can be used. */
 #ifndef HOULE_GRAPH_CACHE_H
 #define HOULE_GRAPH_CACHE_H
