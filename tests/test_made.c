@@ -248,6 +248,11 @@ static void test_probes_and_estimates(void **state) {
     double handover;
     assert_int_equal(probe_handover(probes, kernels, 300, &handover, &err), OK);
     assert_true(isfinite(handover) && handover > 0);
+    double far_number = 0;
+    assert_int_equal(probe_rows(probes, kernels, 13, 512, &far_number, &err), OK);
+    assert_true(isfinite(far_number) && far_number > 0);
+    assert_int_equal(probe_rows(probes, kernels, 13, 300, &far_number, &err), ERR_ARGUMENT);
+    error_clear(&err);
     for (int i = 0; i < ROW_PROBE_COUNT; i++) {
         assert_int_equal(probe_row(probes, kernels, (RowProbe)i, 512, 1, &time, &err), OK);
         assert_true(isfinite(time.seconds) && time.seconds > 0 && probe_row_name((RowProbe)i)[0] != '\0');

@@ -12,8 +12,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { PROBE_MS = 25, COLS = 2048, FEW_OUTPUTS = 512, MANY_OUTPUTS = 8192, PROMPT_OUTPUTS = 1024, FEW_TOKENS = 32, MANY_TOKENS = 256,
-       HANDED_NUMBERS = 2048, FAR_NUMBERS = 1 << 20 /* beyond the caches that a core has for itself */ };
+enum { PROBE_MS = 25, COLS = 2048, FEW_OUTPUTS = 512, MANY_OUTPUTS = 8192, PROMPT_OUTPUTS = 1024, FEW_TOKENS = 32, MANY_TOKENS = 512,
+       HANDED_NUMBERS = 2048 };
 
 void cpu_name(char name[CPU_NAME_BYTES]) {
     char line[512];
@@ -55,22 +55,44 @@ static Status measure_form(Probes *probes, const Kernels *kernels, Form form, Li
     return OK;
 }
 
+/* What many rows cost, from heads of two widths and two numbers of entries: for each product, for each entry that a row sees
+ * whatever its width (its score becomes a weight), and for each number of a query however little it sees. */
+static Status measure_attend(Probes *probes, AttendProbe probe, Rates *r, Error *err) {
+    enum { TOKENS = 64, FEW_ENTRIES = 64, MANY_ENTRIES = 1024 };
+    ProbeTime narrow, wide, begin;
+    probe.tokens = TOKENS;
+    probe.entries = MANY_ENTRIES;
+    TRY(probe_attend(probes, &probe, &wide, err));
+    probe.entries = FEW_ENTRIES;
+    TRY(probe_attend(probes, &probe, &begin, err));
+    probe.entries = MANY_ENTRIES;
+    probe.width /= 2;
+    TRY(probe_attend(probes, &probe, &narrow, err));
+    const double rows = (double)TOKENS * probe.heads, full = 2.0 * probe.width;
+    const double entry = fmax(wide.seconds - begin.seconds, 0) / (rows * (MANY_ENTRIES - FEW_ENTRIES)); /* at full width */
+    const double fixed = fmax(begin.seconds / rows - FEW_ENTRIES * entry, 0);
+    const double half = fmax(narrow.seconds / rows - fixed / 2, 0) / MANY_ENTRIES;
+    r->attend_entry = fmin(fmax(2 * half - entry, 0), entry);
+    r->attend_product = (entry - r->attend_entry) / (4 * full);
+    r->attend_number = fixed / full;
+    return OK;
+}
+
 static Status measure_rest(Probes *probes, const Kernels *kernels, Rates *r, Error *err) {
     ProbeTime one, many;
     TRY(probe_row(probes, kernels, ROW_PROBE_RMS_NORM, 256, PROBE_MS / 4, &one, err));
     TRY(probe_row(probes, kernels, ROW_PROBE_RMS_NORM, 4096, PROBE_MS / 4, &many, err));
     r->row_number = fmax((many.seconds - one.seconds) / (4096 - 256), 0);
     r->row_op = fmax(one.seconds - 256 * r->row_number, 0);
-    TRY(probe_row(probes, kernels, ROW_PROBE_ADD, FAR_NUMBERS, PROBE_MS, &many, err));
-    r->row_number_far = many.seconds / FAR_NUMBERS;
+    TRY(probe_rows(probes, kernels, MANY_TOKENS, COLS, &r->row_number_far, err));
+    TRY(probe_row(probes, kernels, ROW_PROBE_GLU, 4096, PROBE_MS / 4, &many, err));
+    r->glu_number = many.seconds / 4096;
     TRY(probe_handover(probes, kernels, HANDED_NUMBERS, &r->barrier, err));
     AttendProbe attend = {.kernels = kernels, .type = CACHE_F16, .heads = 32, .kv_heads = 8, .width = 128, .tokens = 1, .entries = 2048,
                           .ms = PROBE_MS};
     TRY(probe_attend(probes, &attend, &one, err));
-    attend.tokens = 64;
-    TRY(probe_attend(probes, &attend, &many, err));
     r->attend_byte = one.seconds / one.bytes;
-    r->attend_product = many.seconds / many.operations;
+    TRY(measure_attend(probes, attend, r, err));
     RecurProbe recur = {.kernels = kernels, .heads = 32, .width = 128, .tokens = 1, .ms = PROBE_MS};
     TRY(probe_recur(probes, &recur, &one, err));
     recur.tokens = 64;
@@ -88,7 +110,7 @@ static json_t *key_of(const Pool *pool, Level level) {
     struct stat program = {0};
     cpu_name(name);
     (void)!stat("/proc/self/exe", &program);
-    return json_pack("{s:i, s:s, s:s, s:i, s:I, s:I}", "format", 2, "cpu", name, "level", level_word(level), "threads",
+    return json_pack("{s:i, s:s, s:s, s:i, s:I, s:I}", "format", 3, "cpu", name, "level", level_word(level), "threads",
                      pool_threads(pool), "program_bytes", (json_int_t)program.st_size, "program_time", (json_int_t)program.st_mtime);
 }
 
@@ -107,7 +129,8 @@ static bool get_number(const json_t *object, const char *key, double *number) {
 
 static const struct { const char *key; size_t at; } rate_keys[] = {
     {"barrier", offsetof(Rates, barrier)}, {"row_op", offsetof(Rates, row_op)}, {"row_number", offsetof(Rates, row_number)},
-    {"row_number_far", offsetof(Rates, row_number_far)},
+    {"row_number_far", offsetof(Rates, row_number_far)}, {"glu_number", offsetof(Rates, glu_number)},
+    {"attend_entry", offsetof(Rates, attend_entry)}, {"attend_number", offsetof(Rates, attend_number)},
     {"attend_byte", offsetof(Rates, attend_byte)}, {"attend_product", offsetof(Rates, attend_product)},
     {"recur_byte", offsetof(Rates, recur_byte)}, {"recur_product", offsetof(Rates, recur_product)},
 };

@@ -25,6 +25,11 @@ static double product_seconds(const Estimate *e, Form form, double bytes, double
     return fmax(once, numbers * (ceil(rows / block) * r->unpack + rows * r->product));
 }
 
+/* The gating of so many numbers, which all threads share. */
+static double glu_seconds(const Estimate *e, double numbers) {
+    return numbers * e->rates->glu_number / e->rates->threads;
+}
+
 static double numbers_of(const WeightDecl *d) {
     return (double)d->rows * d->cols * d->count;
 }
@@ -37,6 +42,8 @@ static double linear_seconds(const Estimate *e, const Step *s) {
         const WeightForm *f = &e->forms[part->weight];
         all += product_seconds(e, f->form, (double)f->bytes, numbers_of(&e->p->graph->weights[part->weight]), rows,
                                part->pair >= 0 || part->is_up ? PAIR_ROWS : rows);
+        if (part->pair >= 0)
+            all += glu_seconds(e, rows * part->out_width);
         begin = fmax(begin, e->rates->linear[f->form].step);
     }
     return all + fmax(begin, e->rates->barrier);
@@ -57,6 +64,8 @@ static double experts_seconds(const Estimate *e, const Step *s) {
                                slots / active, EXPERT_ROWS);
         begin = fmax(begin, e->rates->linear[f->form].step);
     }
+    if (s->kind == STEP_EXPERTS_UP)
+        all += glu_seconds(e, slots * e->p->graph->weights[s->op->weight[0]].rows);
     return all + fmax(begin, e->rates->barrier);
 }
 
@@ -90,8 +99,9 @@ static double attend_seconds(const Estimate *e, const Step *s) {
         const bool apart = i == 0 && a->values != a->keys;
         const double entry = (double)cache_entry_bytes(type, a->key_width) + (apart ? (double)cache_entry_bytes(type, a->value_width) : 0);
         const double read = seen[i] * entry * a->kv_heads * e->rates->attend_byte;
-        const double products = 2.0 * e->spec.tokens * seen[i] * a->heads * (a->key_width + a->value_width) * e->rates->attend_product;
-        all += e->spec.tokens > FEW_ROWS ? products : fmax(read, products);
+        const double rows = (double)e->spec.tokens * a->heads, width = a->key_width + a->value_width;
+        const double products = rows * seen[i] * (2 * width * e->rates->attend_product + e->rates->attend_entry);
+        all += e->spec.tokens > FEW_ROWS ? products + rows * width / 2 * e->rates->attend_number : fmax(read, products);
     }
     return all + e->rates->barrier;
 }

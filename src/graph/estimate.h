@@ -4,7 +4,9 @@
  *
  *     matrices, one row     the meeting of the threads, and a time for each byte as it is stored
  *     matrices, more rows   for each of their numbers a time to unpack it (once for a block of rows), and one for each row
- *     attention             a time for each byte of cache (one row), or for each product
+ *     gated units           the same, and a time for each number of their halves
+ *     attention             a time for each byte of cache (one row), or for each product, for each entry that a row sees, and
+ *                           for each number of the queries
  *     rows                  a time for each operation and for each number
  *
  * All rates come from the caller, who measures them (cli/machine.c); there are no constants here. */
@@ -27,7 +29,9 @@ typedef struct Rates {
     double barrier;                /* threads hand over a row of numbers and meet */
     double row_op, row_number;     /* a row operation: each, and each of its numbers, on one thread */
     double row_number_far;         /* each number, where rows are too many for the near caches */
+    double glu_number;             /* a gated unit's two halves, each number, on one thread */
     double attend_byte, attend_product; /* of the cache; each multiplication and addition */
+    double attend_entry, attend_number; /* many rows: each entry that a row of a head sees, each number of its query */
     double recur_byte, recur_product;
     LinearRate linear[FORM_COUNT]; /* product 0: was not measured */
 } Rates;

@@ -8,6 +8,7 @@
 
 #include <math.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -61,7 +62,8 @@ void probes_close(Probes *p) {
 
 typedef struct Sweep {
     Probes *probes;
-    int copies, units;
+    int copies, units;  /* copies of one sweep */
+    int first, all;     /* the copy that it begins with; all that there are: sweeps take turns, so that none finds its own in a cache */
     bool few;   /* threads take many units at once, as for few rows */
     void (*run)(const void *work, int copy, int unit, int n, uint8_t *scratch);
     const void *work;
@@ -86,7 +88,7 @@ static void sweep_thread(void *arg, int thread, int n_thread) {
     for (int copy = 0; copy < s->copies; copy++) {
         int n;
         for (int unit; (unit = take(s, &s->probes->next[copy], n_thread, &n)) < s->units;)
-            s->run(s->work, copy, unit, n, scratch);
+            s->run(s->work, (s->first + copy) % s->all, unit, n, scratch);
         pool_barrier(s->probes->pool);
     }
 }
@@ -96,7 +98,9 @@ static double sweep_once(Sweep *s) {
         atomic_store_explicit(&s->probes->next[copy], 0, memory_order_relaxed);
     const uint64_t at = clock_ns();
     pool_run(s->probes->pool, sweep_thread, s);
-    return (double)(clock_ns() - at) * 1e-9 / s->copies;
+    const double seconds = (double)(clock_ns() - at) * 1e-9 / s->copies;
+    s->first = (s->first + s->copies) % s->all;
+    return seconds;
 }
 
 /* How often this process had to leave a CPU to another one. */
@@ -105,29 +109,38 @@ static long preemptions(void) {
     return getrusage(RUSAGE_SELF, &usage) == 0 ? usage.ru_nivcsw : 0;
 }
 
-/* Seconds of one copy, in the best sweep: of those in which no other process took a CPU, if there are any. Under two busy
- * processes per CPU one sweep in some is whole; to find a few, it may take a while longer. */
+static int by_size(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *seconds, int n) {
+    qsort(seconds, (size_t)n, sizeof *seconds, by_size);
+    return seconds[n / 2];
+}
+
+/* Seconds of one copy, in the median sweep: of those in which no other process took a CPU, if there are any (else in the
+ * best). Under two busy processes per CPU one sweep in some is whole; to find a few, it may take a while longer. */
 static double sweep(Sweep *s, int ms) {
     const uint64_t began = clock_ns(), until = began + (uint64_t)ms * 1000000u, patience = began + (uint64_t)ms * PATIENCE * 1000000u;
-    const int copies = s->copies;
+    s->all = s->copies;
     s->copies = 1;
     const double first = sweep_once(s); /* warms up, too; what is slow does not wait for memory: it needs few copies */
-    s->copies = MAX(1, (int)fmin(copies, ms * 1e-3 / first));
-    double best = INFINITY, disturbed = INFINITY;
+    s->copies = MAX(1, (int)fmin(s->all, ms * 1e-3 / first));
+    double undisturbed[MAX_SWEEPS], disturbed = INFINITY;
     int whole = 0;
     for (int i = 0; i < MAX_SWEEPS && (i < LEAST_SWEEPS || clock_ns() < (whole < LEAST_SWEEPS ? patience : until)); i++) {
         const long before = preemptions();
         const double seconds = sweep_once(s);
         if (preemptions() == before) {
-            best = fmin(best, seconds);
-            whole++;
+            undisturbed[whole++] = seconds;
         } else {
             disturbed = fmin(disturbed, seconds);
         }
     }
     s->probes->sweeps++;
     s->probes->disturbed += whole == 0;
-    return whole > 0 ? best : disturbed;
+    return whole > 0 ? median(undisturbed, whole) : disturbed;
 }
 
 static void fill_floats(float *x, size_t n) {
@@ -178,10 +191,9 @@ Status probe_linear(Probes *p, const LinearProbe *probe, ProbeTime *time, Error 
     FAIL_IF(block == 0, ERR_ARGUMENT,
             "rows of %d numbers do not fit %s", probe->cols, form_info(probe->form)->name);
     FAIL_IF(block > p->cold_bytes, ERR_LIMIT, "a matrix of %d x %d is too large to measure", probe->rows, probe->cols);
-    const bool few = probe->tokens <= LINEAR_FEW_ROWS;
     LinearWork w = {.probe = probe, .copy_bytes = block};
     w.matrix = form_sample(probe->form, probe->rows, probe->cols, 4, SAMPLE_RANDOM, 1, p->cold);
-    const int copies = few ? (int)MIN(p->cold_bytes / block, MAX_COPIES) : 1;
+    const int copies = (int)MIN(p->cold_bytes / block, MAX_COPIES);
     for (int c = 1; c < copies; c++)
         memcpy(p->cold + (size_t)c * block, p->cold, block);
     const ActForm form = kernel_act_form(probe->kernels, probe->form, probe->precision);
@@ -199,7 +211,8 @@ Status probe_linear(Probes *p, const LinearProbe *probe, ProbeTime *time, Error 
     for (size_t t = 0; t < tokens; t++)
         act_form_convert(probe->kernels, form, acts + t * w.act_bytes, x, probe->cols);
     w.acts = acts;
-    Sweep s = {.probes = p, .copies = copies, .units = (probe->rows + UNIT - 1) / UNIT, .few = few, .run = run_linear_units, .work = &w};
+    Sweep s = {.probes = p, .copies = copies, .units = (probe->rows + UNIT - 1) / UNIT,
+               .few = probe->tokens <= LINEAR_FEW_ROWS, .run = run_linear_units, .work = &w};
     *time = (ProbeTime){.seconds = sweep(&s, probe->ms), .bytes = stored_bytes(&w.matrix, probe->form),
                         .operations = 2.0 * probe->rows * probe->cols * probe->tokens};
     mem_free(acts);
@@ -386,6 +399,60 @@ Status probe_row(Probes *p, const Kernels *kernels, RowProbe which, int n, int m
         best = fmin(best, (double)(clock_ns() - at) * 1e-9 / CALLS);
     }
     *time = (ProbeTime){.seconds = fmax(best, 1e-9), .bytes = (double)n * sizeof(float)};
+    return OK;
+}
+
+enum { FAR_ROUNDS = 16, FAR_UNIT = 4, FAR_OPERATIONS = 2 };
+
+typedef struct FarRows {
+    Probes *probes;
+    const Kernels *kernels;
+    float *weights;
+    uint8_t *regions;   /* rounds take turns with them: what is written was not in a cache */
+    size_t region_bytes, to_bytes; /* of a region; of a converted row */
+    int n_region, rows, n;
+    _Atomic uint64_t ns[FAR_ROUNDS]; /* of all threads together */
+} FarRows;
+
+static void go_through_rows(void *arg, int thread, int n_thread) {
+    FarRows *f = arg;
+    const int share = f->n / n_thread, begin = thread * share, count = thread + 1 < n_thread ? share : f->n - begin;
+    for (int round = 0; round < FAR_ROUNDS; round++) {
+        const size_t numbers = (size_t)f->rows * (size_t)f->n;
+        float *from = (float *)(void *)(f->regions + (size_t)(round % f->n_region) * f->region_bytes), *between = from + numbers;
+        uint8_t *to = (uint8_t *)(between + numbers);
+        for (int r = 0; r < f->rows; r++)
+            f->kernels->affine(from + (size_t)r * (size_t)f->n + begin, f->weights + begin, count, 0.5f, 1);
+        pool_barrier(f->probes->pool);
+        const uint64_t began = clock_ns();
+        for (int r; (r = atomic_fetch_add(&f->probes->next[round], FAR_UNIT)) < f->rows;)
+            for (int i = r; i < MIN(r + FAR_UNIT, f->rows); i++) {
+                float *row = between + (size_t)i * (size_t)f->n;
+                f->kernels->rms_norm(row, from + (size_t)i * (size_t)f->n, f->weights, f->n, 1e-6f, 0);
+                f->kernels->quantise_q8_256(to + (size_t)i * f->to_bytes, row, f->n);
+            }
+        atomic_fetch_add(&f->ns[round], clock_ns() - began);
+        pool_barrier(f->probes->pool);
+    }
+}
+
+Status probe_rows(Probes *p, const Kernels *kernels, int rows, int n, double *seconds, Error *err) {
+    Carve c = {.block = p->cold};
+    FAIL_IF(rows < 1 || n < 256 || n % 256 != 0 || (size_t)rows * (size_t)n > p->cold_bytes / 16, ERR_ARGUMENT,
+            "%d rows of %d numbers", rows, n);
+    FarRows f = {.probes = p, .kernels = kernels, .to_bytes = (act_form_bytes(ACT_FORM_Q8_256, n) + 63) & ~(size_t)63, .rows = rows, .n = n};
+    f.weights = carve(&c, (size_t)n * sizeof(float));
+    f.regions = carve(&c, 0);
+    f.region_bytes = (size_t)rows * (2 * (size_t)n * sizeof(float) + f.to_bytes);
+    f.n_region = (int)MIN((p->cold_bytes - c.used) / f.region_bytes, FAR_ROUNDS);
+    fill_floats(f.weights, (size_t)n);
+    for (int round = 0; round < FAR_ROUNDS; round++)
+        atomic_store(&p->next[round], 0);
+    pool_run(p->pool, go_through_rows, &f);
+    double each[FAR_ROUNDS];
+    for (int round = 0; round < FAR_ROUNDS; round++)
+        each[round] = (double)atomic_load(&f.ns[round]) * 1e-9 / ((double)rows * n * FAR_OPERATIONS);
+    *seconds = median(each, FAR_ROUNDS);
     return OK;
 }
 

@@ -1,8 +1,8 @@
 /* probe.h - how long kernels take on this machine: short measurements of each by itself, called as the engine calls them.
  *
  * Threads of a pool share out units of 64 outputs, or chunks of attention, and meet at a barrier, as in a step of a model;
- * what few rows are multiplied with comes from memory, not from the caches. From such times `houle plan` tells the speed of
- * a whole model, and `houle bench --kernels` prints them. The best of several sweeps counts. */
+ * weights come from memory, not from the caches. From such times `houle plan` tells the speed of a whole model, and
+ * `houle bench --kernels` prints them. The median of several sweeps counts: what a model will get, not what was got once. */
 #ifndef HOULE_KERNEL_PROBE_H
 #define HOULE_KERNEL_PROBE_H
 
@@ -58,6 +58,10 @@ typedef enum RowProbe {
 } RowProbe;
 const char *probe_row_name(RowProbe which);
 Status probe_row(Probes *probes, const Kernels *kernels, RowProbe which, int n, int ms, ProbeTime *time, Error *err);
+
+/* Seconds that one thread takes for a number in a row operation where many rows are gone through: they were written by all
+ * threads before, each its share of every row's n numbers, and are too many for the near caches. */
+Status probe_rows(Probes *probes, const Kernels *kernels, int rows, int n, double *seconds, Error *err);
 
 /* Seconds from one step to the next: all threads write their shares of a row of n numbers, meet, and read all of it. */
 Status probe_handover(Probes *probes, const Kernels *kernels, int n, double *seconds, Error *err);
