@@ -147,6 +147,24 @@ static void means(const char *format, bool inside_reasoning, const char *text, c
 
 /* ---- small outputs ----------------------------------------------------------------------------------------------- */
 
+/* White space before a mark is layout; a text without marks would only stutter for it. */
+static void test_space_is_given_at_once(void **state) {
+    (void)state;
+    static const char *const pieces[] = {"one.", "\n", "\n", "two ", " "};
+    Reply *reply;
+    Error err = {0};
+    assert_int_equal(reply_open("plain", NULL, false, &reply, &err), OK);
+    for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
+        assert_int_equal(reply_feed(reply, pieces[i], strlen(pieces[i]), &err), OK);
+        assert_int_equal(reply_delta_count(reply), 1);
+        assert_int_equal(reply_delta(reply, 0)->bytes, strlen(pieces[i]));
+    }
+    assert_int_equal(reply_finish(reply, &err), OK);
+    assert_int_equal(reply_delta_count(reply), 0);
+    assert_string_equal(reply_content(reply)->bytes, "one.\n\ntwo  ");
+    reply_close(reply);
+}
+
 static void test_small_outputs(void **state) {
     (void)state;
     means("plain", false, "<think>a</think> <tool_call>{}", "<think>a</think> <tool_call>{}", "", "");
@@ -358,6 +376,7 @@ static void test_golden_without_memory(void **state) {
 int main(void) {
     json_setup();
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_space_is_given_at_once),
         cmocka_unit_test(test_small_outputs),
         cmocka_unit_test(test_notations),
         cmocka_unit_test(test_calls_cut_short),

@@ -103,7 +103,17 @@ static void emit_now(Reply *r, bool reasoning, const char *text, size_t bytes) {
     push_delta(r, reasoning ? REPLY_REASONING : REPLY_CONTENT, 0, text, bytes);
 }
 
+/* Without marks there is nothing that white space could stand before: it goes out with its token. */
+static bool has_marks(const ReplyFormat *f) {
+    return f->style != CALLS_NONE || f->think_open != NULL || f->think_close != NULL || f->content_open != NULL ||
+           f->content_close != NULL;
+}
+
 void reply_emit_text(Reply *r, bool reasoning, const char *text, size_t bytes) {
+    if (!has_marks(r->format)) {
+        emit_now(r, reasoning, text, bytes);
+        return;
+    }
     Text *held = reasoning ? &r->held_reasoning : &r->held_content;
     bool *any = reasoning ? &r->any_reasoning : &r->any_content;
     size_t start = 0, end = bytes;

@@ -212,7 +212,7 @@ static inline const char *reply_at(const Reply *r) { return r->input.bytes + r->
 
 /* ---- emitting ---------------------------------------------------------------------------------------------------- */
 
-/* Content or reasoning; white space at its end is held back. */
+/* Content or reasoning; white space at its end is held back where a mark may follow. */
 void reply_emit_text(Reply *r, bool reasoning, const char *text, size_t bytes);
 /* The call begins. id NULL or empty: one is made up. */
 void reply_announce(Reply *r, const char *name, size_t name_bytes, const char *id, size_t id_bytes);
