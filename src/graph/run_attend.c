@@ -16,7 +16,7 @@ typedef struct Cut {
     int group;        /* query heads per key/value head */
     int heads;        /* of them in a unit */
     int head_blocks;
-    int tokens;       /* in a unit */
+    int tokens;       /* in a unit, at most */
 } Cut;
 
 static Cut cut_of(const Attend *a) {
@@ -25,6 +25,26 @@ static Cut cut_of(const Attend *a) {
     c.head_blocks = (c.group + c.heads - 1) / c.heads;
     c.tokens = MAX(ATTEND_MAX_ROWS / c.heads, 1);
     return c;
+}
+
+/* Of a step that brings few rows to few heads, units are made smaller, so that every thread gets SHARES of them and none
+ * waits for a last long one; not so small that a tile of the cache would be unpacked for fewer than LEAST_ROWS rows.
+ * (SmolLM2, 3 key/value heads, 2 threads: with 8 tokens a thread waited a quarter of the time.) */
+enum { SHARES = 3, LEAST_ROWS = 12 };
+
+static Cut cut_for(const Ctx *ctx, const Attend *a) {
+    Cut c = cut_of(a);
+    if (ctx->batch->n_row <= FEW_ROWS || ctx->n_thread == 1)
+        return c;
+    const int fair = (int)((int64_t)ctx->batch->n_row * a->kv_heads * c.head_blocks / (SHARES * ctx->n_thread));
+    c.tokens = MIN(c.tokens, MAX(fair, (LEAST_ROWS + c.heads - 1) / c.heads));
+    return c;
+}
+
+/* Tokens in a unit of this run: as even parts as possible. */
+static int tokens_of_run(const Run *run, const Cut *c) {
+    const int parts = (run->n_row + c->tokens - 1) / c->tokens;
+    return (run->n_row + parts - 1) / parts;
 }
 
 static const Choice *choice_of(const Program *p, Val chosen) {
@@ -88,11 +108,12 @@ static int units_of_block(const Attend *a, const Cut *c) {
 }
 
 static int units_of_run(const Run *run, const Attend *a, const Cut *c) {
-    return (run->n_row + c->tokens - 1) / c->tokens * units_of_block(a, c);
+    const int tokens = tokens_of_run(run, c);
+    return (run->n_row + tokens - 1) / tokens * units_of_block(a, c);
 }
 
 static int all_units(const Ctx *ctx, const Attend *a) {
-    const Cut c = cut_of(a);
+    const Cut c = cut_for(ctx, a);
     int units = 0;
     for (int i = 0; i < ctx->batch->n_run; i++)
         units += units_of_run(&ctx->batch->runs[i], a, &c);
@@ -100,15 +121,15 @@ static int all_units(const Ctx *ctx, const Attend *a) {
 }
 
 static Unit unit_at(const Ctx *ctx, const Attend *a, int unit) {
-    const Cut cut = cut_of(a);
+    const Cut cut = cut_for(ctx, a);
     const Run *run = ctx->batch->runs;
     /* Units of late tokens see more: hand them out first, so that no thread begins a long one at the end. */
     for (int units; unit >= (units = units_of_run(run, a, &cut)); run++)
         unit -= units;
     unit = units_of_run(run, a, &cut) - 1 - unit;
     const int head_block = unit % cut.head_blocks, kv = unit / cut.head_blocks % a->kv_heads;
-    const int token0 = unit / units_of_block(a, &cut) * cut.tokens;
-    return (Unit){.run = run, .token0 = token0, .tokens = MIN(cut.tokens, run->n_row - token0), .kv = kv,
+    const int tokens = tokens_of_run(run, &cut), token0 = unit / units_of_block(a, &cut) * tokens;
+    return (Unit){.run = run, .token0 = token0, .tokens = MIN(tokens, run->n_row - token0), .kv = kv,
                   .head0 = kv * cut.group + head_block * cut.heads,
                   .heads = MIN(cut.heads, cut.group - head_block * cut.heads)};
 }
@@ -347,7 +368,7 @@ static int split_slots(const Ctx *ctx, const Step *step) {
     const Attend *a = &step->op->u.attend;
     if (ctx->batch->n_row > FEW_ROWS || ctx->n_thread == 1)
         return 0;
-    const Cut c = cut_of(a);
+    const Cut c = cut_for(ctx, a);
     const int units = all_units(ctx, a), block = units_of_block(a, &c);
     int slots = 0;
     for (int i = 0; i < units; i += block) {
@@ -360,7 +381,7 @@ static int split_slots(const Ctx *ctx, const Step *step) {
 /* The unit whose slots hold `slot`, and the first of them. */
 static Unit unit_of_slot(const Ctx *ctx, const Step *step, int slot, int *first) {
     const Attend *a = &step->op->u.attend;
-    const Cut c = cut_of(a);
+    const Cut c = cut_for(ctx, a);
     const int block = units_of_block(a, &c);
     *first = 0;
     for (int i = 0;; i += block) {
@@ -377,7 +398,7 @@ static Unit unit_of_slot(const Ctx *ctx, const Step *step, int slot, int *first)
 
 static int first_slot(const Ctx *ctx, const Step *step, int unit) {
     const Attend *a = &step->op->u.attend;
-    const Cut c = cut_of(a);
+    const Cut c = cut_for(ctx, a);
     const int block = units_of_block(a, &c);
     int slot = 0;
     for (int i = 0;; i += block) {

@@ -420,13 +420,15 @@ static NOINLINE void score_tile(const float *keys, const float *query, int padde
 static NOINLINE void value_tile(const float *values, int padded_width, const float *p, int n, int n_row, float *out,
                                 int width) {
     int at = 0;
-    for (; at + 64 <= width; at += 64) {
-        if (n_row == VALUE_ROWS)
-            value_rows(values, padded_width, p, n, VALUE_ROWS, out, width, at, 4);
-        else
-            for (int r = 0; r < n_row; r++)
-                value_rows(values, padded_width, p + r * TILE, n, 1, out + (size_t)r * (size_t)width, width, at, 4);
-    }
+    for (; at + 64 <= width; at += 64)
+        switch (n_row) {
+        case 1: value_rows(values, padded_width, p, n, 1, out, width, at, 4); break;
+        case 2: value_rows(values, padded_width, p, n, 2, out, width, at, 4); break;
+        case 3: value_rows(values, padded_width, p, n, 3, out, width, at, 4); break;
+        case 4: value_rows(values, padded_width, p, n, 4, out, width, at, 4); break;
+        case 5: value_rows(values, padded_width, p, n, 5, out, width, at, 4); break;
+        default: value_rows(values, padded_width, p, n, VALUE_ROWS, out, width, at, 4); break;
+        }
     for (; at + 16 <= width; at += 16)
         for (int r = 0; r < n_row; r++)
             value_rows(values, padded_width, p + r * TILE, n, 1, out + (size_t)r * (size_t)width, width, at, 1);
@@ -436,10 +438,17 @@ static NOINLINE void value_tile(const float *values, int padded_width, const flo
                 out[(size_t)r * (size_t)width + (size_t)d] += values[(size_t)e * (size_t)padded_width + (size_t)d] * p[r * TILE + e];
 }
 
-static void many_rows(const AttendJob *job, const Scratch *s, int row0, int n_row, const int *low, const int *high, int n) {
+/* The next tile's lines are asked for a few at a time, between the scores of some rows and those of the next. */
+static void many_rows(const AttendJob *job, const Scratch *s, int row0, int n_row, const int *low, const int *high, int n,
+                      const Ahead *next) {
     const int kp = padded(job->key_width), vw = job->value_width, end = row0 + n_row;
-    for (int r = row0; r < end; r += SCORE_ROWS)
+    const int share = (TILE * SCORE_ROWS + n_row - 1) / n_row;
+    int asked = 0;
+    for (int r = row0; r < end; r += SCORE_ROWS) {
+        for (int i = 0; i < share && asked < TILE; i++)
+            ask_ahead(next, asked++);
         score_tile(s->keys, s->query + (size_t)r * (size_t)kp, kp, end - r < SCORE_ROWS ? end - r : SCORE_ROWS, s->scores + r * TILE);
+    }
     for (int r = row0; r < end; r++)
         soften(job, s->scores + r * TILE, low[r], high[r], r);
     for (int r = row0; r < end; r += VALUE_ROWS)
@@ -455,7 +464,7 @@ static void one_tile(const AttendJob *job, const Scratch *s, int row0, int n_row
         few_rows(job, s, row0, n_row, keys, values, low, high, n, next);
     } else {
         load_tile(job, s, keys, values, n);
-        many_rows(job, s, row0, n_row, low, high, n);
+        many_rows(job, s, row0, n_row, low, high, n, next);
     }
 }
 

@@ -97,23 +97,40 @@ static inline VF vf_of_vi(VI a) {
     return __builtin_convertvector(a, VF);
 }
 
-/* Sums and maxima over the lanes, by halves: a fixed shape. */
+/* Sums and maxima over the lanes, by halves: a fixed shape. By hand where it counts, because gcc keeps the halves in memory
+ * (which took a third of the softmax of attention). */
 static inline float vf_sum(VF v) {
+#if defined(__AVX512F__)
+    const __m512 turned = _mm512_shuffle_f32x4((__m512)v, (__m512)v, 0x4E);
+    const __m256 h = _mm256_add_ps(_mm512_castps512_ps256((__m512)v), _mm512_castps512_ps256(turned));
+    const __m128 q = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+    const __m128 two = _mm_add_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+#else
     float x[16];
     memcpy(x, &v, sizeof x);
     for (int width = 8; width > 0; width /= 2)
         for (int i = 0; i < width; i++)
             x[i] += x[i + width];
     return x[0];
+#endif
 }
 
 static inline float vf_top(VF v) {
+#if defined(__AVX512F__)
+    const __m512 turned = _mm512_shuffle_f32x4((__m512)v, (__m512)v, 0x4E);
+    const __m256 h = _mm256_max_ps(_mm512_castps512_ps256((__m512)v), _mm512_castps512_ps256(turned));
+    const __m128 q = _mm_max_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+    const __m128 two = _mm_max_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+#else
     float x[16];
     memcpy(x, &v, sizeof x);
     for (int width = 8; width > 0; width /= 2)
         for (int i = 0; i < width; i++)
             x[i] = x[i] > x[i + width] ? x[i] : x[i + width];
     return x[0];
+#endif
 }
 
 static inline VF vf_round(VF x) { /* to nearest, ties to even, for |x| < 2^22 */
