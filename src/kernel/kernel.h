@@ -47,8 +47,8 @@ typedef struct LinearJob {
 enum {
     LINEAR_PANEL = 16,
     LINEAR_SCRATCH_BYTES = 208 << 10,
-    LINEAR_FEW_ROWS = 16, /* as many or fewer rows wait for weights more than they calculate: such jobs read weights in
-                             order, and are best given many outputs */
+    LINEAR_FEW_ROWS = 64, /* as many or fewer rows wait for weights as long as they calculate: such jobs read weights in
+                             order, and are best given many outputs (SmolLM2, 20 rows: 8.2 -> 7.4 ms, 32: 10.8 -> 9.4) */
 };
 
 /* ---- attention ------------------------------------------------------------------------------------------------ */

@@ -13,12 +13,20 @@ enum {
     FEW_OUTS = 2 * LINEAR_PANEL, /* a group of few rows: two of them fit the L2 cache however long their rows are */
 };
 
+/* Weights that are fetched while others are multiplied: some pieces of them with each few rows. */
+typedef struct Ahead {
+    const uint8_t *next; /* piece */
+    size_t stride, bytes;
+    int left, share;     /* pieces: all, and with each few rows */
+} Ahead;
+
 /* Where results go until all inputs are done: [ROW_BLOCK][GROUP_OUTS], for the outputs of the group at `begin`. */
 typedef struct Group {
     const Matrix *m;
     int begin, count, panels; /* panels: those in use, made even */
     bool whole;               /* all of them full and in place: with the last inputs, results go where they belong */
     float *buffer;
+    Ahead *run;           /* the next group's weights, of few rows; NULL: none, or they were read beforehand */
 } Group;
 
 static inline const uint8_t *act_row(const LinearJob *job, int r) {
@@ -36,13 +44,7 @@ static ALWAYS_INLINE void prefetch_lines(const void *p, size_t bytes) {
         PREFETCH((const uint8_t *)p + i);
 }
 
-/* While many rows are multiplied, the group's next weights are fetched: a share of them with each few rows. */
-typedef struct Ahead {
-    const uint8_t *next; /* of the next output */
-    size_t stride, bytes;
-    int left, share;     /* outputs */
-} Ahead;
-
+/* While many rows are multiplied, the group's next inputs are fetched. */
 static inline Ahead ahead_of(const LinearJob *job, const Group *g, int col, int n_row, int most) {
     const Matrix *m = job->m;
     const int next = col + TILE_COLS;
@@ -59,7 +61,7 @@ static ALWAYS_INLINE void fetch_ahead(Ahead *a) {
         prefetch_lines(a->next, a->bytes);
 }
 
-/* Few rows: time goes by in waiting for weights, which machines deliver fastest when they are read in order. A group's
+/* Very few rows: time goes by in waiting for weights, which machines deliver fastest when they are read in order. A group's
  * weights are one run of bytes; before it is used, the next one is read into the L2 cache by plain loads, which start the
  * hardware's prefetcher (Zen 5, from memory, one thread: prefetch instructions are mostly dropped in such numbers, and
  * plain loads about double the rate). */
@@ -70,6 +72,16 @@ static inline void touch(const Matrix *m, int begin, int end) {
     const size_t bytes = (size_t)(end - begin) * m->row_bytes;
     for (size_t at = 0; at < bytes; at += 64)
         (void)p[at];
+}
+
+/* With more rows there is something to do while weights come: the next group's are fetched between the products, in order. */
+static inline Ahead run_ahead(const Matrix *m, int begin, int end, int parts) {
+    end = MIN(end, m->rows);
+    if (begin >= end || !form_by_rows(m->form))
+        return (Ahead){0};
+    const int lines = (int)(((size_t)(end - begin) * m->row_bytes + 63) / 64);
+    return (Ahead){.next = m->data + (size_t)begin * m->row_bytes, .stride = 64, .bytes = 64, .left = lines,
+                   .share = (lines + parts - 1) / parts};
 }
 
 #endif
