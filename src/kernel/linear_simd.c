@@ -439,7 +439,7 @@ static void linear(const LinearJob *job, Precision precision) {
         return;
     }
 #endif
-    if (job->n_row == 1 && precision == PRECISION_FAST && one->run != NULL && m->rows >= one->outs &&
+    if (job->n_row == 1 && (precision == PRECISION_FAST || m->form == FORM_F32) && one->run != NULL && m->rows >= one->outs &&
         m->cols % one->multiple == 0) {
         linear_one(job, one);
         return;
