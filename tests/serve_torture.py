@@ -71,7 +71,8 @@ class Kills(unittest.TestCase):
                 self.wrong.append((number, said))
 
     def check(self, why):
-        """All that was promised, by the server that was just started."""
+        """All that was promised, by the server that was just started (which takes no file of keys that others can read)."""
+        self.assertEqual(self.file.stat().st_mode & 0o777, 0o600, why)
         for key in self.keys:
             self.assertEqual(self.server.get("/v1/models", Authorization="Bearer " + key)[0], 200, why)
         for name, answer in self.stored.items():

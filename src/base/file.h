@@ -33,6 +33,8 @@ void file_map_sparse(const FileMap *map);
 Status file_read(const char *path, size_t limit, char **content, size_t *bytes, Error *err);
 /* Writes to a temporary file beside `path`, syncs it and renames it: readers see the old content or the new. */
 Status file_write_atomic(const char *path, const void *content, size_t bytes, Error *err);
+/* The same of a file that only its owner may read, at no time anybody else. */
+Status file_write_private(const char *path, const void *content, size_t bytes, Error *err);
 
 /* All of the bytes, to a descriptor; `name` is for the message. */
 Status file_write_all(int fd, const void *bytes, size_t count, const char *name, Error *err);

@@ -1,4 +1,4 @@
-/* file_writer.c - see file_writer.h; also the whole-file form, file_write_atomic (file.h). */
+/* file_writer.c - see file_writer.h; also the whole-file forms, file_write_atomic and file_write_private (file.h). */
 #include "base/file_writer.h"
 
 #include "base/file.h"
@@ -16,6 +16,7 @@ struct FileWriter {
     char *path;
     char *temporary; /* NULL: written directly */
     int descriptor;
+    mode_t mode;
 };
 
 static void free_writer(FileWriter *writer) {
@@ -59,6 +60,7 @@ Status file_writer_open(const char *path, FileWriter **out, Error *err) {
         free_writer(writer);
         return error_set(err, ERR_IO, "%s: cannot be written: %s", path, strerror(why));
     }
+    writer->mode = 0644;
     *out = writer;
     return OK;
 }
@@ -82,7 +84,7 @@ Status file_writer_write(FileWriter *writer, const void *bytes, size_t count, Er
 
 Status file_writer_commit(FileWriter *writer, Error *err) {
     const bool special = writer->temporary == NULL;
-    bool done = special || (fchmod(writer->descriptor, 0644) == 0 && fsync(writer->descriptor) == 0);
+    bool done = special || (fchmod(writer->descriptor, writer->mode) == 0 && fsync(writer->descriptor) == 0);
     int why = errno;
     if (close(writer->descriptor) != 0 && done) {
         done = false;
@@ -108,13 +110,22 @@ void file_writer_cancel(FileWriter *writer) {
     free_writer(writer);
 }
 
-Status file_write_atomic(const char *path, const void *content, size_t bytes, Error *err) {
+static Status write_whole(const char *path, mode_t mode, const void *content, size_t bytes, Error *err) {
     FileWriter *writer;
     TRY(file_writer_open(path, &writer, err));
+    writer->mode = mode;
     const Status status = file_writer_write(writer, content, bytes, err);
     if (status != OK) {
         file_writer_cancel(writer);
         return status;
     }
     return file_writer_commit(writer, err);
+}
+
+Status file_write_atomic(const char *path, const void *content, size_t bytes, Error *err) {
+    return write_whole(path, 0644, content, bytes, err);
+}
+
+Status file_write_private(const char *path, const void *content, size_t bytes, Error *err) {
+    return write_whole(path, 0600, content, bytes, err);
 }

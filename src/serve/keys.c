@@ -7,13 +7,11 @@
 #include "base/mem.h"
 #include "format/json.h"
 
-#include <fcntl.h>
 #include <fnmatch.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 enum { MAX_KEYS = 4096, FILE_BYTES = 4 << 20, SECRET_BYTES = 16 };
 
@@ -242,17 +240,6 @@ void keys_charge(Keys *k, const Caller *caller, int tokens) {
 
 /* ---- making keys ------------------------------------------------------------------------------------------------- */
 
-static Status write_private(const char *path, const char *text, Error *err) {
-    if (!file_exists(path)) { /* the atomic writer keeps the mode of what it replaces */
-        const int fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, S_IRUSR | S_IWUSR);
-        FAIL_IF(fd < 0, ERR_IO, "%s: the file of keys cannot be made", path);
-        close(fd);
-    }
-    TRY(file_write_atomic(path, text, strlen(text), err));
-    FAIL_IF(chmod(path, S_IRUSR | S_IWUSR) != 0, ERR_IO, "%s: its mode cannot be set", path);
-    return OK;
-}
-
 Status keys_make(const char *path, const char *name, bool admin, char key[KEY_TEXT_BYTES], Error *err) {
     uint8_t secret[SECRET_BYTES * 2];
     char hex[SECRET_BYTES * 2 + 1], sha256[DIGEST_HEX];
@@ -286,7 +273,7 @@ Status keys_make(const char *path, const char *name, bool admin, char key[KEY_TE
             status = error_set(err, ERR_MEMORY, "no memory for a key");
     }
     if (status == OK)
-        status = write_private(path, text, err);
+        status = file_write_private(path, text, strlen(text), err);
     mem_free(text);
     json_decref(file);
     return status;
