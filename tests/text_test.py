@@ -57,7 +57,45 @@ def check_reply_command():
     assert b"qwen3" in houle("reply", "no-such-format", status=2)  # the known ones are listed
 
 
+# What a template writes of a call is what its models write: the format of the family must read it back.
+WRITTEN = {
+    "deepseek_v3_1": "deepseek_v3_1", "glm_4_6": "glm_4_6", "glm_4_7_flash": "glm_4_7", "kimi_k2": "kimi_k2",
+    "kimi_k2_thinking": "kimi_k2_thinking", "llama3_1": "llama3_1", "minimax_m1": "minimax_m1", "minimax_m2": "minimax_m2",
+    "ministral_3_reasoning": "ministral_3_reasoning", "mistral_nemo": "mistral_nemo", "mistral_small_3_2": "mistral_small_3_2",
+    "qwen2_5": "qwen2_5", "qwen3": "qwen3", "qwen3_5": "qwen3_5", "qwen3_coder": "qwen3_coder", "gpt_oss": "gpt_oss",
+}
+CALLS = [{"city": "Nowhere } \"x\" <b>, [y]", "unit": "celsius"}, {"city": "it's: a test\nof two lines"}]
+
+
+def check_round_trips():
+    tools = json.loads((GOLDEN / "toolparse" / "kimi_k2.json").read_text("utf-8"))["tools"]
+    seen = 0
+    for name, form in WRITTEN.items():
+        folder = GOLDEN / "template" / name
+        if not (folder / "template.jinja").is_file():
+            continue
+        tokens = json.loads((folder / "cases.json").read_text("utf-8"))["tokens"]
+        user = {"role": "user", "content": "Well?"}
+        for arguments in CALLS:
+            call = {"id": "abcdefghi", "type": "function", "function": {"name": "get_weather", "arguments": arguments}}
+            asks = [{"vars": {"messages": [user, *more], "tools": tools, "add_generation_prompt": not more, **tokens}}
+                    for more in ([], [{"role": "assistant", "content": "", "tool_calls": [call]}])]
+            out = houle("template", folder / "template.jinja", "--batch", "--now", "2025-07-04 09:05:03",
+                        given="".join(json.dumps(a) + "\n" for a in asks).encode())
+            prompt, whole = (json.loads(line)["text"] for line in out.decode().splitlines())
+            text = whole[len(os.path.commonprefix([prompt, whole])):]
+            asks = [{"text": text, "tools": tools}, {"chunks": list(text), "tools": tools}]
+            out = houle("reply", form, "--batch", given="".join(json.dumps(a) + "\n" for a in asks).encode())
+            for line in out.decode().splitlines():
+                (read,) = json.loads(line)["message"]["tool_calls"]
+                assert (read["name"], json.loads(read["arguments"])) == ("get_weather", arguments), (name, text, read)
+                seen += 1
+    print(f"round trips: {seen} calls")
+    assert seen > 0
+
+
 def main():
+    check_round_trips()
     check_golden("template", *sorted(p.parent for p in (GOLDEN / "template").glob("*/template.jinja")))
     check_golden("snippets", GOLDEN / "template" / "snippets.json")
     check_golden("reply", *sorted(p for p in (GOLDEN / "toolparse").glob("*.json") if p.stem != "messages"))

@@ -177,7 +177,7 @@ struct Reply {
     Text name;         /* of the call being read */
     ParamKind param;   /* CALLS_XML */
     bool first_param;
-    bool value_begun;
+    bool own_line; /* the value began behind a newline that is no part of it */
     size_t searched;   /* a long value holds no marker before this byte of the input */
     MessageKind message;
     TreeScan tree;

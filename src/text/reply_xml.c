@@ -226,7 +226,8 @@ static bool step_value_start(Reply *r) {
                 return false;
             r->at += r->at + 1 < r->limit && r->input.bytes[r->at + 1] == '\n';
         }
-        r->at += *reply_at(r) == '\n';
+        r->own_line = *reply_at(r) == '\n';
+        r->at += r->own_line;
     }
     if (r->param == PARAM_TEXT)
         reply_emit_arguments(r, "\"", 1);
@@ -237,7 +238,8 @@ static bool step_value_start(Reply *r) {
 
 /* The end of the value without the newline before its closing tag. */
 static size_t trimmed_end(const Reply *r, size_t start, size_t end) {
-    if (!r->format->trim_newlines || end == start || r->input.bytes[end - 1] != '\n')
+    const bool trim = r->format->trim_newlines && (r->own_line || !r->format->inline_values);
+    if (!trim || end == start || r->input.bytes[end - 1] != '\n')
         return end;
     end--;
     return end > start && r->input.bytes[end - 1] == '\r' ? end - 1 : end;
