@@ -316,8 +316,10 @@ static void *run_pull(void *user) {
     PullResult result;
     Error err = {0};
     const Status status = store_pull(&request, &result, &err);
-    if (status == OK)
+    if (status == OK) { /* who is told of success can ask for the model */
         pull_result_free(&result);
+        registry_rescan(p->call->server->registry);
+    }
     pthread_mutex_lock(&p->lock);
     p->status = status;
     p->err = err;
@@ -367,7 +369,6 @@ static void close_pull(void *user) {
     p->stop = true;
     pthread_mutex_unlock(&p->lock);
     pthread_join(p->thread, NULL);
-    registry_rescan(p->call->server->registry);
     pthread_cond_destroy(&p->changed);
     pthread_mutex_destroy(&p->lock);
     api_release(p->call);
