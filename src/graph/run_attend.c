@@ -29,7 +29,7 @@ static Cut cut_of(const Attend *a) {
 
 /* Of a step that brings few rows to few heads, units are made smaller, so that every thread gets SHARES of them and none
  * waits for a last long one; not so small that a tile of the cache would be unpacked for fewer than LEAST_ROWS rows.
- * (SmolLM2, 3 key/value heads, 2 threads: with 8 tokens a thread waited a quarter of the time.) */
+ * (With 3 key/value heads, 2 threads and 8 tokens a thread waited a quarter of the time.) */
 enum { SHARES = 3, LEAST_ROWS = 12 };
 
 static Cut cut_for(const Ctx *ctx, const Attend *a) {

@@ -48,7 +48,7 @@ enum {
     LINEAR_PANEL = 16,
     LINEAR_SCRATCH_BYTES = 208 << 10,
     LINEAR_FEW_ROWS = 64, /* as many or fewer rows wait for weights as long as they calculate: such jobs read weights in
-                             order, and are best given many outputs (SmolLM2, 20 rows: 8.2 -> 7.4 ms, 32: 10.8 -> 9.4) */
+                             order, and are best given many outputs (see docs/speed.md, "The server") */
 };
 
 /* ---- attention ------------------------------------------------------------------------------------------------ */
