@@ -211,7 +211,7 @@ def measure_cache(options, home):
     def first_token(engine, prompt):
         return asyncio.run(stream(engine, {"model": "m", "prompt": prompt, "max_tokens": 1}))[0]
 
-    base = words(3000, 5)
+    base = words(4000, 5)
     engine = start()
     first_token(engine, words(10, 1))
     cold = first_token(engine, base)
