@@ -268,8 +268,7 @@ int draft_guess(Draft *d, const int32_t *tokens, int n, int prompt, Sampler *sam
         return 0; /* what a step without guesses takes must be known */
     const int from = find_longest(tokens, n);
     double text_gain = 1, model_gain = 1;
-    int by_text = from >= 0 ? wanted_count(d, FROM_TEXT, most, &text_gain) : 0;
-    by_text = MIN(by_text, n - from); /* what stands behind the earlier place; MIN looks at its arguments twice */
+    const int by_text = from >= 0 ? MIN(wanted_count(d, FROM_TEXT, most, &text_gain), n - from) : 0;
     const int by_model = d->model != NULL ? wanted_count(d, FROM_MODEL, most, &model_gain) : 0;
     if (by_model > 0 && (by_text == 0 || model_gain > text_gain)) {
         const int count = known_only(d, guesses, guess_by_model(d, tokens, n, prompt, sampler, by_model, guesses));
