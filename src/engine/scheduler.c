@@ -677,7 +677,8 @@ static bool nobody_left(void *user) {
 }
 
 /* A step that took far longer than the others says something of the machine, not of its rows: it counts as a quarter more
- * than the usual. (With a client on the same processors, one step in ten was seen to take 6 ms more, presumably for a thread that lost its turn.) */
+ * than the usual. (With a client on the same processors, one step in ten was seen to take 6 ms more, presumably for a
+ * thread that lost its turn.) */
 static void average(double *mean, double now) {
     const double weight = 0.2;
     *mean = *mean == 0 ? now : *mean + weight * (MIN(now, 1.25 * *mean) - *mean);
