@@ -233,8 +233,7 @@ static Status read_thinking(Ask *ask, Fields *f, Error *err) {
         ask->spec.reasoning_tokens = (int)MIN(json_integer_value(budget), 1 << 30);
     if (effort != NULL)
         TRY(ask_effort(ask, effort, err));
-    TRY(ask_variable(ask, "enable_thinking", json_boolean(on), err));
-    return ask_variable(ask, "thinking", json_boolean(on), err);
+    return ask_switch_thinking(ask, on, err);
 }
 
 static const char *const no_matter[] = {"metadata",           "service_tier",  "container",

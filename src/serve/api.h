@@ -178,6 +178,8 @@ Status ask_fields(Ask *ask, const json_t *object, Fields *fields, Error *err);
 Status ask_sampling(Ask *ask, Fields *fields, Error *err);
 /* A variable of the template (the value is taken). */
 Status ask_variable(Ask *ask, const char *name, json_t *value, Error *err);
+/* Reasoning on or off, by both names that templates know for it. */
+Status ask_switch_thinking(Ask *ask, bool on, Error *err);
 /* How much the model may think: a word ("none" to "max"), or the fields in which clients say it, and those of the
  * template. */
 Status ask_effort(Ask *ask, const char *effort, Error *err);

@@ -95,8 +95,7 @@ static Status read_think(Ask *ask, Fields *f, Error *err) {
         return field_wrong(ask->call, "think", err, "true, false or a level is expected");
     if (json_is_string(think))
         return ask_effort(ask, json_string_value(think), err);
-    TRY(ask_variable(ask, "enable_thinking", json_boolean(json_is_true(think)), err));
-    return ask_variable(ask, "thinking", json_boolean(json_is_true(think)), err);
+    return ask_switch_thinking(ask, json_is_true(think), err);
 }
 
 static const char *const machine_options[] = {

@@ -15,8 +15,7 @@ Status ask_variable(Ask *ask, const char *name, json_t *value, Error *err) {
     return OK;
 }
 
-/* Templates know two names for the same switch. */
-static Status switch_thinking(Ask *ask, bool on, Error *err) {
+Status ask_switch_thinking(Ask *ask, bool on, Error *err) {
     TRY(ask_variable(ask, "enable_thinking", json_boolean(on), err));
     return ask_variable(ask, "thinking", json_boolean(on), err);
 }
@@ -32,7 +31,7 @@ Status ask_effort(Ask *ask, const char *effort, Error *err) {
     /* Published templates know three words. */
     const char *known = i <= 2 ? "low" : i >= 4 ? "high" : words[i];
     TRY(ask_variable(ask, "reasoning_effort", json_string(known), err));
-    return switch_thinking(ask, i > 1, err);
+    return ask_switch_thinking(ask, i > 1, err);
 }
 
 Status ask_thinking(Ask *ask, Fields *f, Error *err) {
@@ -50,7 +49,7 @@ Status ask_thinking(Ask *ask, Fields *f, Error *err) {
         TRY(field_int(f, budgets[i], -1, 1 << 30, &most, err));
     ask->spec.reasoning_tokens = (int)most;
     if (most == 0)
-        TRY(switch_thinking(ask, false, err));
+        TRY(ask_switch_thinking(ask, false, err));
     json_object_foreach((json_t *)(uintptr_t)more, key, value) TRY(ask_variable(ask, key, json_incref(value), err));
     return OK;
 }
