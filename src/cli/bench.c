@@ -8,6 +8,7 @@
 #include "cli/run_options.h"
 
 #include "base/clock.h"
+#include "base/median.h"
 #include "base/text.h"
 #include "format/json.h"
 #include "graph/describe.h"
@@ -33,7 +34,7 @@ typedef struct Rate {
 static double median(const Rate *r) {
     double sorted[MAX_REPEAT];
     memcpy(sorted, r->all, (size_t)r->n * sizeof *sorted);
-    return cli_median(sorted, r->n);
+    return median_of(sorted, r->n);
 }
 
 static double spread(const Rate *r) {

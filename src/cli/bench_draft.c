@@ -2,6 +2,7 @@
 #include "cli/bench_draft.h"
 
 #include "base/clock.h"
+#include "base/median.h"
 #include "cli/run_options.h"
 #include "engine/generate.h"
 
@@ -69,7 +70,7 @@ static Status rounds_of(Writer *w, Draft *draft, int rounds, double *median, Err
     double rates[DRAFT_ROUNDS_MOST];
     for (int i = 0; i < rounds; i++)
         TRY(one_round(w, draft, &rates[i], err));
-    *median = cli_median(rates, rounds);
+    *median = median_of(rates, rounds);
     return OK;
 }
 

@@ -110,16 +110,6 @@ void cli_append_streaming(Text *text, const Model *model) {
                        format_bytes(weights_resident_bytes(weights), resident));
 }
 
-static int by_value(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
-double cli_median(double *numbers, int n) {
-    qsort(numbers, (size_t)n, sizeof *numbers, by_value);
-    return (numbers[(n - 1) / 2] + numbers[n / 2]) / 2;
-}
-
 static Status read_to_end(int file, const char *name, Text *text, Error *err) {
     char block[1 << 16];
     for (;;) {

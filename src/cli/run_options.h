@@ -21,8 +21,6 @@ Status cli_open_model(const char *name, Model **model, Error *err);
 Status cli_open_session(Model *model, SessionSpec spec, uint64_t memory, Session **session, Error *err);
 /* What streaming came to, on a line: nothing when the model is not streamed. */
 void cli_append_streaming(Text *text, const Model *model);
-/* The median of n > 0 measurements, which it puts in order. */
-double cli_median(double *numbers, int n);
 /* A whole file ("-": standard input) appended to `text`, without the newlines at its end. It must be UTF-8 without NUL, at
  * most 1 GiB. */
 Status cli_read_all(const char *path, Text *text, Error *err);

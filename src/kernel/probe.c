@@ -3,6 +3,7 @@
 
 #include "base/carve.h"
 #include "base/clock.h"
+#include "base/median.h"
 #include "base/mem.h"
 #include "op/form_sample.h"
 
@@ -109,16 +110,6 @@ static long preemptions(void) {
     return getrusage(RUSAGE_SELF, &usage) == 0 ? usage.ru_nivcsw : 0;
 }
 
-static int by_size(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *seconds, int n) {
-    qsort(seconds, (size_t)n, sizeof *seconds, by_size);
-    return seconds[n / 2];
-}
-
 /* Seconds of one copy, in the median sweep: of those in which no other process took a CPU, if there are any (else in the
  * best). Under two busy processes per CPU one sweep in some is whole; to find a few, it may take a while longer. */
 static double sweep(Sweep *s, int ms) {
@@ -140,7 +131,7 @@ static double sweep(Sweep *s, int ms) {
     }
     s->probes->sweeps++;
     s->probes->disturbed += whole == 0;
-    return whole > 0 ? median(undisturbed, whole) : disturbed;
+    return whole > 0 ? median_of(undisturbed, whole) : disturbed;
 }
 
 static void fill_floats(float *x, size_t n) {
@@ -452,7 +443,7 @@ Status probe_rows(Probes *p, const Kernels *kernels, int rows, int n, double *se
     double each[FAR_ROUNDS];
     for (int round = 0; round < FAR_ROUNDS; round++)
         each[round] = (double)atomic_load(&f.ns[round]) * 1e-9 / ((double)rows * n * FAR_OPERATIONS);
-    *seconds = median(each, FAR_ROUNDS);
+    *seconds = median_of(each, FAR_ROUNDS);
     return OK;
 }
 
