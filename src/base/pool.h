@@ -25,6 +25,12 @@ void pool_run(Pool *pool, PoolFn fn, void *arg);
 /* Only inside fn, by every thread of the run, the same number of times. */
 void pool_barrier(Pool *pool);
 
+/* Asks the system for the longest turns on the processor, 100 ms, for the calling thread; workers do so by themselves. Its share
+ * stays what it was, but a thread that wakes for a moment (to send a token, to read a request) then runs at once: between
+ * threads of equal turns Linux lets it wait for the clock's next tick, 4 ms later, once in fifty times (EEVDF prefers the one
+ * whose turn ends first). Linux 6.12 and newer; before, nothing happens. */
+void pool_take_long_turns(void);
+
 /* Physical cores that this process may use: affinity, one per core, and the cgroup's CPU quota, at least 1. */
 int pool_default_threads(void);
 

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "engine/draft.h"
+#include "engine/pace.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -74,9 +75,7 @@ struct Scheduler {
     Run *runs;
     int max_wanted;
     atomic_int next_draw;
-    /* What steps cost, in nanoseconds (moving averages): of generating alone, and each prompt row more, in steps of
-     * nothing else and beside texts that are being generated. */
-    double generate_ns, row_ns, beside_ns;
+    Pace pace;
     Draft *draft; /* NULL: nothing is guessed ahead */
 };
 
@@ -430,25 +429,6 @@ static bool reserve(Scheduler *s, Request *r, int rows) {
     return true;
 }
 
-/* Rows for prompts in this step: all there is room for when nobody is kept waiting, else what keeps the step short.
- *
- * With g = what generating alone costs, m = what each prompt row adds, and gaps of G g allowed, a step takes (G - 1) g / m
- * rows, and a prompt G / (G - 1) times as long as its rows alone: 1.5 times with G = 3, 1.6 with 2.6. The larger G, the
- * sooner the prompt; what is left of 3 is for what else delays a token. */
-static int prompt_budget(const Scheduler *s, int generating) {
-    const double gap = 2.6;
-    const int room = s->spec.max_rows - generating;
-    double allowed_ns = 1e9, row_ns = s->row_ns; /* a step of a second at the most, so that leaving clients are noticed */
-    if (generating > 0 && s->generate_ns > 0) {
-        allowed_ns = (gap - 1) * s->generate_ns;
-        row_ns = s->beside_ns > 0 ? s->beside_ns : row_ns;
-    }
-    if (row_ns <= 0)
-        return MIN(room, 32);
-    const double rows = allowed_ns / row_ns;
-    return rows < 8 ? MIN(room, 8) : rows > room ? room : (int)rows;
-}
-
 /* The prompt of the client that has been served least. */
 static Request *pick_reader(Scheduler *s) {
     Request *best = NULL;
@@ -532,7 +512,7 @@ static bool make_batch(Scheduler *s, Batch *b) {
         else
             i--;
     }
-    int budget = prompt_budget(s, generating);
+    int budget = pace_rows(&s->pace, generating > 0, s->spec.max_rows - generating);
     for (Request *r; budget > 0 && b->n_run < s->spec.sequences && (r = pick_reader(s)) != NULL;) {
         const int rows = piece_of(s, r, budget);
         if (rows < 1 || b->n_wanted + 16 > s->max_wanted)
@@ -676,14 +656,6 @@ static bool nobody_left(void *user) {
     return true;
 }
 
-/* A step that took far longer than the others says something of the machine, not of its rows: it counts as a quarter more
- * than the usual. (With a client on the same processors, one step in ten was seen to take 6 ms more, presumably for a
- * thread that lost its turn.) */
-static void average(double *mean, double now) {
-    const double weight = 0.2;
-    *mean = *mean == 0 ? now : *mean + weight * (MIN(now, 1.25 * *mean) - *mean);
-}
-
 static void learn(Scheduler *s, double ns) {
     int generating = 0, prompt = 0, drafts = 0;
     for (int i = 0; i < s->n_running; i++) {
@@ -694,14 +666,8 @@ static void learn(Scheduler *s, double ns) {
             generating++;
         drafts += r->drafts;
     }
-    if (prompt == 0 && generating > 0 && drafts == 0)
-        average(&s->generate_ns, ns);
-    if (prompt > 0 && generating == 0)
-        average(&s->row_ns, ns / prompt);
-    if (prompt > 0 && generating > 0 && s->beside_ns == 0)
-        s->beside_ns = s->row_ns; /* the first step after a pause is slower than those that follow */
-    if (prompt > 0 && generating > 0 && s->generate_ns > 0)
-        average(&s->beside_ns, (ns > s->generate_ns ? ns - s->generate_ns : ns * 0.1) / prompt);
+    if (drafts == 0)
+        pace_learn(&s->pace, generating, prompt, ns);
     if (prompt == 0 && generating == 1 && s->draft != NULL)
         draft_learn_cost(s->draft, drafts, ns);
 }
@@ -781,6 +747,7 @@ static void publish(Scheduler *s) {
 
 static void *run_scheduler(void *arg) {
     Scheduler *s = arg;
+    pool_take_long_turns();
     for (;;) {
         pthread_mutex_lock(&s->lock);
         while (!s->closing && s->waiting == NULL && s->n_running == 0)
