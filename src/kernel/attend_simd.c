@@ -1,22 +1,23 @@
 /* attend_simd.c - attention over a range of cache entries; compiled once per level.
  *
  * Entries are taken in tiles of 64: scores of a tile, softmax online (a new maximum rescales what was summed before;
- * Milakov & Gimelshein 2018), weighted sum of the values. Two ways to the same bits:
+ * Milakov & Gimelshein 2018), weighted sum of the values. Scores in two ways to the same bits:
  *
  *   many rows   the tile's keys are converted to floats and turned round once, so that lanes are entries
- *   few rows    keys are used as they lie, lanes along the head; no tile is made
+ *   few rows    keys are used as they lie, lanes along the head
  *
  * A score is the sum of 16 partial sums: number j of them runs over d = j, j + 16, j + 32, ... in ascending order, and
  * they are added from the first to the last. Values are summed over entries in ascending order. */
 #include "kernel/entries_simd.h"
 #include "kernel/kernel_parts.h"
 
-enum { TILE = CACHE_BLOCK, SCORE_ROWS = 3, VALUE_ROWS = 6, FEW_ROWS = 8 };
+/* Of the rows of a job BLOCK_ROWS go through a tile together, so that their scores stay in the first cache. */
+enum { TILE = CACHE_BLOCK, BLOCK_ROWS = 12, SCORE_ROWS = 3, VALUE_ROWS = 6, FEW_ROWS = 8 };
 
 typedef struct Scratch {
-    float *keys;   /* [key_width padded][64] */
+    float *keys;   /* [16][key_width padded / 16][64]: number d of the head is row (d % 16, d / 16), as it is summed */
     float *values; /* [64][value_width padded to 16] */
-    float *scores; /* [ATTEND_MAX_ROWS][64] */
+    float *scores; /* [BLOCK_ROWS][64] */
     float *query;  /* [ATTEND_MAX_ROWS][key_width padded] */
 } Scratch;
 
@@ -26,8 +27,14 @@ static Scratch scratch_of(const AttendJob *job) {
     s.keys = job->scratch;
     s.values = s.keys + kp * TILE;
     s.scores = s.values + vp * TILE;
-    s.query = s.scores + ATTEND_MAX_ROWS * TILE;
+    s.query = s.scores + BLOCK_ROWS * TILE;
     return s;
+}
+
+/* Rows to take next of those that are left, `most` at once: parts as even as possible. */
+static inline int next_part(int left, int most) {
+    const int parts = (left + most - 1) / most;
+    return (left + parts - 1) / parts;
 }
 
 /* ---- entries ------------------------------------------------------------------------------------------------------ */
@@ -79,51 +86,82 @@ static void store_entry(CacheType type, void *entry, const float *x, int width) 
 
 /* ---- softmax -------------------------------------------------------------------------------------------------------- */
 
-/* Scores of one row to weights, with the new maximum; entries outside [low, high) are masked. What was summed before is
- * rescaled. False: the row sees none of the tile. */
-static bool soften(const AttendJob *job, float *scores, int low, int high, int r) {
-    if (low >= high) {
-        memset(scores, 0, TILE * sizeof *scores);
-        return false;
-    }
-    float *out = job->out + (size_t)r * (size_t)job->value_width;
-    VF s[4], best = vf_set(-INFINITY);
-    for (int v = 0; v < 4; v++) {
-        s[v] = vf_load(scores + 16 * v);
-        if (job->softcap > 0)
-            s[v] = vf_set(job->softcap) * vf_tanh(s[v] * vf_set(1.0f / job->softcap));
-        if (low > 0 || high < TILE) {
-            VI index = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-            index += vi_set(16 * v);
-            const VI seen = (index >= vi_set(low)) & (index < vi_set(high));
-            s[v] = vf_pick(seen, s[v], vf_set(-INFINITY));
-        }
-        best = vf_max(s[v], best);
-    }
-    const float old = job->top[r], tile_top = vf_top(best), now = tile_top > old ? tile_top : old;
-    if (now == -INFINITY) {
-        memset(scores, 0, TILE * sizeof *scores);
-        return false;
-    }
-    VF total = vf_set(0);
-    for (int v = 0; v < 4; v++) {
-        const VF e = vf_exp(s[v] - vf_set(now));
-        vf_store(scores + 16 * v, e);
-        total += e;
-    }
-    if (now > old) {
-        float x[16];
-        vf_store(x, vf_exp(vf_set(old - now))); /* 0 when nothing came before */
-        for (int d = 0; d < job->value_width; d++)
-            out[d] *= x[0];
-        job->sum[r] *= x[0];
-    }
-    job->sum[r] += vf_sum(total);
-    job->top[r] = now;
-    return true;
+/* The largest of a row's scores. */
+static ALWAYS_INLINE float top_of(const float *scores) {
+    const VF a = vf_max(vf_load(scores), vf_load(scores + 16)), b = vf_max(vf_load(scores + 32), vf_load(scores + 48));
+    return vf_top(vf_max(a, b));
 }
 
-/* ---- few rows: entries as they lie ------------------------------------------------------------------------------- */
+/* Caps scores; those outside [low, high) become -infinity. */
+static void cap_and_mask(const AttendJob *job, float *scores, int low, int high) {
+    for (int v = 0; v < 4; v++) {
+        VF s = vf_load(scores + 16 * v);
+        if (job->softcap > 0)
+            s = vf_set(job->softcap) * vf_tanh(s * vf_set(1.0f / job->softcap));
+        VI index = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+        index += vi_set(16 * v);
+        const VI seen = (index >= vi_set(low)) & (index < vi_set(high));
+        vf_store(scores + 16 * v, vf_pick(seen, s, vf_set(-INFINITY)));
+    }
+}
+
+/* Scores of up to 16 rows to weights, with the new maxima; entries outside [low, high) are masked. What was summed before
+ * has to be multiplied by `scale`. One pass over the rows finds the maxima and one the weights, so that the long chains
+ * of several rows overlap (16 -> 10 ns a row of Zen 5). */
+static void soften(const AttendJob *job, float *scores, const int *low, const int *high, int row0, int n_row, float *scale) {
+    float *top = job->top + row0, *sum = job->sum + row0;
+    float old[16] = {0}, now[16] = {0}, before[16] = {0}, added[16] = {0};
+    for (int r = 0; r < n_row; r++) {
+        float best = -INFINITY;
+        if (low[r] < high[r]) {
+            if (low[r] > 0 || high[r] < TILE || job->softcap > 0)
+                cap_and_mask(job, scores + r * TILE, low[r], high[r]);
+            best = top_of(scores + r * TILE);
+        }
+        old[r] = top[r];
+        before[r] = sum[r];
+        now[r] = best > old[r] ? best : old[r];
+    }
+    for (int r = 0; r < n_row; r++) {
+        float *row = scores + r * TILE;
+        if (low[r] >= high[r] || now[r] == -INFINITY) { /* the row sees none of the tile */
+            memset(row, 0, TILE * sizeof *row);
+            continue;
+        }
+        VF total = vf_set(0);
+        for (int v = 0; v < 4; v++) {
+            const VF e = vf_exp(vf_load(row + 16 * v) - vf_set(now[r]));
+            vf_store(row + 16 * v, e);
+            total += e;
+        }
+        added[r] = vf_sum(total);
+    }
+    const VF was = vf_load(old), is = vf_load(now);
+    const VF grown = vf_pick(is > was, vf_exp(was - is), vf_set(1)); /* 0 when nothing came before */
+    vf_store(scale, grown);
+    vf_store(added, vf_fma(vf_load(before), grown, vf_load(added)));
+    memcpy(sum, added, (size_t)n_row * sizeof *sum);
+    memcpy(top, now, (size_t)n_row * sizeof *top);
+}
+
+/* ---- scores: keys as they lie -------------------------------------------------------------------------------------- */
+
+/* The tile after this one: its lines are asked for while this one is computed, because the pages of a cache lie too far
+ * apart for the hardware to see what comes next. */
+typedef struct Ahead {
+    const uint8_t *keys, *values; /* NULL: nothing is ahead */
+    size_t key_stride, value_stride;
+    int key_bytes, value_bytes;
+} Ahead;
+
+static ALWAYS_INLINE void ask_entry(const Ahead *ahead, int entry, int key_bytes, int value_bytes) {
+    if (ahead->keys == NULL)
+        return;
+    for (int i = 0; i < key_bytes; i += 64)
+        PREFETCH(ahead->keys + (size_t)entry * ahead->key_stride + i);
+    for (int i = 0; i < value_bytes; i += 64)
+        PREFETCH(ahead->values + (size_t)entry * ahead->value_stride + i);
+}
 
 /* Sums the lanes of 16 vectors, each from the first lane to the last: lane i of the result is the sum of v[i]. */
 static ALWAYS_INLINE VF sum_lanes(VF v[16]) {
@@ -134,31 +172,18 @@ static ALWAYS_INLINE VF sum_lanes(VF v[16]) {
     return sum;
 }
 
-/* The tile after this one: its lines are asked for while this one is computed, because the pages of a cache lie too far
- * apart for the hardware to see what comes next. */
-typedef struct Ahead {
-    const uint8_t *keys, *values; /* NULL: nothing is ahead */
-    size_t key_stride, value_stride;
-    int key_bytes, value_bytes;
-} Ahead;
-
-static ALWAYS_INLINE void ask_ahead(const Ahead *ahead, int entry) {
-    if (ahead->keys == NULL)
-        return;
-    for (int i = 0; i < ahead->key_bytes; i += 64)
-        PREFETCH(ahead->keys + (size_t)entry * ahead->key_stride + i);
-    for (int i = 0; i < ahead->value_bytes; i += 64)
-        PREFETCH(ahead->values + (size_t)entry * ahead->value_stride + i);
-}
-
-/* An entry of a width that is known where this is inlined, a multiple of 128: scales are converted four at a time. */
+/* An entry of a width that is known where this is inlined: 64, or of q8_0 128, as scales are converted four at a time. */
 enum { MOST_VECTORS = 8 };
+
+static ALWAYS_INLINE int known_bytes(CacheType type, int width) {
+    return type == CACHE_F32 ? 4 * width : type == CACHE_F16 ? 2 * width : width + width / 16;
+}
 
 static ALWAYS_INLINE void load_whole(CacheType type, VF *x, const uint8_t *entry, int width) {
     if (type != CACHE_Q8_0) {
         UNROLL
         for (int i = 0; i < width / 16; i++)
-            x[i] = load_16(type, entry, 16 * i, width);
+            x[i] = load_all_16(type, entry, 16 * i, width);
         return;
     }
     float scales[MOST_VECTORS / 2];
@@ -170,12 +195,16 @@ static ALWAYS_INLINE void load_whole(CacheType type, VF *x, const uint8_t *entry
         x[i] = vf_load_i8((const int8_t *)entry + 16 * i) * vf_set(scales[i / 2]);
 }
 
-/* Scores of up to 16 entries for n_row rows. `known`: the width is a constant, and at most 16 MOST_VECTORS. */
+/* Scores of up to 16 entries for n_row rows. `known`: the width is a constant, that of the values too, and at most
+ * 16 MOST_VECTORS. */
 static ALWAYS_INLINE void score_16(CacheType type, const uint8_t *const *keys, int n, const float *query, int width,
                                    int query_stride, int n_row, bool known, float *scores, const Ahead *ahead, int entry) {
     VF part[FEW_ROWS][16];
     for (int e = 0; e < 16; e++) {
-        ask_ahead(ahead, entry + e);
+        if (known)
+            ask_entry(ahead, entry + e, known_bytes(type, width), known_bytes(type, width));
+        else
+            ask_entry(ahead, entry + e, ahead->key_bytes, ahead->value_bytes);
         if (e >= n) {
             for (int r = 0; r < n_row; r++)
                 part[r][e] = vf_set(0);
@@ -206,39 +235,151 @@ static ALWAYS_INLINE void score_16(CacheType type, const uint8_t *const *keys, i
         vf_store(scores + r * TILE, sum_lanes(part[r]));
 }
 
-/* Adds the weighted values of n entries: `vectors` vectors of the output from number `at` on. */
-static ALWAYS_INLINE void values_direct(CacheType type, const uint8_t *const *values, int n, const float *weights, int width,
-                                        int n_row, float *out, int at, int vectors) {
-    VF acc[FEW_ROWS][4];
+#define FOR_FEW(n_row, call)                                                                                           \
+    do {                                                                                                               \
+        switch (n_row) {                                                                                               \
+        case 1: { enum { R = 1 }; call; break; }                                                                       \
+        case 2: { enum { R = 2 }; call; break; }                                                                       \
+        case 3: { enum { R = 3 }; call; break; }                                                                       \
+        case 4: { enum { R = 4 }; call; break; }                                                                       \
+        case 5: { enum { R = 5 }; call; break; }                                                                       \
+        case 6: { enum { R = 6 }; call; break; }                                                                       \
+        case 7: { enum { R = 7 }; call; break; }                                                                       \
+        default: { enum { R = 8 }; call; break; }                                                                      \
+        }                                                                                                              \
+    } while (0)
+
+/* Heads of 64 and 128 numbers, the usual ones, have code of their own: nothing in it depends on a width. */
+static ALWAYS_INLINE void few_scores(CacheType type, const AttendJob *job, const float *query, int n_row, const uint8_t *const *keys,
+                                     int n, float *scores, const Ahead *next) {
+    const int width = job->key_width, kp = padded(width);
+    for (int e = 0; e < n; e += 16) {
+        const int some = n - e < 16 ? n - e : 16;
+        if (width == 128 && job->value_width == 128)
+            FOR_FEW(n_row, score_16(type, keys + e, some, query, 128, 128, R, true, scores + e, next, e));
+        else if (type != CACHE_Q8_0 && width == 64 && job->value_width == 64)
+            FOR_FEW(n_row, score_16(type, keys + e, some, query, 64, 64, R, true, scores + e, next, e));
+        else
+            FOR_FEW(n_row, score_16(type, keys + e, some, query, width, kp, R, false, scores + e, next, e));
+    }
+}
+
+/* ---- scores: a tile of keys turned round ----------------------------------------------------------------------------- */
+
+/* Rows of the tile for numbers d .. d + 15 of the head: those of the same d % 16 follow each other. */
+static ALWAYS_INLINE float *turned_row(float *tile, int padded_width, int d) {
+    return tile + ((size_t)(d % 16) * (size_t)(padded_width / 16) + (size_t)(d / 16)) * TILE;
+}
+
+static ALWAYS_INLINE void turn_keys(CacheType type, const uint8_t *const *keys, int width, float *tile) {
+    const int kp = padded(width);
+    if (HAS_TURN_F16 && type == CACHE_F16 && width == kp) {
+        for (int d = 0; d < width; d += 16)
+            for (int e = 0; e < TILE; e += 32)
+                vf_turn_f16(keys + e, (size_t)d * 2, turned_row(tile, kp, d) + e, (size_t)(kp / 16) * TILE);
+        return;
+    }
+    for (int e = 0; e < TILE; e += 16)
+        for (int d = 0; d < kp; d += 16) {
+            VF v[16];
+            UNROLL
+            for (int i = 0; i < 16; i++)
+                v[i] = load_16(type, keys[e + i], d, width);
+            vf_transpose(v);
+            UNROLL
+            for (int i = 0; i < 16; i++)
+                vf_store(turned_row(tile, kp, d + i) + e, v[i]);
+        }
+}
+
+/* Partial sum j of 16, then their sum: the order of sum_lanes. */
+static ALWAYS_INLINE void score_rows(const float *keys, const float *query, int padded_width, int n_row, float *scores) {
+    VF total[SCORE_ROWS][4];
+    for (int j = 0; j < 16; j++) {
+        VF part[SCORE_ROWS][4];
+        for (int r = 0; r < n_row; r++)
+            for (int v = 0; v < 4; v++)
+                part[r][v] = vf_set(0);
+        for (int d = j; d < padded_width; d += 16) {
+            VF k[4];
+            for (int v = 0; v < 4; v++)
+                k[v] = vf_keep(vf_load(keys + 16 * v));
+            keys += TILE;
+            for (int r = 0; r < n_row; r++) {
+                const VF q = vf_set(query[(size_t)r * (size_t)padded_width + (size_t)d]);
+                for (int v = 0; v < 4; v++)
+                    part[r][v] = vf_fma(k[v], q, part[r][v]);
+            }
+        }
+        for (int r = 0; r < n_row; r++)
+            for (int v = 0; v < 4; v++)
+                total[r][v] = j == 0 ? part[r][v] : total[r][v] + part[r][v];
+    }
     for (int r = 0; r < n_row; r++)
-        for (int v = 0; v < vectors; v++)
-            acc[r][v] = vf_load(out + (size_t)r * width + at + 16 * v);
+        for (int v = 0; v < 4; v++)
+            vf_store(scores + r * TILE + 16 * v, total[r][v]);
+}
+
+static NOINLINE void score_tile(const float *keys, const float *query, int padded_width, int n_row, float *scores) {
+    switch (n_row) {
+    case 1: score_rows(keys, query, padded_width, 1, scores); break;
+    case 2: score_rows(keys, query, padded_width, 2, scores); break;
+    default: score_rows(keys, query, padded_width, SCORE_ROWS, scores); break;
+    }
+}
+
+/* ---- weighted values ---------------------------------------------------------------------------------------------- */
+
+/* Multiplies rows of the output by `scale` and adds the weighted values of n entries: `vectors` vectors from number `at`
+ * on, or the `part` of one that is left. */
+static ALWAYS_INLINE void value_rows(CacheType type, const uint8_t *const *values, int n, const float *weights,
+                                     const float *scale, int width, int n_row, float *out, int at, int vectors, bool part) {
+    VF acc[VALUE_ROWS][4];
+    const int left = width - at;
+    UNROLL
+    for (int r = 0; r < n_row; r++)
+        UNROLL
+        for (int v = 0; v < vectors; v++) {
+            const float *from = out + (size_t)r * (size_t)width + at + 16 * v;
+            acc[r][v] = (part ? vf_load_part(from, left, 0) : vf_load(from)) * vf_set(scale[r]);
+        }
+    NO_UNROLL
     for (int e = 0; e < n; e++) {
         VF x[4];
+        UNROLL
         for (int v = 0; v < vectors; v++)
-            x[v] = load_16(type, values[e], at + 16 * v, width);
+            x[v] = vf_keep(part ? load_16(type, values[e], at, width) : load_all_16(type, values[e], at + 16 * v, width));
+        UNROLL
         for (int r = 0; r < n_row; r++) {
             const VF w = vf_set(weights[r * TILE + e]);
+            UNROLL
             for (int v = 0; v < vectors; v++)
                 acc[r][v] = vf_fma(x[v], w, acc[r][v]);
         }
     }
+    UNROLL
     for (int r = 0; r < n_row; r++)
-        for (int v = 0; v < vectors; v++)
-            vf_store(out + (size_t)r * width + at + 16 * v, acc[r][v]);
+        UNROLL
+        for (int v = 0; v < vectors; v++) {
+            float *to = out + (size_t)r * (size_t)width + at + 16 * v;
+            if (part)
+                vf_store_part(to, acc[r][v], left);
+            else
+                vf_store(to, acc[r][v]);
+        }
 }
 
 /* Whole entries of a known width, for as many rows as there are registers for: each entry is read once, in order. */
 enum { WHOLE_ROWS = 2 };
 
-static ALWAYS_INLINE void values_whole(CacheType type, const uint8_t *const *values, int n, const float *weights, int width,
-                                       int n_row, float *out) {
+static ALWAYS_INLINE void values_whole(CacheType type, const uint8_t *const *values, int n, const float *weights,
+                                       const float *scale, int width, int n_row, float *out) {
     VF acc[WHOLE_ROWS][MOST_VECTORS];
     UNROLL
     for (int r = 0; r < n_row; r++)
         UNROLL
         for (int v = 0; v < width / 16; v++)
-            acc[r][v] = vf_load(out + r * width + 16 * v);
+            acc[r][v] = vf_load(out + r * width + 16 * v) * vf_set(scale[r]);
     NO_UNROLL
     for (int e = 0; e < n; e++) {
         VF x[MOST_VECTORS];
@@ -258,7 +399,8 @@ static ALWAYS_INLINE void values_whole(CacheType type, const uint8_t *const *val
             vf_store(out + r * width + 16 * v, acc[r][v]);
 }
 
-#define FOR_FEW(n_row, call)                                                                                           \
+
+#define FOR_VALUES(n_row, call)                                                                                        \
     do {                                                                                                               \
         switch (n_row) {                                                                                               \
         case 1: { enum { R = 1 }; call; break; }                                                                       \
@@ -266,207 +408,97 @@ static ALWAYS_INLINE void values_whole(CacheType type, const uint8_t *const *val
         case 3: { enum { R = 3 }; call; break; }                                                                       \
         case 4: { enum { R = 4 }; call; break; }                                                                       \
         case 5: { enum { R = 5 }; call; break; }                                                                       \
-        case 6: { enum { R = 6 }; call; break; }                                                                       \
-        case 7: { enum { R = 7 }; call; break; }                                                                       \
-        default: { enum { R = 8 }; call; break; }                                                                      \
+        default: { enum { R = VALUE_ROWS }; call; break; }                                                             \
         }                                                                                                              \
     } while (0)
 
-static ALWAYS_INLINE void few_scores(CacheType type, int width, bool known, const Scratch *s, int row0, int n_row,
-                                     const uint8_t *const *keys, int n, const Ahead *next) {
-    const int kp = padded(width);
-    for (int e = 0; e < n; e += 16)
-        FOR_FEW(n_row, score_16(type, keys + e, n - e < 16 ? n - e : 16, s->query + (size_t)row0 * (size_t)kp, width, kp, R,
-                                known, s->scores + row0 * TILE + e, next, e));
+static ALWAYS_INLINE void add_values(CacheType type, const uint8_t *const *values, int n, const float *weights, const float *scale,
+                                     int width, int n_row, float *out) {
+    if (width == 128 && n_row == 1) {
+        values_whole(type, values, n, weights, scale, 128, 1, out);
+        return;
+    }
+    if (width == 128 && n_row == 2) {
+        values_whole(type, values, n, weights, scale, 128, 2, out);
+        return;
+    }
+    for (int r = 0, rows; r < n_row; r += rows) {
+        rows = next_part(n_row - r, VALUE_ROWS);
+        const float *w = weights + r * TILE;
+        float *y = out + (size_t)r * (size_t)width;
+        int at = 0;
+        for (; at + 64 <= width; at += 64)
+            FOR_VALUES(rows, value_rows(type, values, n, w, scale + r, width, R, y, at, 4, false));
+        for (; at + 16 <= width; at += 16)
+            FOR_VALUES(rows, value_rows(type, values, n, w, scale + r, width, R, y, at, 1, false));
+        if (at < width)
+            FOR_VALUES(rows, value_rows(type, values, n, w, scale + r, width, R, y, at, 1, true));
+    }
 }
 
-static ALWAYS_INLINE void few_values(CacheType type, const AttendJob *job, const Scratch *s, int row0, int n_row,
-                                     const uint8_t *const *values, int n) {
-    const int vw = job->value_width;
-    float *scores = s->scores + row0 * TILE, *out = job->out + (size_t)row0 * (size_t)vw;
-    int at = 0;
-    if (n_row <= 4)
-        for (; at + 64 <= vw; at += 64)
-            FOR_FEW(n_row, values_direct(type, values, n, scores, vw, R, out, at, 4));
-    else
-        for (; at + 32 <= vw; at += 32)
-            FOR_FEW(n_row, values_direct(type, values, n, scores, vw, R, out, at, 2));
-    for (; at + 16 <= vw; at += 16)
-        FOR_FEW(n_row, values_direct(type, values, n, scores, vw, R, out, at, 1));
-    for (int i = 0; i < n_row; i++)
-        for (int d = at; d < vw; d++)
-            for (int e = 0; e < n; e++) {
-                float x[16];
-                vf_store(x, load_16(type, values[e], d, vw));
-                out[(size_t)i * (size_t)vw + (size_t)d] += x[0] * scores[i * TILE + e];
-            }
+/* Turning a tile round costs as much as this number of rows saves: of halves, quickly done, 1 for 16 numbers of the head
+ * (Zen 5: 64 numbers, 4 rows 10.4 us for 1,024 entries as they lie and 10.0 turned round; 128 numbers, 8 rows 28.1 and
+ * 28.5). */
+static inline int few_rows_of(CacheType type, int key_width) {
+    return HAS_TURN_F16 && type == CACHE_F16 && key_width < 16 * FEW_ROWS ? key_width / 16 : FEW_ROWS;
 }
 
-/* Heads of 128 numbers, the usual ones, have code of their own: nothing in it depends on a width. */
-static ALWAYS_INLINE void few_rows_of(CacheType type, const AttendJob *job, const Scratch *s, int row0, int n_row,
+/* ---- tiles ---------------------------------------------------------------------------------------------------------- */
+
+static ALWAYS_INLINE void one_tile_of(CacheType type, const AttendJob *job, const Scratch *s, int row0, int n_row,
                                       const uint8_t *const *keys, const uint8_t *const *values, const int *low,
                                       const int *high, int n, const Ahead *next) {
-    if (job->key_width == 128)
-        few_scores(type, 128, true, s, row0, n_row, keys, n, next);
-    else
-        few_scores(type, job->key_width, false, s, row0, n_row, keys, n, next);
-    for (int r = row0; r < row0 + n_row; r++)
-        soften(job, s->scores + r * TILE, low[r], high[r], r);
-    float *scores = s->scores + row0 * TILE, *out = job->out + (size_t)row0 * (size_t)job->value_width;
-    if (job->value_width == 128 && n_row == 1)
-        values_whole(type, values, n, scores, 128, 1, out);
-    else if (job->value_width == 128 && n_row == 2)
-        values_whole(type, values, n, scores, 128, 2, out);
-    else
-        few_values(type, job, s, row0, n_row, values, n);
-}
-
-static void few_rows(const AttendJob *job, const Scratch *s, int row0, int n_row, const uint8_t *const *keys,
-                     const uint8_t *const *values, const int *low, const int *high, int n, const Ahead *next) {
-    if (job->type == CACHE_F16)
-        few_rows_of(CACHE_F16, job, s, row0, n_row, keys, values, low, high, n, next);
-    else if (job->type == CACHE_Q8_0)
-        few_rows_of(CACHE_Q8_0, job, s, row0, n_row, keys, values, low, high, n, next);
-    else
-        few_rows_of(CACHE_F32, job, s, row0, n_row, keys, values, low, high, n, next);
-}
-
-/* ---- many rows: a tile of floats ---------------------------------------------------------------------------------- */
-
-static ALWAYS_INLINE void load_tile_of(CacheType type, const AttendJob *job, const Scratch *s, const uint8_t *const *keys,
-                                       const uint8_t *const *values, int n) {
-    const int kw = job->key_width, vw = job->value_width, vp = padded(vw);
-    for (int e = 0; e < TILE; e += 16) {
-        for (int d = 0; d < kw; d += 16) {
-            VF v[16];
-            for (int i = 0; i < 16; i++)
-                v[i] = e + i < n ? load_16(type, keys[e + i], d, kw) : vf_set(0);
-            vf_transpose(v);
-            for (int i = 0; i < 16; i++)
-                vf_store(s->keys + (d + i) * TILE + e, v[i]);
+    const int vw = job->value_width, kp = padded(job->key_width);
+    const bool few = n_row <= few_rows_of(type, job->key_width);
+    const uint8_t *floats[TILE];
+    if (!few) {
+        turn_keys(type, keys, job->key_width, s->keys);
+        for (int e = 0; type == CACHE_Q8_0 && e < n; e++) {
+            float *to = s->values + (size_t)e * (size_t)padded(vw);
+            for (int d = 0; d < vw; d += 16)
+                vf_store(to + d, load_16(type, values[e], d, vw));
+            floats[e] = (const uint8_t *)to;
         }
     }
-    for (int e = 0; e < n; e++)
-        for (int d = 0; d < vw; d += 16)
-            vf_store(s->values + (size_t)e * (size_t)vp + d, load_16(type, values[e], d, vw));
-}
-
-static void load_tile(const AttendJob *job, const Scratch *s, const uint8_t *const *keys, const uint8_t *const *values,
-                      int n) {
-    if (job->type == CACHE_F16)
-        load_tile_of(CACHE_F16, job, s, keys, values, n);
-    else if (job->type == CACHE_Q8_0)
-        load_tile_of(CACHE_Q8_0, job, s, keys, values, n);
-    else
-        load_tile_of(CACHE_F32, job, s, keys, values, n);
-}
-
-/* Partial sum j of 16, then their sum: the order of sum_lanes. */
-static ALWAYS_INLINE void score_rows(const float *keys, const float *query, int padded_width, int n_row, float *scores) {
-    VF total[SCORE_ROWS][4];
-    for (int j = 0; j < 16; j++) {
-        VF part[SCORE_ROWS][4];
-        for (int r = 0; r < n_row; r++)
-            for (int v = 0; v < 4; v++)
-                part[r][v] = vf_set(0);
-        for (int d = j; d < padded_width; d += 16) {
-            VF k[4];
-            for (int v = 0; v < 4; v++)
-                k[v] = vf_load(keys + d * TILE + 16 * v);
-            for (int r = 0; r < n_row; r++) {
-                const VF q = vf_set(query[(size_t)r * (size_t)padded_width + (size_t)d]);
-                for (int v = 0; v < 4; v++)
-                    part[r][v] = vf_fma(k[v], q, part[r][v]);
+    float scale[16];
+    int asked = 0;
+    for (int r = row0, end = row0 + n_row, rows; r < end; r += rows) {
+        rows = next_part(end - r, BLOCK_ROWS);
+        const float *query = s->query + (size_t)r * (size_t)kp;
+        float *out = job->out + (size_t)r * (size_t)vw;
+        if (few) {
+            few_scores(type, job, query, rows, keys, n, s->scores, next);
+        } else {
+            /* The next tile's lines are asked for a few at a time: those that come too fast are dropped. */
+            for (int i = 0, some; i < rows; i += some) {
+                some = next_part(rows - i, SCORE_ROWS);
+                for (const int until = TILE * (r - row0 + i + some) / n_row; asked < until; asked++)
+                    ask_entry(next, asked, next->key_bytes, next->value_bytes);
+                score_tile(s->keys, query + (size_t)i * (size_t)kp, kp, some, s->scores + i * TILE);
             }
         }
-        for (int r = 0; r < n_row; r++)
-            for (int v = 0; v < 4; v++)
-                total[r][v] = j == 0 ? part[r][v] : total[r][v] + part[r][v];
-    }
-    for (int r = 0; r < n_row; r++)
-        for (int v = 0; v < 4; v++)
-            vf_store(scores + r * TILE + 16 * v, total[r][v]);
-}
-
-static ALWAYS_INLINE void value_rows(const float *values, int padded_width, const float *p, int n, int n_row,
-                                     float *out, int width, int at, int vectors) {
-    VF acc[VALUE_ROWS][4];
-    for (int r = 0; r < n_row; r++)
-        for (int v = 0; v < vectors; v++)
-            acc[r][v] = vf_load(out + (size_t)r * (size_t)width + at + 16 * v);
-    for (int e = 0; e < n; e++) {
-        VF x[4];
-        for (int v = 0; v < vectors; v++)
-            x[v] = vf_load(values + (size_t)e * (size_t)padded_width + at + 16 * v);
-        for (int r = 0; r < n_row; r++) {
-            const VF w = vf_set(p[r * TILE + e]);
-            for (int v = 0; v < vectors; v++)
-                acc[r][v] = vf_fma(x[v], w, acc[r][v]);
-        }
-    }
-    for (int r = 0; r < n_row; r++)
-        for (int v = 0; v < vectors; v++)
-            vf_store(out + (size_t)r * (size_t)width + at + 16 * v, acc[r][v]);
-}
-
-static NOINLINE void score_tile(const float *keys, const float *query, int padded_width, int n_row, float *scores) {
-    switch (n_row) {
-    case 1: score_rows(keys, query, padded_width, 1, scores); break;
-    case 2: score_rows(keys, query, padded_width, 2, scores); break;
-    default: score_rows(keys, query, padded_width, 3, scores); break;
+        soften(job, s->scores, low + r, high + r, r, rows, scale);
+        if (type == CACHE_Q8_0 && !few)
+            add_values(CACHE_F32, floats, n, s->scores, scale, vw, rows, out);
+        else
+            add_values(type, values, n, s->scores, scale, vw, rows, out);
     }
 }
 
-static NOINLINE void value_tile(const float *values, int padded_width, const float *p, int n, int n_row, float *out,
-                                int width) {
-    int at = 0;
-    for (; at + 64 <= width; at += 64)
-        switch (n_row) {
-        case 1: value_rows(values, padded_width, p, n, 1, out, width, at, 4); break;
-        case 2: value_rows(values, padded_width, p, n, 2, out, width, at, 4); break;
-        case 3: value_rows(values, padded_width, p, n, 3, out, width, at, 4); break;
-        case 4: value_rows(values, padded_width, p, n, 4, out, width, at, 4); break;
-        case 5: value_rows(values, padded_width, p, n, 5, out, width, at, 4); break;
-        default: value_rows(values, padded_width, p, n, VALUE_ROWS, out, width, at, 4); break;
-        }
-    for (; at + 16 <= width; at += 16)
-        for (int r = 0; r < n_row; r++)
-            value_rows(values, padded_width, p + r * TILE, n, 1, out + (size_t)r * (size_t)width, width, at, 1);
-    for (int r = 0; r < n_row; r++)
-        for (int d = at; d < width; d++)
-            for (int e = 0; e < n; e++)
-                out[(size_t)r * (size_t)width + (size_t)d] += values[(size_t)e * (size_t)padded_width + (size_t)d] * p[r * TILE + e];
-}
-
-/* The next tile's lines are asked for a few at a time, between the scores of some rows and those of the next. */
-static void many_rows(const AttendJob *job, const Scratch *s, int row0, int n_row, const int *low, const int *high, int n,
-                      const Ahead *next) {
-    const int kp = padded(job->key_width), vw = job->value_width, end = row0 + n_row;
-    const int share = (TILE * SCORE_ROWS + n_row - 1) / n_row;
-    int asked = 0;
-    for (int r = row0; r < end; r += SCORE_ROWS) {
-        for (int i = 0; i < share && asked < TILE; i++)
-            ask_ahead(next, asked++);
-        score_tile(s->keys, s->query + (size_t)r * (size_t)kp, kp, end - r < SCORE_ROWS ? end - r : SCORE_ROWS, s->scores + r * TILE);
-    }
-    for (int r = row0; r < end; r++)
-        soften(job, s->scores + r * TILE, low[r], high[r], r);
-    for (int r = row0; r < end; r += VALUE_ROWS)
-        value_tile(s->values, padded(vw), s->scores + r * TILE, n, end - r < VALUE_ROWS ? end - r : VALUE_ROWS,
-                   job->out + (size_t)r * (size_t)vw, vw);
+/* Keys are 64, the last one repeated where there are fewer entries. */
+static void one_tile(const AttendJob *job, const Scratch *s, int row0, int n_row, const uint8_t **keys,
+                     const uint8_t *const *values, const int *low, const int *high, int n, const Ahead *next) {
+    for (int e = n; e < TILE; e++)
+        keys[e] = keys[n - 1];
+    if (job->type == CACHE_F16)
+        one_tile_of(CACHE_F16, job, s, row0, n_row, keys, values, low, high, n, next);
+    else if (job->type == CACHE_Q8_0)
+        one_tile_of(CACHE_Q8_0, job, s, row0, n_row, keys, values, low, high, n, next);
+    else
+        one_tile_of(CACHE_F32, job, s, row0, n_row, keys, values, low, high, n, next);
 }
 
 /* ---- ranges and lists of entries ---------------------------------------------------------------------------------- */
-
-static void one_tile(const AttendJob *job, const Scratch *s, int row0, int n_row, const uint8_t *const *keys,
-                     const uint8_t *const *values, const int *low, const int *high, int n, const Ahead *next) {
-    if (n_row <= FEW_ROWS) {
-        few_rows(job, s, row0, n_row, keys, values, low, high, n, next);
-    } else {
-        load_tile(job, s, keys, values, n);
-        many_rows(job, s, row0, n_row, low, high, n, next);
-    }
-}
 
 static void attend_range(const AttendJob *job, const Scratch *s) {
     int low[ATTEND_MAX_ROWS], high[ATTEND_MAX_ROWS];

@@ -5,6 +5,7 @@
 #ifndef HOULE_KERNEL_SIMD_H
 #define HOULE_KERNEL_SIMD_H
 
+#include "base/compiler.h"
 #include "base/half.h"
 
 #include <math.h>
@@ -71,6 +72,14 @@ static inline VF vf_fma(VF a, VF b, VF c) {
 #else
     return a * b + c;
 #endif
+}
+
+/* The same, in a register: gcc reads a vector again for each product that it is used in, though loads bound such loops. */
+static inline VF vf_keep(VF v) {
+#if defined(__AVX512F__)
+    __asm__("" : "+v"(v));
+#endif
+    return v;
 }
 
 static inline VF vf_max(VF a, VF b) {
@@ -317,6 +326,53 @@ static inline void vf_transpose(VF v[16]) {
     memcpy(v, x, sizeof x);
 #endif
 }
+
+/* Turns 32 runs of sixteen halves round and makes them floats: number i of run k goes to out[i * stride + k]. */
+#if defined(__AVX512BW__)
+enum { HAS_TURN_F16 = 1 };
+
+/* Eight numbers: quarter k of runs[i] has those of run 8 k + i. */
+static ALWAYS_INLINE void turn_eight_f16(__m512i runs[8], float *out, size_t stride) {
+    __m512i a[8], b[8];
+    for (int i = 0; i < 4; i++) { /* a[0 .. 3]: numbers 0 to 3 of two runs each, a[4 .. 7]: numbers 4 to 7 */
+        a[i] = _mm512_unpacklo_epi16(runs[2 * i], runs[2 * i + 1]);
+        a[4 + i] = _mm512_unpackhi_epi16(runs[2 * i], runs[2 * i + 1]);
+    }
+    for (int i = 0; i < 8; i += 2) { /* two numbers of four runs each */
+        b[i] = _mm512_unpacklo_epi32(a[i], a[i + 1]);
+        b[i + 1] = _mm512_unpackhi_epi32(a[i], a[i + 1]);
+    }
+    for (int i = 0; i < 4; i++) { /* one number of eight runs in each quarter */
+        const __m512i *from = &b[i / 2 * 4 + i % 2];
+        a[2 * i] = _mm512_unpacklo_epi64(from[0], from[2]);
+        a[2 * i + 1] = _mm512_unpackhi_epi64(from[0], from[2]);
+    }
+    for (int i = 0; i < 8; i++) {
+        vf_store(out + (size_t)i * stride, (VF)_mm512_cvtph_ps(_mm512_castsi512_si256(a[i])));
+        vf_store(out + (size_t)i * stride + 16, (VF)_mm512_cvtph_ps(_mm512_extracti64x4_epi64(a[i], 1)));
+    }
+}
+
+static ALWAYS_INLINE void vf_turn_f16(const uint8_t *const *runs, size_t at, float *out, size_t stride) {
+    __m512i low[8], high[8];
+    for (int i = 0; i < 8; i++) {
+        __m256i q[4];
+        for (int k = 0; k < 4; k++)
+            memcpy(&q[k], runs[8 * k + i] + at, sizeof q[k]);
+        const __m512i a = _mm512_inserti64x4(_mm512_castsi256_si512(q[0]), q[1], 1);
+        const __m512i b = _mm512_inserti64x4(_mm512_castsi256_si512(q[2]), q[3], 1);
+        low[i] = _mm512_shuffle_i64x2(a, b, 0x88);
+        high[i] = _mm512_shuffle_i64x2(a, b, 0xDD);
+    }
+    turn_eight_f16(low, out, stride);
+    turn_eight_f16(high, out + 8 * stride, stride);
+}
+#else
+enum { HAS_TURN_F16 = 0 };
+static inline void vf_turn_f16(const uint8_t *const *runs, size_t at, float *out, size_t stride) {
+    (void)runs, (void)at, (void)out, (void)stride;
+}
+#endif
 
 /* ---- one register ----------------------------------------------------------------------------------------------------
  *
