@@ -11,12 +11,18 @@
 #include <math.h>
 #include <string.h>
 
-/* How the rows of one run are cut into units. */
+/* How the rows of one run are cut into units. A block is the query heads of one key/value head, or some of them: all blocks are
+ * cut into as few parts (of tokens) as there can be, the last `finer` blocks into so many that every thread gets the same.
+ * (With 3 key/value heads and 2 threads: two whole and two halves.) A tile of the cache is made ready once a unit, which costs
+ * as much as five rows of it. */
 typedef struct Cut {
     int group;        /* query heads per key/value head */
     int heads;        /* of them in a unit */
     int head_blocks;
     int tokens;       /* in a unit, at most */
+    int blocks;
+    int finer;        /* of the blocks; their number of parts is a multiple of `multiple` */
+    int multiple;
 } Cut;
 
 static Cut cut_of(const Attend *a) {
@@ -24,27 +30,28 @@ static Cut cut_of(const Attend *a) {
     c.heads = MIN(c.group, ATTEND_MAX_ROWS);
     c.head_blocks = (c.group + c.heads - 1) / c.heads;
     c.tokens = MAX(ATTEND_MAX_ROWS / c.heads, 1);
+    c.blocks = a->kv_heads * c.head_blocks;
     return c;
 }
-
-/* Of a step that brings few rows to few heads, units are made smaller, so that every thread gets SHARES of them and none
- * waits for a last long one; not so small that a tile of the cache would be unpacked for fewer than LEAST_ROWS rows.
- * (With 3 key/value heads, 2 threads and 8 tokens a thread waited a quarter of the time.) */
-enum { SHARES = 3, LEAST_ROWS = 12 };
 
 static Cut cut_for(const Ctx *ctx, const Attend *a) {
     Cut c = cut_of(a);
     if (ctx->batch->n_row <= FEW_ROWS || ctx->n_thread == 1)
         return c;
-    const int fair = (int)((int64_t)ctx->batch->n_row * a->kv_heads * c.head_blocks / (SHARES * ctx->n_thread));
-    c.tokens = MIN(c.tokens, MAX(fair, (LEAST_ROWS + c.heads - 1) / c.heads));
+    c.finer = c.blocks % ctx->n_thread;
+    for (c.multiple = 1; c.finer * c.multiple % ctx->n_thread != 0;)
+        c.multiple++;
     return c;
 }
 
-/* Tokens in a unit of this run: as even parts as possible. */
-static int tokens_of_run(const Run *run, const Cut *c) {
-    const int parts = (run->n_row + c->tokens - 1) / c->tokens;
-    return (run->n_row + parts - 1) / parts;
+static int parts_of_run(const Run *run, const Cut *c) {
+    return (run->n_row + c->tokens - 1) / c->tokens;
+}
+
+static int finer_parts_of_run(const Run *run, const Cut *c) {
+    if (c->finer == 0)
+        return 0;
+    return MIN((parts_of_run(run, c) + c->multiple - 1) / c->multiple * c->multiple, run->n_row);
 }
 
 static const Choice *choice_of(const Program *p, Val chosen) {
@@ -103,33 +110,35 @@ typedef struct Unit {
     int kv, head0, heads;
 } Unit;
 
-static int units_of_block(const Attend *a, const Cut *c) {
-    return a->kv_heads * c->head_blocks;
-}
-
-static int units_of_run(const Run *run, const Attend *a, const Cut *c) {
-    const int tokens = tokens_of_run(run, c);
-    return (run->n_row + tokens - 1) / tokens * units_of_block(a, c);
+static int units_of_run(const Run *run, const Cut *c) {
+    return parts_of_run(run, c) * (c->blocks - c->finer) + finer_parts_of_run(run, c) * c->finer;
 }
 
 static int all_units(const Ctx *ctx, const Attend *a) {
     const Cut c = cut_for(ctx, a);
     int units = 0;
     for (int i = 0; i < ctx->batch->n_run; i++)
-        units += units_of_run(&ctx->batch->runs[i], a, &c);
+        units += units_of_run(&ctx->batch->runs[i], &c);
     return units;
 }
 
+/* Units of late tokens see more and whole ones have more rows: they come first, so that no thread begins a long one at the end. */
 static Unit unit_at(const Ctx *ctx, const Attend *a, int unit) {
     const Cut cut = cut_for(ctx, a);
     const Run *run = ctx->batch->runs;
-    /* Units of late tokens see more: hand them out first, so that no thread begins a long one at the end. */
-    for (int units; unit >= (units = units_of_run(run, a, &cut)); run++)
+    for (int units; unit >= (units = units_of_run(run, &cut)); run++)
         unit -= units;
-    unit = units_of_run(run, a, &cut) - 1 - unit;
-    const int head_block = unit % cut.head_blocks, kv = unit / cut.head_blocks % a->kv_heads;
-    const int tokens = tokens_of_run(run, &cut), token0 = unit / units_of_block(a, &cut) * tokens;
-    return (Unit){.run = run, .token0 = token0, .tokens = MIN(tokens, run->n_row - token0), .kv = kv,
+    int parts = parts_of_run(run, &cut), blocks = cut.blocks - cut.finer, first = 0;
+    if (unit >= parts * blocks) {
+        unit -= parts * blocks;
+        first = blocks;
+        blocks = cut.finer;
+        parts = finer_parts_of_run(run, &cut);
+    }
+    const int part = parts - 1 - unit / blocks, block = first + unit % blocks;
+    const int token0 = (int)((int64_t)run->n_row * part / parts), end = (int)((int64_t)run->n_row * (part + 1) / parts);
+    const int kv = block / cut.head_blocks, head_block = block % cut.head_blocks;
+    return (Unit){.run = run, .token0 = token0, .tokens = end - token0, .kv = kv,
                   .head0 = kv * cut.group + head_block * cut.heads,
                   .heads = MIN(cut.heads, cut.group - head_block * cut.heads)};
 }
@@ -341,7 +350,7 @@ static size_t slot_floats(const Attend *a) {
 static size_t attend_shared(const Program *p, const Op *op) {
     const Attend *a = &op->u.attend;
     const size_t chunks = (size_t)(a->more ? 2 : 1) * ((size_t)p->spec.max_context / CACHE_CHUNK + 2);
-    const size_t units = (size_t)FEW_ROWS * (size_t)a->kv_heads * (size_t)cut_of(a).head_blocks;
+    const size_t units = (size_t)FEW_ROWS * (size_t)cut_of(a).blocks;
     return chunks > 2 ? units * chunks * slot_floats(a) * sizeof(float) : 0;
 }
 
@@ -369,7 +378,7 @@ static int split_slots(const Ctx *ctx, const Step *step) {
     if (ctx->batch->n_row > FEW_ROWS || ctx->n_thread == 1)
         return 0;
     const Cut c = cut_for(ctx, a);
-    const int units = all_units(ctx, a), block = units_of_block(a, &c);
+    const int units = all_units(ctx, a), block = c.blocks;
     int slots = 0;
     for (int i = 0; i < units; i += block) {
         const Unit u = unit_at(ctx, a, i);
@@ -382,7 +391,7 @@ static int split_slots(const Ctx *ctx, const Step *step) {
 static Unit unit_of_slot(const Ctx *ctx, const Step *step, int slot, int *first) {
     const Attend *a = &step->op->u.attend;
     const Cut c = cut_for(ctx, a);
-    const int block = units_of_block(a, &c);
+    const int block = c.blocks;
     *first = 0;
     for (int i = 0;; i += block) {
         const Unit u = unit_at(ctx, a, i);
@@ -399,7 +408,7 @@ static Unit unit_of_slot(const Ctx *ctx, const Step *step, int slot, int *first)
 static int first_slot(const Ctx *ctx, const Step *step, int unit) {
     const Attend *a = &step->op->u.attend;
     const Cut c = cut_for(ctx, a);
-    const int block = units_of_block(a, &c);
+    const int block = c.blocks;
     int slot = 0;
     for (int i = 0;; i += block) {
         const Unit u = unit_at(ctx, a, i);
