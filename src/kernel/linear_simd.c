@@ -12,6 +12,7 @@
  * The last panel of a matrix begins 16 rows before its end and so overlaps the one before: what is computed twice has
  * the same bits, and is written once. */
 #include "kernel/linear_dots.h"
+#include "kernel/linear_few.h"
 #include "kernel/linear_group.h"
 #include "kernel/linear_one.h"
 #include "kernel/linear_walk.h"
@@ -445,6 +446,8 @@ static void linear(const LinearJob *job, Precision precision) {
         return;
     }
 #endif
+    if (precision == PRECISION_FAST && K(linear_few)(job))
+        return;
     const GroupFn group = group_fn(job->m->form, precision);
     const bool few = job->n_row <= LINEAR_FEW_ROWS;
     const bool spread = few && job->n_row > TOUCH_ROWS;
