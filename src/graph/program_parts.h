@@ -218,8 +218,10 @@ static inline void apply_glu(const Kernels *k, const Glu *glu, float *y, const f
     }
 }
 
-/* Units of work of a step: n of them, from `unit` on. */
-void run_linear(const Ctx *ctx, const Step *step, int unit, int n);
+/* Units of work of a step: n of them, from `unit` on. ahead: weights that this thread multiplies with afterwards, or NULL. */
+void run_linear(const Ctx *ctx, const Step *step, int unit, int n, const uint8_t *ahead);
+/* Where the weights of a unit of a linear step begin; NULL: they are not one run of bytes. */
+const uint8_t *linear_weights(const Ctx *ctx, const Step *step, int unit);
 void row_store(const Ctx *ctx, const RowOp *op, int row);
 /* Experts: each thread sorts the slots by expert for itself first; one tells the weights what is going to be used. */
 void experts_begin(const Ctx *ctx, const Step *step);

@@ -128,25 +128,63 @@ static int units_of(const Ctx *ctx, const Step *step) {
     }
 }
 
-/* Takes the next units of a step; *n of them, or none when all are taken. Weights that few rows wait for are read
- * fastest in long runs: a thread takes three quarters of its share of what is left, so that all end together. */
-static int take_units(const Ctx *ctx, const Step *step, atomic_int *next, int units, int rows, int *n) {
-    *n = 1;
+static bool waits_for_weights(const Step *step, int rows) {
     const bool weights = step->kind == STEP_LINEAR || step->kind == STEP_EXPERTS_UP || step->kind == STEP_EXPERTS_DOWN;
-    if (!weights || rows > LINEAR_FEW_ROWS)
-        return atomic_fetch_add_explicit(next, 1, memory_order_relaxed);
-    int at = atomic_load_explicit(next, memory_order_relaxed);
+    return weights && rows <= LINEAR_FEW_ROWS;
+}
+
+/* How many units of a linear step with few rows a thread begins with: three quarters of its share, always those of its own
+ * place, so that it can fetch their weights while it is still busy with the step before. */
+static int units_to_begin_with(const Ctx *ctx, const Step *step, int rows) {
+    return step->kind == STEP_LINEAR && waits_for_weights(step, rows) ? step->n_unit * 3 / (4 * ctx->n_thread) : 0;
+}
+
+/* Units [at, at + n) of a step. */
+typedef struct Take {
+    int at, n; /* n = 0: all are taken */
+} Take;
+
+/* Takes the next units of a step, after the first `taken`. Weights that few rows wait for are read fastest in long runs: a
+ * thread takes three quarters of its share of what is left, so that all end together. */
+static Take take_units(const Ctx *ctx, const Step *step, atomic_int *next, int taken, int units, int rows) {
+    if (!waits_for_weights(step, rows)) {
+        const int at = atomic_fetch_add_explicit(next, 1, memory_order_relaxed);
+        return (Take){at, at < units};
+    }
+    int at = atomic_load_explicit(next, memory_order_relaxed), n;
     do {
-        if (at >= units)
-            return units;
-        *n = MAX(1, (units - at) * 3 / (4 * ctx->n_thread));
-    } while (!atomic_compare_exchange_weak_explicit(next, &at, at + *n, memory_order_relaxed, memory_order_relaxed));
-    return at;
+        if (taken + at >= units)
+            return (Take){units, 0};
+        n = MAX(1, (units - taken - at) * 3 / (4 * ctx->n_thread));
+    } while (!atomic_compare_exchange_weak_explicit(next, &at, at + n, memory_order_relaxed, memory_order_relaxed));
+    return (Take){taken + at, n};
+}
+
+/* The weights that a thread begins its next linear step with, behind step i; NULL: not known. */
+static const uint8_t *weights_of_next_step(const Ctx *ctx, int i) {
+    const Program *p = ctx->program;
+    while (++i < p->n_step && p->steps[i].kind != STEP_LINEAR)
+        ;
+    const Step *step = i < p->n_step ? &p->steps[i] : NULL;
+    const int first = step != NULL ? units_to_begin_with(ctx, step, rows_of_kind(ctx->batch, step->rows)) : 0;
+    return first > 0 ? linear_weights(ctx, step, ctx->thread * first) : NULL;
+}
+
+/* The units of linear step i with few rows, what comes next in hand while a thread is at work. */
+static void run_linear_few(const Ctx *ctx, int i, atomic_int *next, int rows) {
+    const Step *step = &ctx->program->steps[i];
+    const int first = units_to_begin_with(ctx, step, rows), taken = first * ctx->n_thread;
+    Take now = first > 0 ? (Take){ctx->thread * first, first} : take_units(ctx, step, next, taken, step->n_unit, rows);
+    while (now.n > 0) {
+        const Take then = take_units(ctx, step, next, taken, step->n_unit, rows);
+        run_linear(ctx, step, now.at, now.n, then.n > 0 ? linear_weights(ctx, step, then.at) : weights_of_next_step(ctx, i));
+        now = then;
+    }
 }
 
 static void run_units(const Ctx *ctx, const Step *step, int unit, int n) {
     switch (step->kind) {
-    case STEP_LINEAR: run_linear(ctx, step, unit, n); break;
+    case STEP_LINEAR: run_linear(ctx, step, unit, n, NULL); break;
     case STEP_MIX: step->mix->run(ctx, step, unit); break;
     case STEP_EXPERTS_UP: case STEP_EXPERTS_DOWN: run_experts(ctx, step, unit, n); break;
     default: {
@@ -188,12 +226,11 @@ static void thread_main(void *arg, int thread, int n_thread) {
             if (step->kind == STEP_EXPERTS_UP || step->kind == STEP_EXPERTS_DOWN)
                 experts_begin(ctx, step);
             const int units = units_of(ctx, step);
-            for (;;) {
-                int n;
-                const int unit = take_units(ctx, step, &p->next_unit[i], units, rows, &n);
-                if (unit >= units)
-                    break;
-                run_units(ctx, step, unit, n);
+            if (step->kind == STEP_LINEAR && waits_for_weights(step, rows)) {
+                run_linear_few(ctx, i, &p->next_unit[i], rows);
+            } else {
+                for (Take t; (t = take_units(ctx, step, &p->next_unit[i], 0, units, rows)).n > 0;)
+                    run_units(ctx, step, t.at, t.n);
             }
         }
         if (thread == 0 && ctx->batch->stop != NULL && ctx->batch->stop(ctx->batch->user))

@@ -42,6 +42,7 @@ typedef struct LinearJob {
     float *out;              /* &y[0][0] */
     size_t out_stride;       /* floats from one row of y to the next */
     void *scratch;           /* of this thread, LINEAR_SCRATCH_BYTES, aligned to 64 */
+    const uint8_t *ahead;    /* weights that this thread will multiply with next, to fetch some of; NULL: not known */
 } LinearJob;
 
 enum {

@@ -39,8 +39,8 @@ typedef struct FewScratch {
 _Static_assert(sizeof(FewScratch) <= LINEAR_SCRATCH_BYTES, "LINEAR_SCRATCH_BYTES is too small");
 
 /* n_row rows of results, 32 inputs further. */
-static ALWAYS_INLINE void few_rows(FewScratch *s, int row, int n_row, NI x[2][8], const GroupScale scale[2], size_t block, int at,
-                                   bool has_min, bool offset) {
+static ALWAYS_INLINE void few_rows(FewScratch *s, int row, int n_row, NI x[2][8], const GroupScale scale[2],
+                                   size_t block, int at, bool has_min, bool offset) {
     NI sum[AT_ONCE][2];
     const ActBlock32 *a[AT_ONCE];
     UNROLL
@@ -130,8 +130,9 @@ bool K(linear_few)(const LinearJob *job) {
     for (int o = job->begin; o < job->end; o += OUTS) {
         const int row0 = MIN(o, m->rows - OUTS), count = MIN(job->end - o, OUTS);
         memset(s->results, 0, (size_t)job->n_row * sizeof s->results[0]);
-        const int next = o + OUTS < job->end ? row0 + OUTS : row0; /* the last has nothing to fetch */
-        run(m, row0, job->n_row, s, m->data + (size_t)next * m->row_bytes);
+        const bool last = o + OUTS >= job->end;
+        const uint8_t *own = m->data + (size_t)row0 * m->row_bytes; /* fetched again: nothing */
+        run(m, row0, job->n_row, s, !last ? own + OUTS * m->row_bytes : job->ahead != NULL ? job->ahead : own);
         for (int r = 0; r < job->n_row; r++)
             memcpy(job->out + (size_t)r * job->out_stride + o, s->results[r] + (o - row0), (size_t)count * sizeof(float));
     }

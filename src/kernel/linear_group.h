@@ -74,13 +74,15 @@ static inline void touch(const Matrix *m, int begin, int end) {
         (void)p[at];
 }
 
-/* With more rows there is something to do while weights come: the next group's are fetched between the products, in order. */
-static inline Ahead run_ahead(const Matrix *m, int begin, int end, int parts) {
+/* With more rows there is something to do while weights come: the next group's (or the next job's) are fetched between the products, in order. */
+static inline Ahead run_ahead(const LinearJob *job, int begin, int end, int parts) {
+    const Matrix *m = job->m;
     end = MIN(end, m->rows);
-    if (begin >= end || !form_by_rows(m->form))
+    const bool last = begin >= end;
+    if (last ? job->ahead == NULL : !form_by_rows(m->form))
         return (Ahead){0};
-    const int lines = (int)(((size_t)(end - begin) * m->row_bytes + 63) / 64);
-    return (Ahead){.next = m->data + (size_t)begin * m->row_bytes, .stride = 64, .bytes = 64, .left = lines,
+    const int lines = (int)(((size_t)(last ? FEW_OUTS : end - begin) * m->row_bytes + 63) / 64);
+    return (Ahead){.next = last ? job->ahead : m->data + (size_t)begin * m->row_bytes, .stride = 64, .bytes = 64, .left = lines,
                    .share = (lines + parts - 1) / parts};
 }
 

@@ -460,7 +460,7 @@ static void linear(const LinearJob *job, Precision precision) {
         int touched = job->begin;
         for (int o = job->begin; o < job->end; o += outs) {
             const int count = MIN(job->end - o, outs);
-            Ahead run = spread ? run_ahead(job->m, o + outs, MIN(o + 2 * outs, job->end), parts) : (Ahead){0};
+            Ahead run = spread ? run_ahead(job, o + outs, MIN(o + 2 * outs, job->end), parts) : (Ahead){0};
             const Group g = {.m = job->m, .begin = o, .count = count,
                              .panels = (count + 2 * LINEAR_PANEL - 1) / (2 * LINEAR_PANEL) * 2,
                              .whole = count % (2 * LINEAR_PANEL) == 0, .buffer = s->buffer, .run = spread ? &run : NULL};
