@@ -200,6 +200,9 @@ Status ask_chat(Ask *ask, const json_t *messages, bool add_generation_prompt, bo
 Status ask_render(Ask *ask, const json_t *messages, bool add_generation_prompt, bool continue_final, Error *err);
 /* Tokenises a text as it stands. */
 Status ask_text(Ask *ask, const char *text, size_t bytes, bool parse_special, Error *err);
+/* Appends the whole numbers of an array (NULL: none) to `ids`; the field `name` is blamed for what is no token from 0
+ * to bound - 1. */
+Status ask_token_ids(Ask *ask, const char *name, const json_t *array, int32_t bound, TokenIds *ids, Error *err);
 /* A prompt for what belongs between two texts (text/fill_in.h). `param` is the field that asks for it. */
 Status ask_fill(Ask *ask, const char *param, const FillFile *files, size_t n_file, FillText before, FillText behind,
                 FillText middle, Error *err);

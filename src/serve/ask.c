@@ -356,6 +356,18 @@ Status ask_text(Ask *ask, const char *text, size_t bytes, bool parse_special, Er
     return tokenizer_encode(ask->tokenizer, text, bytes, flags, &ask->prompt, err);
 }
 
+Status ask_token_ids(Ask *ask, const char *name, const json_t *array, int32_t bound, TokenIds *ids, Error *err) {
+    size_t i;
+    json_t *id;
+    json_array_foreach((json_t *)(uintptr_t)array, i, id) {
+        const int64_t number = json_is_integer(id) ? json_integer_value(id) : -1;
+        if (number < 0 || number >= bound)
+            return field_wrong(ask->call, name, err, "token %zu is not of this model's vocabulary", i);
+        FAIL_IF(!token_ids_append(ids, (int32_t)number), ERR_MEMORY, "no memory for the tokens");
+    }
+    return OK;
+}
+
 /* ---- beginning --------------------------------------------------------------------------------------------------- */
 
 static Status check_length(Ask *ask, Error *err) {

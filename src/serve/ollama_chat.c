@@ -412,26 +412,16 @@ static Status reply_loaded(ApiCall *call, const Wishes *w, bool chat, Error *err
 
 /* The tokens of the conversation so far stand in front of the prompt. */
 static Status put_context(Ask *ask, const json_t *tokens, Error *err) {
-    const size_t n = json_array_size(tokens);
-    TokenIds all = {0};
-    bool good = true;
-    for (size_t i = 0; i < n && good; i++) {
-        const json_t *id = json_array_get(tokens, i);
-        if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= model_vocab(ask->model)) {
-            token_ids_free(&all);
-            return field_wrong(ask->call, "context", err, "token %zu is not of this model's vocabulary", i);
-        }
-        good = token_ids_append(&all, (int32_t)json_integer_value(id));
-    }
-    for (size_t i = 0; n > 0 && good && i < ask->prompt.count; i++)
-        good = token_ids_append(&all, ask->prompt.ids[i]);
-    if (n > 0 && good) {
-        token_ids_free(&ask->prompt);
-        ask->prompt = all;
-    } else
-        token_ids_free(&all);
-    FAIL_IF(!good, ERR_MEMORY, "no memory for the prompt");
-    return OK;
+    if (json_array_size(tokens) == 0)
+        return OK;
+    TokenIds own = ask->prompt;
+    ask->prompt = (TokenIds){0};
+    Status status = ask_token_ids(ask, "context", tokens, model_vocab(ask->model), &ask->prompt, err);
+    for (size_t i = 0; i < own.count && status == OK; i++)
+        if (!token_ids_append(&ask->prompt, own.ids[i]))
+            status = error_set(err, ERR_MEMORY, "no memory for the prompt");
+    token_ids_free(&own);
+    return status;
 }
 
 static json_t *context_value(const Ask *ask) {

@@ -217,14 +217,7 @@ static Status begin_prompt(Completions *c, Error *err) {
     } else if (json_is_string(prompt)) {
         TRY(ask_text(ask, json_string_value(prompt), json_string_length(prompt), true, err));
     } else {
-        size_t i;
-        json_t *id;
-        json_array_foreach((json_t *)(uintptr_t)prompt, i, id) {
-            const int64_t number = json_is_integer(id) ? json_integer_value(id) : -1;
-            if (number < 0 || number >= model_vocab(ask->model))
-                return field_wrong(c->call, "prompt", err, "token %zu is not of this model's vocabulary", i);
-            FAIL_IF(!token_ids_append(&ask->prompt, (int32_t)number), ERR_MEMORY, "no memory for the prompt");
-        }
+        TRY(ask_token_ids(ask, "prompt", prompt, model_vocab(ask->model), &ask->prompt, err));
         TRY(tokenizer_decode(ask->tokenizer, ask->prompt.ids, ask->prompt.count, DECODE_SKIP_SPECIAL, &ask->text, err));
     }
     TRY(ask_start(ask, &c->generation, err));

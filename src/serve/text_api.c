@@ -56,19 +56,13 @@ static Status tokenize(ApiCall *call, Ask *ask, Error *err) {
 
 static Status detokenize(ApiCall *call, Ask *ask, Error *err) {
     Fields f;
-    const json_t *tokens = NULL, *token;
-    size_t i;
+    const json_t *tokens = NULL;
     TRY(begin(call, ask, &f, err));
     TRY(field_array(&f, "tokens", &tokens, err));
     TRY(fields_end(&f, err));
     if (tokens == NULL)
         return field_wrong(call, "tokens", err, "an array of token ids is expected");
-    json_array_foreach ((json_t *)(uintptr_t)tokens, i, token) {
-        if (!json_is_integer(token) || json_integer_value(token) < 0 || json_integer_value(token) > INT32_MAX)
-            return field_wrong(call, "tokens", err, "tokens[%zu] is no token id", i);
-        FAIL_IF(!token_ids_append(&ask->prompt, (int32_t)json_integer_value(token)), ERR_MEMORY,
-                "no memory for the tokens");
-    }
+    TRY(ask_token_ids(ask, "tokens", tokens, INT32_MAX, &ask->prompt, err));
     TRY(tokenizer_decode(ask->tokenizer, ask->prompt.ids, ask->prompt.count, 0, &ask->text, err));
     const char *text = ask->text.bytes != NULL ? ask->text.bytes : "";
     return api_reply_json(

@@ -39,21 +39,13 @@ Status text_list_end(TextList *list, Ask *ask, const char *name, size_t first, b
 }
 
 Status text_list_add(TextList *list, Ask *ask, const char *name, const json_t *value, bool truncate, Error *err) {
-    size_t i;
-    json_t *id;
-    if (json_is_string(value)) {
+    if (json_is_string(value))
         TRY(tokenizer_encode(ask->tokenizer, json_string_value(value), json_string_length(value), ENCODE_ADD_SPECIAL, &list->ids,
                              err));
-    } else if (!json_is_array(value)) {
+    else if (json_is_array(value))
+        TRY(ask_token_ids(ask, name, value, model_graph(ask->model)->vocab_rows, &list->ids, err));
+    else
         return field_wrong(ask->call, name, err, "a text or an array of token ids is expected");
-    }
-    const int rows = model_graph(ask->model)->vocab_rows;
-    json_array_foreach ((json_t *)(uintptr_t)value, i, id) {
-        const int64_t number = json_is_integer(id) ? json_integer_value(id) : -1;
-        if (number < 0 || number >= rows)
-            return field_wrong(ask->call, name, err, "token %zu is not of this model's vocabulary", i);
-        FAIL_IF(!token_ids_append(&list->ids, (int32_t)number), ERR_MEMORY, "no memory for the texts");
-    }
     return text_list_end(list, ask, name, SIZE_MAX, truncate, err);
 }
 
