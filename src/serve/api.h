@@ -136,6 +136,9 @@ Status field_array(Fields *fields, const char *name, const json_t **value, Error
 Status field_object(Fields *fields, const char *name, const json_t **value, Error *err);
 /* Fields that concern accounting or other servers' inner workings: nothing in the answer depends on them. */
 void fields_ignore(Fields *fields, const char *const *names);
+/* Options of Ollama's clients that concern the machine, up to NULL: the server's own business. Where "num_ctx" bounds an
+ * answer it is read before these are ignored. */
+extern const char *const ollama_machine_options[];
 /* 400 for the first field that nobody has read. */
 Status fields_end(Fields *fields, Error *err);
 /* ERR_ARGUMENT about a field. */

@@ -98,9 +98,10 @@ static Status read_think(Ask *ask, Fields *f, Error *err) {
     return ask_switch_thinking(ask, json_is_true(think), err);
 }
 
-static const char *const machine_options[] = {
-    "num_thread", "num_gpu", "main_gpu",   "num_batch",  "use_mmap",       "use_mlock",    "num_keep",     "numa",
-    "low_vram",   "f16_kv",  "vocab_only", "logits_all", "embedding_only", "mirostat_tau", "mirostat_eta", NULL};
+/* The last two are of a sampler that is off. */
+const char *const ollama_machine_options[] = {
+    "num_ctx", "num_thread", "num_gpu", "main_gpu",   "num_batch",  "use_mmap",       "use_mlock",    "num_keep",
+    "numa",    "low_vram",   "f16_kv",  "vocab_only", "logits_all", "embedding_only", "mirostat_tau", "mirostat_eta", NULL};
 
 /* "options" are sampling fields; the machine's are the server's own business. */
 static Status read_options(Ask *ask, Fields *body, int64_t *most_context, Error *err) {
@@ -120,7 +121,7 @@ static Status read_options(Ask *ask, Fields *body, int64_t *most_context, Error 
     TRY(field_bool(&f, "penalize_newline", &newlines, err));
     if (!newlines)
         return field_wrong(ask->call, "penalize_newline", err, "penalties concern all tokens here");
-    fields_ignore(&f, machine_options);
+    fields_ignore(&f, ollama_machine_options);
     return fields_end(&f, err);
 }
 

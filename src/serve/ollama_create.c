@@ -18,48 +18,26 @@
 
 enum { NAME_MOST = 200, FILES_MOST = 1024, TEMPLATE_BYTES = 1 << 20 };
 
-/* Sampling fields by the names that Ollama's clients have for them; NULL: the machine's, which is the server's own
- * business. Others go by the same name everywhere. */
-static const struct {
-    const char *theirs, *ours;
-} parameter_names[] = {{"num_predict", "max_tokens"},
-                       {"num_ctx", NULL},
-                       {"num_thread", NULL},
-                       {"num_gpu", NULL},
-                       {"main_gpu", NULL},
-                       {"num_batch", NULL},
-                       {"use_mmap", NULL},
-                       {"use_mlock", NULL},
-                       {"num_keep", NULL},
-                       {"numa", NULL},
-                       {"low_vram", NULL},
-                       {"f16_kv", NULL}};
+static bool is_one_of(const char *word, const char *const *words) {
+    while (*words != NULL && strcmp(*words, word) != 0)
+        words++;
+    return *words != NULL;
+}
 
+/* Sampling fields go by the same name everywhere, but for the length of answers. */
 static Status read_parameters(ApiCall *call, const json_t *parameters, json_t *fields, Error *err) {
-    static const char *const known[] = {"temperature",
-                                        "top_k",
-                                        "top_p",
-                                        "min_p",
-                                        "typical_p",
-                                        "seed",
-                                        "stop",
-                                        "repeat_penalty",
-                                        "repeat_last_n",
-                                        "presence_penalty",
-                                        "frequency_penalty"};
+    static const char *const known[] = {"temperature",    "top_k",         "top_p",            "min_p",
+                                        "typical_p",      "seed",          "stop",             "repeat_penalty",
+                                        "repeat_last_n",  "presence_penalty", "frequency_penalty", NULL};
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)parameters, key, value) {
-        size_t i = 0, k = 0;
-        while (i < COUNT(parameter_names) && strcmp(parameter_names[i].theirs, key) != 0)
-            i++;
-        while (k < COUNT(known) && strcmp(known[k], key) != 0)
-            k++;
-        if (i == COUNT(parameter_names) && k == COUNT(known))
+        const bool length = strcmp(key, "num_predict") == 0;
+        if (is_one_of(key, ollama_machine_options) || (length && json_integer_value(value) < 0))
+            continue;
+        if (!length && !is_one_of(key, known))
             return field_wrong(call, "parameters", err, "'%.60s' is not known here", key);
-        const char *name = i < COUNT(parameter_names) ? parameter_names[i].ours : key;
-        if (name != NULL && !(strcmp(name, "max_tokens") == 0 && json_integer_value(value) < 0))
-            json_object_set(fields, name, value);
+        json_object_set(fields, length ? "max_tokens" : key, value);
     }
     return OK;
 }

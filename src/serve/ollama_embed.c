@@ -6,9 +6,6 @@
 
 #include <string.h>
 
-static const char *const machine_options[] = {"num_thread", "num_gpu",   "num_batch", "num_ctx",
-                                              "use_mmap",   "use_mlock", "main_gpu",  NULL};
-
 /* Vectors without their wrapping: all of them, or (the older form) the first. */
 static json_t *reshape(const ApiCall *call, json_t *value, bool older) {
     json_t *all = json_array(), *one;
@@ -48,7 +45,7 @@ static Status embed_inputs(ApiCall *call, const char *field_name, Error *err) {
     (void)field(&f, "keep_alive");
     TRY(fields_end(&f, err));
     Fields inner = fields_of(call, options);
-    fields_ignore(&inner, machine_options);
+    fields_ignore(&inner, ollama_machine_options);
     TRY(fields_end(&inner, err));
     if (!json_is_string(input) && !json_is_array(input))
         return field_wrong(call, field_name, err, "a text or an array of texts is expected");
