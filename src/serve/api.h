@@ -139,6 +139,9 @@ void fields_ignore(Fields *fields, const char *const *names);
 /* Options of Ollama's clients that concern the machine, up to NULL: the server's own business. Where "num_ctx" bounds an
  * answer it is read before these are ignored. */
 extern const char *const ollama_machine_options[];
+/* 400 for a template in the notation of Go, in which theirs are written: the engine runs those that models are published
+ * with. `otherwise` says what goes without a template. */
+Status ollama_check_notation(ApiCall *call, const char *text, const char *otherwise, Error *err);
 /* 400 for the first field that nobody has read. */
 Status fields_end(Fields *fields, Error *err);
 /* ERR_ARGUMENT about a field. */

@@ -222,10 +222,7 @@ static Status read_chat(Ask *ask, Fields *f, Wishes *w, Error *err) {
 static Status use_template(Ask *ask, const char *text, Error *err) {
     if (text == NULL || text[0] == '\0')
         return OK;
-    if (strstr(text, "{%") == NULL && strstr(text, "{{ messages") == NULL)
-        return field_wrong(
-            ask->call, "template", err,
-            "a Jinja template is expected (those in Go's notation cannot be run); \"raw\": true uses none");
+    TRY(ollama_check_notation(ask->call, text, "\"raw\": true uses none", err));
     json_t *preset = ask->preset != NULL ? json_copy(ask->preset) : json_object();
     json_decref(ask->preset);
     ask->preset = preset;

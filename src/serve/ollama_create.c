@@ -42,15 +42,19 @@ static Status read_parameters(ApiCall *call, const json_t *parameters, json_t *f
     return OK;
 }
 
-/* Their templates are written in the language Go; the engine runs those that models are published with. */
+Status ollama_check_notation(ApiCall *call, const char *text, const char *otherwise, Error *err) {
+    if (strstr(text, "{%") != NULL || strstr(text, "{{ messages") != NULL)
+        return OK;
+    return field_wrong(call, "template", err,
+                       "a Jinja template is expected (those in Go's notation cannot be run); %s", otherwise);
+}
+
 static Status check_template(ApiCall *call, const char *text, Error *err) {
     ChatTemplate *chat;
     Error own = {0};
-    if (strlen(text) > TEMPLATE_BYTES || strstr(text, "{%") == NULL)
-        return field_wrong(
-            call, "template", err,
-            "a Jinja template is expected (those in Go's notation cannot be run); without one the model's own "
-            "is used");
+    TRY(ollama_check_notation(call, text, "without one the model's own is used", err));
+    if (strlen(text) > TEMPLATE_BYTES)
+        return field_wrong(call, "template", err, "at most %d bytes are possible", TEMPLATE_BYTES);
     if (chat_template_of_text(text, strlen(text), "template", &chat, &own) != OK)
         return field_wrong(call, "template", err, "%s", own.text);
     chat_template_close(chat);
