@@ -248,3 +248,8 @@ Status json_read(const char *path, size_t limit, json_t **json, Error *err) {
     mem_free(content);
     return status;
 }
+
+const char *json_word(const json_t *object, const char *key) {
+    const char *word = json_string_value(json_object_get(object, key));
+    return word != NULL ? word : "";
+}

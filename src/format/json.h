@@ -19,6 +19,8 @@ enum { JSON_MAX_DEPTH = 256 };
 Status json_parse(const char *bytes, size_t count, const char *name, bool unique, json_t **json, Error *err);
 /* Reads and parses a file of at most `limit` bytes; duplicate keys are allowed, as most readers do. */
 Status json_read(const char *path, size_t limit, json_t **json, Error *err);
+/* The text under a key; "" when there is none. */
+const char *json_word(const json_t *object, const char *key);
 /* Makes jansson allocate through mem.h; called once by whoever uses it first. Safe to repeat. From then on the
  * strings that json_dumps returns are freed by mem_free. */
 void json_setup(void);

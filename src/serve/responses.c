@@ -10,6 +10,7 @@
 #include "serve/responses.h"
 
 #include "base/digest.h"
+#include "format/json.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -220,24 +221,19 @@ static Status render(Ask *ask, const json_t *items, const Wishes *w, Error *err)
     return status;
 }
 
-static const char *word_of(const json_t *item, const char *key) {
-    const char *word = json_string_value(json_object_get(item, key));
-    return word != NULL ? word : "";
-}
-
 /* The oldest item that is no instruction goes, and with a call its result. False when only the last is left. */
 static bool drop_oldest(json_t *items) {
     size_t at = 0;
-    while (at < json_array_size(items) && (strcmp(word_of(json_array_get(items, at), "role"), "system") == 0 ||
-                                           strcmp(word_of(json_array_get(items, at), "role"), "developer") == 0))
+    while (at < json_array_size(items) && (strcmp(json_word(json_array_get(items, at), "role"), "system") == 0 ||
+                                           strcmp(json_word(json_array_get(items, at), "role"), "developer") == 0))
         at++;
     if (at + 1 >= json_array_size(items))
         return false;
     json_t *gone = json_incref(json_array_get(items, at));
-    const char *call = word_of(gone, "call_id");
+    const char *call = json_word(gone, "call_id");
     json_array_remove(items, at);
     for (size_t i = json_array_size(items); call[0] != '\0' && i > at; i--)
-        if (strcmp(word_of(json_array_get(items, i - 1), "call_id"), call) == 0)
+        if (strcmp(json_word(json_array_get(items, i - 1), "call_id"), call) == 0)
             json_array_remove(items, i - 1);
     json_decref(gone);
     return true;
@@ -514,7 +510,7 @@ static json_t *item_page(const json_t *items, int64_t limit, bool ascending, con
         }
         if (begun)
             json_array_append(page, item);
-        begun = begun || strcmp(word_of(item, "id"), after) == 0;
+        begun = begun || strcmp(json_word(item, "id"), after) == 0;
     }
     return page;
 }
@@ -532,8 +528,8 @@ static Status reply_items(ApiCall *call, const StoredAnswer *answer, Error *err)
     const json_t *first = json_array_get(page, 0), *last = json_array_get(page, json_array_size(page) - 1);
     return api_reply_json(call, 200,
                           json_pack("{s:s, s:s?, s:s?, s:b, s:o}", "object", "list", "first_id",
-                                    first != NULL ? word_of(first, "id") : NULL, "last_id",
-                                    last != NULL ? word_of(last, "id") : NULL, "has_more", more, "data", page),
+                                    first != NULL ? json_word(first, "id") : NULL, "last_id",
+                                    last != NULL ? json_word(last, "id") : NULL, "has_more", more, "data", page),
                           err);
 }
 

@@ -13,11 +13,6 @@
 
 enum { ITEMS_MOST = 100000 };
 
-static const char *word_of(const json_t *item, const char *key) {
-    const char *word = json_string_value(json_object_get(item, key));
-    return word != NULL ? word : "";
-}
-
 /* ---- items ------------------------------------------------------------------------------------------------------- */
 
 static json_t *item_of_text(const json_t *text) {
@@ -41,9 +36,9 @@ static Status find_reference(ApiCall *call, const char *id, json_t **item, Error
     text_free(&name);
     if (status != OK)
         return status;
-    json_array_foreach(json_object_get(answer.body, "output"), i, one) if (strcmp(word_of(one, "id"), id) == 0) found =
+    json_array_foreach(json_object_get(answer.body, "output"), i, one) if (strcmp(json_word(one, "id"), id) == 0) found =
         json_incref(one);
-    json_array_foreach(answer.input, i, one) if (found == NULL && strcmp(word_of(one, "id"), id) == 0) found =
+    json_array_foreach(answer.input, i, one) if (found == NULL && strcmp(json_word(one, "id"), id) == 0) found =
         json_incref(one);
     stored_answer_free(&answer);
     FAIL_IF(found == NULL, ERR_NOT_FOUND, "there is no item with the id '%.80s'", id);
@@ -59,8 +54,8 @@ static Status add_item(ApiCall *call, json_t *list, const json_t *given, size_t 
     json_t *item = NULL;
     if (!json_is_object(given))
         return field_wrong(call, "input", err, "input[%zu] is no object", index);
-    if (strcmp(word_of(given, "type"), "item_reference") == 0) {
-        const Status status = find_reference(call, word_of(given, "id"), &item, err);
+    if (strcmp(json_word(given, "type"), "item_reference") == 0) {
+        const Status status = find_reference(call, json_word(given, "id"), &item, err);
         if (status == ERR_NOT_FOUND) {
             call->http_status = 400;
             call->code = "item_not_found";
@@ -69,13 +64,13 @@ static Status add_item(ApiCall *call, json_t *list, const json_t *given, size_t 
         TRY(status);
     } else
         item = json_copy((json_t *)(uintptr_t)given);
-    if (item != NULL && word_of(item, "type")[0] == '\0') /* only messages may go without */
+    if (item != NULL && json_word(item, "type")[0] == '\0') /* only messages may go without */
         json_object_set_new(item, "type", json_string("message"));
-    if (item != NULL && word_of(item, "id")[0] == '\0') {
+    if (item != NULL && json_word(item, "id")[0] == '\0') {
         const char *prefix = "item";
         Text id = {0};
         for (size_t i = 0; i < COUNT(prefixes); i++)
-            if (strcmp(prefixes[i].type, word_of(item, "type")) == 0)
+            if (strcmp(prefixes[i].type, json_word(item, "type")) == 0)
                 prefix = prefixes[i].prefix;
         text_append_format(&id, "%s_%s_i%zu", prefix, response_id + strlen("resp_"), index);
         json_object_set_new(item, "id", text_json(&id));
@@ -134,7 +129,7 @@ static Status content_of(const Turns *t, const json_t *content, json_t **out, Er
     if (content != NULL && !json_is_array(content))
         return field_wrong(t->call, "input", err, "the content of an item must be a text or an array of parts");
     json_array_foreach((json_t *)(uintptr_t)content, i, part) {
-        const char *type = word_of(part, "type");
+        const char *type = json_word(part, "type");
         const json_t *value = json_object_get(part, strcmp(type, "refusal") == 0 ? "refusal" : "text");
         if (strcmp(type, "input_image") == 0 && json_is_string(json_object_get(part, "image_url"))) {
             if (parts == NULL)
@@ -174,7 +169,7 @@ static Status append_message(Turns *t, json_t *message, bool assistant, Error *e
 
 static Status add_message(Turns *t, const json_t *item, Error *err) {
     static const char *const roles[] = {"user", "assistant", "system", "developer"};
-    const char *role = word_of(item, "role");
+    const char *role = json_word(item, "role");
     json_t *content;
     size_t known = 0;
     while (known < COUNT(roles) && strcmp(roles[known], role) != 0)
@@ -188,11 +183,11 @@ static Status add_message(Turns *t, const json_t *item, Error *err) {
 
 /* A call joins the assistant's message before it, unless more reasoning stands between. */
 static Status add_call(Turns *t, const json_t *item, bool custom, Error *err) {
-    const char *name = word_of(item, "name"), *id = word_of(item, "call_id");
+    const char *name = json_word(item, "name"), *id = json_word(item, "call_id");
     const json_t *given = json_object_get(item, custom ? "input" : "arguments");
     if (name[0] == '\0' || id[0] == '\0' || !json_is_string(given))
         return field_wrong(t->call, "input", err, "an item of type '%.40s' needs \"call_id\", \"name\" and \"%s\"",
-                           word_of(item, "type"), custom ? "input" : "arguments");
+                           json_word(item, "type"), custom ? "input" : "arguments");
     json_t *arguments = json_incref((json_t *)(uintptr_t)given);
     if (custom) {
         json_t *object = json_pack("{s:O}", "input", given);
@@ -227,16 +222,16 @@ static const char *name_of_call(const Turns *t, const char *id) {
     json_t *message, *one;
     json_array_foreach(t->messages, i, message) json_array_foreach(
         json_object_get(message, "tool_calls"), k,
-        one) if (strcmp(word_of(one, "id"), id) ==
+        one) if (strcmp(json_word(one, "id"), id) ==
                  0) return json_string_value(json_object_get(json_object_get(one, "function"), "name"));
     return NULL;
 }
 
 static Status add_result(Turns *t, const json_t *item, Error *err) {
-    const char *id = word_of(item, "call_id");
+    const char *id = json_word(item, "call_id");
     json_t *content;
     if (id[0] == '\0')
-        return field_wrong(t->call, "input", err, "an item of type '%.40s' needs a \"call_id\"", word_of(item, "type"));
+        return field_wrong(t->call, "input", err, "an item of type '%.40s' needs a \"call_id\"", json_word(item, "type"));
     TRY(content_of(t, json_object_get(item, "output"), &content, err));
     json_t *message = json_pack("{s:s, s:s, s:o, s:s*}", "role", "tool", "tool_call_id", id, "content", content, "name",
                                 name_of_call(t, id));
@@ -273,7 +268,7 @@ static Status add_reasoning(Turns *t, const json_t *item, Error *err) {
 }
 
 static Status add_any(Turns *t, const json_t *item, Error *err) {
-    const char *type = word_of(item, "type");
+    const char *type = json_word(item, "type");
     if (strcmp(type, "message") == 0)
         return add_message(t, item, err);
     if (strcmp(type, "function_call") == 0 || strcmp(type, "custom_tool_call") == 0)
@@ -287,7 +282,7 @@ static Status add_any(Turns *t, const json_t *item, Error *err) {
 }
 
 static bool instructs(const json_t *message) {
-    const char *role = word_of(message, "role");
+    const char *role = json_word(message, "role");
     return strcmp(role, "system") == 0 || strcmp(role, "developer") == 0;
 }
 
@@ -360,13 +355,13 @@ Status response_tools(Ask *ask, const json_t *tools, Error *err) {
     ask->tools = json_array();
     FAIL_IF(ask->tools == NULL, ERR_MEMORY, "no memory for the tools");
     json_array_foreach((json_t *)(uintptr_t)tools, i, tool) {
-        const char *type = word_of(tool, "type");
+        const char *type = json_word(tool, "type");
         const bool is_custom = strcmp(type, "custom") == 0;
         if (!is_custom && strcmp(type, "function") != 0) {
             api_warn(ask->call, "tools[%zu]: tools of type '%.64s' are not known here and were left out", i, type);
             continue;
         }
-        if (word_of(tool, "name")[0] == '\0')
+        if (json_word(tool, "name")[0] == '\0')
             return field_wrong(ask->call, "tools", err, "tools[%zu].name: a text is expected", i);
         if (is_custom)
             TRY(ask_custom_tool(ask, tool, i, err));

@@ -56,24 +56,19 @@ Status ask_thinking(Ask *ask, Fields *f, Error *err) {
 
 /* ---- tools that take any text ------------------------------------------------------------------------------------ */
 
-static const char *word_of(const json_t *object, const char *key) {
-    const char *word = json_string_value(json_object_get(object, key));
-    return word != NULL ? word : "";
-}
-
 /* What a tool that takes any text is to a template: a function with one parameter. */
 static json_t *custom_function(const json_t *tool) {
     const json_t *format = json_object_get(tool, "format"), *definition = json_object_get(format, "definition");
     Text description = {0};
-    text_append_str(&description, word_of(tool, "description"));
+    text_append_str(&description, json_word(tool, "description"));
     if (json_is_string(definition)) {
         text_append_format(&description, "%sThe input must fit this %s grammar:\n", description.count > 0 ? "\n" : "",
-                           word_of(format, "syntax"));
+                           json_word(format, "syntax"));
         text_append(&description, json_string_value(definition), json_string_length(definition));
     }
     json_t *parameters = json_pack("{s:s, s:{s:{s:s}}, s:[s], s:b}", "type", "object", "properties", "input", "type",
                                    "string", "required", "input", "additionalProperties", 0);
-    json_t *function = json_pack("{s:s, s:o, s:o}", "name", word_of(tool, "name"), "description",
+    json_t *function = json_pack("{s:s, s:o, s:o}", "name", json_word(tool, "name"), "description",
                                  text_json(&description),
                                  "parameters", parameters);
     text_free(&description);
@@ -82,7 +77,7 @@ static json_t *custom_function(const json_t *tool) {
 
 static Status check_format(ApiCall *call, const json_t *tool, size_t index, Error *err) {
     const json_t *format = json_object_get(tool, "format");
-    const char *type = word_of(format, "type"), *syntax = word_of(format, "syntax");
+    const char *type = json_word(format, "type"), *syntax = json_word(format, "syntax");
     if (format == NULL || strcmp(type, "text") == 0)
         return OK;
     if (strcmp(type, "grammar") != 0 || (strcmp(syntax, "lark") != 0 && strcmp(syntax, "regex") != 0) ||
@@ -98,7 +93,7 @@ Status ask_custom_tool(Ask *ask, const json_t *tool, size_t index, Error *err) {
     TRY(check_format(ask->call, tool, index, err));
     if (ask->customs == NULL)
         ask->customs = json_object();
-    FAIL_IF(json_object_set(ask->customs, word_of(tool, "name"), (json_t *)(uintptr_t)tool) != 0 ||
+    FAIL_IF(json_object_set(ask->customs, json_word(tool, "name"), (json_t *)(uintptr_t)tool) != 0 ||
                 json_array_append_new(ask->tools, custom_function(tool)) != 0,
             ERR_MEMORY, "no memory for the tools");
     return OK;

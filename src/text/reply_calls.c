@@ -13,6 +13,7 @@
  * and values that have a notation of their own, are written as a grammar in Lark's notation. */
 #include "text/reply_calls.h"
 
+#include "format/json.h"
 #include "format/json_write.h"
 #include "text/reply_parts.h"
 
@@ -36,11 +37,6 @@ struct ReplyCalls {
     CallGrammar calls[2 * CALLS_MOST];
 };
 
-static const char *word_of(const json_t *object, const char *key) {
-    const char *word = json_string_value(json_object_get(object, key));
-    return word != NULL ? word : "";
-}
-
 static void append(Text *text, const char *mark) {
     text_append_str(text, mark != NULL ? mark : "");
 }
@@ -58,7 +54,7 @@ static bool custom_grammar(const ReplyCalls *r, const char *name, GrammarSpec *g
     const json_t *definition = json_object_get(format, "definition");
     if (!json_is_string(definition))
         return false;
-    *grammar = (GrammarSpec){.kind = strcmp(word_of(format, "syntax"), "regex") == 0 ? GRAMMAR_REGEX : GRAMMAR_LARK,
+    *grammar = (GrammarSpec){.kind = strcmp(json_word(format, "syntax"), "regex") == 0 ? GRAMMAR_REGEX : GRAMMAR_LARK,
                              .text = json_string_value(definition),
                              .text_count = json_string_length(definition)};
     return true;
@@ -67,7 +63,7 @@ static bool custom_grammar(const ReplyCalls *r, const char *name, GrammarSpec *g
 /* What stands between `begin` and `end`, which may be lengthened by what is sure of it. */
 static void set_json_content(const ReplyCalls *r, CallGrammar *c, const json_t *function) {
     const json_t *parameters = json_object_get(function, "parameters");
-    if (custom_grammar(r, word_of(function, "name"), &c->content)) {
+    if (custom_grammar(r, json_word(function, "name"), &c->content)) {
         Text end = c->end;
         c->content.in_json_string = true;
         append(&c->begin, "{\"input\": \"");
@@ -126,7 +122,7 @@ static bool refers(const json_t *value, int depth) {
 }
 
 static bool is_type(const json_t *schema, const char *type) {
-    return strcmp(word_of(schema, "type"), type) == 0;
+    return strcmp(json_word(schema, "type"), type) == 0;
 }
 
 static bool append_json(Text *body, const json_t *schema) {
@@ -391,7 +387,7 @@ static bool append_parameters(const ReplyFormat *f, CallGrammar *c, const json_t
 }
 
 static Status set_lark_content(const ReplyCalls *r, CallGrammar *c, const json_t *function, Error *err) {
-    const char *name = word_of(function, "name");
+    const char *name = json_word(function, "name");
     append(&c->body, "start: \"\" ");
     FAIL_IF(custom_grammar(r, name, &c->content) ||
                 !append_parameters(r->format, c, json_object_get(function, "parameters")),
@@ -414,7 +410,7 @@ static Status write_object(const ReplyCalls *r, CallGrammar *c, const json_t *fu
         append(&c->begin, f->call_open);
     append(&c->begin, array ? "[" : bare ? "" : "\n");
     append(&c->begin, "{\"name\": ");
-    append_json_string(&c->begin, word_of(function, "name"));
+    append_json_string(&c->begin, json_word(function, "name"));
     append(&c->begin, bare ? ", \"parameters\": " : ", \"arguments\": ");
     append(&c->end, array ? "}]" : bare ? "}" : "}\n");
     if (!bare)
@@ -425,7 +421,7 @@ static Status write_object(const ReplyCalls *r, CallGrammar *c, const json_t *fu
 
 static Status write_header(const ReplyCalls *r, CallGrammar *c, const json_t *function) {
     const ReplyFormat *f = r->format;
-    const char *name = word_of(function, "name");
+    const char *name = json_word(function, "name");
     append(&c->trigger, f->section_open != NULL ? f->section_open : f->call_open);
     append(&c->begin, f->section_open);
     append(&c->begin, f->call_open);
@@ -467,7 +463,7 @@ static Status write_tags(const ReplyCalls *r, CallGrammar *c, const json_t *func
     text_free(&c->end);
     c->end = close;
     append(&c->begin, f->call_open);
-    append(&c->begin, word_of(function, "name"));
+    append(&c->begin, json_word(function, "name"));
     append(&c->begin, f->name_end);
     append(&c->begin, line);
     return set_lark_content(r, c, function, err);
@@ -479,7 +475,7 @@ static Status write_literal(const ReplyCalls *r, CallGrammar *c, const json_t *f
     append(&c->begin, f->call_open);
     append(&c->begin, f->bracketed ? "[" : "");
     append(&c->begin, f->name_prefix);
-    append(&c->begin, word_of(function, "name"));
+    append(&c->begin, json_word(function, "name"));
     append(&c->begin, f->args_open);
     append(&c->end, f->args_close);
     append(&c->end, f->bracketed ? "]" : "");
@@ -490,7 +486,7 @@ static Status write_literal(const ReplyCalls *r, CallGrammar *c, const json_t *f
 static Status write_message(const ReplyCalls *r, CallGrammar *c, const json_t *function) {
     append(&c->trigger, "<|channel|>commentary to=");
     append(&c->begin, "<|channel|>commentary to=functions.");
-    append(&c->begin, word_of(function, "name"));
+    append(&c->begin, json_word(function, "name"));
     append(&c->begin, " <|constrain|>json<|message|>");
     set_json_content(r, c, function);
     return OK;
@@ -543,7 +539,7 @@ static Status add_calls(ReplyCalls *r, Error *err) {
             "calls in the format '%s' begin like other text", f->name);
     json_array_foreach((json_t *)(uintptr_t)r->spec.tools, i, tool) {
         const json_t *function = json_object_get(tool, "function");
-        const char *name = word_of(function, "name");
+        const char *name = json_word(function, "name");
         if (name[0] == '\0' || (r->spec.only != NULL && strcmp(name, r->spec.only) != 0))
             continue;
         FAIL_IF(r->n + 2 > COUNT(r->calls), ERR_LIMIT, "more than %d tools", CALLS_MOST);
