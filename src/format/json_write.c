@@ -150,3 +150,7 @@ void json_write_value(JsonWriter *writer, const json_t *value) {
         break;
     }
 }
+
+json_t *json_of_text(const Text *text) {
+    return text->failed ? NULL : json_stringn(text->bytes != NULL ? text->bytes : "", text->count);
+}

@@ -33,5 +33,7 @@ void json_write_float(JsonWriter *writer, float number);
 void json_write_bool(JsonWriter *writer, bool truth);
 /* A whole tree, in the order of its keys; NULL is null. */
 void json_write_value(JsonWriter *writer, const json_t *value);
+/* A text's bytes as a string of a tree; NULL when something could not be appended to it. */
+json_t *json_of_text(const Text *text);
 
 #endif

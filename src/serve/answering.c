@@ -142,7 +142,7 @@ static json_t *token_entry(const Tokenizer *t, int32_t id, float logprob) {
         json_array_append_new(list, json_integer((unsigned char)bytes[i]));
     (void)tokenizer_decode(t, &id, 1, 0, &text, NULL);
     json_t *entry =
-        json_pack("{s:o, s:f, s:o}", "token", text_json(&text), "logprob",
+        json_pack("{s:o, s:f, s:o}", "token", json_of_text(&text), "logprob",
                   (double)logprob, "bytes", list);
     text_free(&text);
     return entry;

@@ -65,11 +65,11 @@ static Status text_of(ApiCall *call, const json_t *content, const char *where, T
 static Status add_message(json_t *messages, const char *role, const Text *content, json_t *calls, const Text *reasoning,
                           Error *err) {
     json_t *message = json_pack("{s:s, s:o}", "role", role, "content",
-                                content->count == 0 && calls != NULL ? json_null() : text_json(content));
+                                content->count == 0 && calls != NULL ? json_null() : json_of_text(content));
     if (calls != NULL)
         json_object_set_new(message, "tool_calls", calls);
     if (reasoning != NULL && reasoning->count > 0)
-        json_object_set_new(message, "reasoning_content", text_json(reasoning));
+        json_object_set_new(message, "reasoning_content", json_of_text(reasoning));
     FAIL_IF(json_array_append_new(messages, message) != 0, ERR_MEMORY, "no memory for the messages");
     return OK;
 }
@@ -81,7 +81,8 @@ static Status add_result(ApiCall *call, json_t *messages, const json_t *block, E
         return field_wrong(call, "messages", err, "a block of type \"tool_result\" needs a \"tool_use_id\"");
     Status status = text_of(call, json_object_get(block, "content"), "messages", &text, err);
     if (status == OK) {
-        json_t *message = json_pack("{s:s, s:s, s:o}", "role", "tool", "tool_call_id", id, "content", text_json(&text));
+        json_t *message =
+            json_pack("{s:s, s:s, s:o}", "role", "tool", "tool_call_id", id, "content", json_of_text(&text));
         if (message == NULL || json_array_append_new(messages, message) != 0)
             status = error_set(err, ERR_MEMORY, "no memory for the messages");
     }
@@ -312,15 +313,15 @@ static void close_block(Blocks *b, Text *out) {
                                  "type", "signature_delta", "signature", signature(&b->text)));
         sse_append(out, "content_block_stop", json_pack("{s:s, s:i}", "type", "content_block_stop", "index", b->index));
     } else if (b->block == BLOCK_TEXT) {
-        json_array_append_new(b->content, json_pack("{s:s, s:o}", "type", "text", "text", text_json(&b->text)));
+        json_array_append_new(b->content, json_pack("{s:s, s:o}", "type", "text", "text", json_of_text(&b->text)));
     } else if (b->block == BLOCK_THINKING) {
         json_array_append_new(b->content, json_pack("{s:s, s:o, s:o}", "type", "thinking", "thinking",
-                                                    text_json(&b->text), "signature", signature(&b->text)));
+                                                    json_of_text(&b->text), "signature", signature(&b->text)));
     } else {
         json_t *input = json_loadb(b->text.bytes != NULL ? b->text.bytes : "", b->text.count, 0, NULL);
         if (!json_is_object(input)) { /* the model's arguments are no JSON: the client gets to see them */
             json_decref(input);
-            input = json_pack("{s:o}", "_raw_arguments", text_json(&b->text));
+            input = json_pack("{s:o}", "_raw_arguments", json_of_text(&b->text));
         }
         json_array_append_new(b->content, json_pack("{s:s, s:s, s:s, s:o}", "type", "tool_use", "id", b->tool_id,
                                                     "name", b->tool_name, "input", input));

@@ -105,10 +105,6 @@ void api_reply_error(ApiCall *call, Status status, const Error *err) {
     }
 }
 
-json_t *text_json(const Text *text) {
-    return text->failed ? NULL : json_stringn(text->bytes != NULL ? text->bytes : "", text->count);
-}
-
 void ndjson_append(Text *out, json_t *value) {
     JsonWriter w = {.out = out};
     if (value == NULL)

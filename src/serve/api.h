@@ -103,8 +103,6 @@ int api_error_status(const ApiCall *call, Status status);
 /* Appends "data: {...}\n\n", with an event's name in front if it has one; or one line. Takes the tree. */
 void sse_append(Text *out, const char *event, json_t *value);
 void ndjson_append(Text *out, json_t *value);
-/* A text's bytes as a string, which is NULL when something could not be appended to it. */
-json_t *text_json(const Text *text);
 void api_warn(ApiCall *call, const char *format, ...) PRINTF_LIKE(2, 3);
 /* "chatcmpl-000000000000002a": a fresh one. */
 void api_make_id(ApiCall *call, const char *prefix, char id[64]);

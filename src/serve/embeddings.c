@@ -22,7 +22,7 @@ typedef struct Embedding {
 static json_t *base64_value(const float *vector, int n) {
     Text text = {0}; /* little-endian, as every machine that this runs on */
     (void)base64_append(&text, vector, (size_t)n * sizeof *vector);
-    json_t *value = text_json(&text);
+    json_t *value = json_of_text(&text);
     text_free(&text);
     return value;
 }

@@ -5,6 +5,7 @@
 #include "base/map.h"
 #include "engine/embed.h"
 #include "engine/rerank.h"
+#include "format/json_write.h"
 #include "format/model_files.h"
 #include "text/chat_template.h"
 
@@ -223,7 +224,7 @@ static json_t *count_word(uint64_t n) {
         }
     if (text.count == 0 && n > 0)
         text_append_format(&text, "%llu", (unsigned long long)n);
-    json_t *word = text.failed ? NULL : json_stringn(text.bytes != NULL ? text.bytes : "", text.count);
+    json_t *word = json_of_text(&text);
     text_free(&text);
     return word;
 }

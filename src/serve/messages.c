@@ -38,7 +38,7 @@ static json_t *without_volatile(const char *text) {
     for (const char *at = text; *at != '\0'; at += line_bytes(at))
         if (at - text >= HEAD_BYTES || !is_volatile(at))
             text_append(&rest, at, line_bytes(at));
-    json_t *value = text_json(&rest);
+    json_t *value = json_of_text(&rest);
     text_free(&rest);
     return value;
 }

@@ -264,11 +264,11 @@ static json_t *envelope(const Talk *t, bool done) {
 /* What has come so far, as one line's object; empties it. NULL without memory for all of it. */
 static json_t *take_line(Talk *t, bool done) {
     json_t *line = envelope(t, done),
-           *said = t->chat ? json_pack("{s:s, s:o}", "role", "assistant", "content", text_json(&t->text))
-                           : json_pack("{s:o}", "response", text_json(&t->text));
+           *said = t->chat ? json_pack("{s:s, s:o}", "role", "assistant", "content", json_of_text(&t->text))
+                           : json_pack("{s:o}", "response", json_of_text(&t->text));
     bool good = said != NULL;
     if (t->thinking.count > 0 || t->thinking.failed)
-        good = json_object_set_new(said, "thinking", text_json(&t->thinking)) == 0 && good;
+        good = json_object_set_new(said, "thinking", json_of_text(&t->thinking)) == 0 && good;
     if (t->calls != NULL)
         good = json_object_set_new(said, "tool_calls", t->calls) == 0 && good;
     t->calls = NULL;
@@ -291,7 +291,7 @@ static void end_call(Talk *t) {
     json_t *arguments = json_loadb(t->arguments.bytes != NULL ? t->arguments.bytes : "", t->arguments.count, 0, NULL);
     if (!json_is_object(arguments)) { /* the model's arguments are no JSON: the client gets to see them */
         json_decref(arguments);
-        arguments = json_pack("{s:o}", "_raw_arguments", text_json(&t->arguments));
+        arguments = json_pack("{s:o}", "_raw_arguments", json_of_text(&t->arguments));
     }
     if (t->calls == NULL)
         t->calls = json_array();

@@ -149,7 +149,7 @@ static json_t *parameters_text(const json_t *parameters) {
         }
         json_decref(list);
     }
-    json_t *result = text_json(&text);
+    json_t *result = json_of_text(&text);
     text_free(&text);
     return result;
 }

@@ -325,7 +325,7 @@ static Status keep_piece(Chat *c, const Piece *p, Error *err) {
         text_append(&text, json_string_value(old) != NULL ? json_string_value(old) : "", json_string_length(old));
         text_append(&text, p->text, p->bytes);
         const bool set =
-            json_object_set_new(function, "arguments", text_json(&text)) == 0;
+            json_object_set_new(function, "arguments", json_of_text(&text)) == 0;
         text_free(&text);
         FAIL_IF(!set, ERR_MEMORY, "no memory for the arguments of a call");
         break;
@@ -356,9 +356,9 @@ static json_t *message_value(const Chat *c, const Message *m) {
     const bool silent = m->text.count == 0 && m->calls != NULL;
     json_t *message =
         json_pack("{s:s, s:o}", "role", "assistant", "content",
-                  silent ? json_null() : text_json(&m->text));
+                  silent ? json_null() : json_of_text(&m->text));
     if (m->reasoning.count > 0)
-        json_object_set_new(message, "reasoning_content", text_json(&m->reasoning));
+        json_object_set_new(message, "reasoning_content", json_of_text(&m->reasoning));
     if (m->reasoning.count > 0 && c->both)
         json_object_set(message, "reasoning", json_object_get(message, "reasoning_content"));
     if (m->calls != NULL)

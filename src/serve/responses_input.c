@@ -73,7 +73,7 @@ static Status add_item(ApiCall *call, json_t *list, const json_t *given, size_t 
             if (strcmp(prefixes[i].type, json_word(item, "type")) == 0)
                 prefix = prefixes[i].prefix;
         text_append_format(&id, "%s_%s_i%zu", prefix, response_id + strlen("resp_"), index);
-        json_object_set_new(item, "id", text_json(&id));
+        json_object_set_new(item, "id", json_of_text(&id));
         text_free(&id);
     }
     FAIL_IF(json_array_append_new(list, item) != 0, ERR_MEMORY, "no memory for the input");
@@ -148,10 +148,10 @@ static Status content_of(const Turns *t, const json_t *content, json_t **out, Er
     }
     const Status status = text_check(&text, err);
     if (status == OK && parts != NULL) {
-        json_array_insert_new(parts, 0, json_pack("{s:s, s:o}", "type", "text", "text", text_json(&text)));
+        json_array_insert_new(parts, 0, json_pack("{s:s, s:o}", "type", "text", "text", json_of_text(&text)));
         *out = parts;
     } else if (status == OK)
-        *out = text_json(&text);
+        *out = json_of_text(&text);
     text_free(&text);
     FAIL_IF(status == OK && *out == NULL, ERR_MEMORY, "no memory for the messages");
     return status;
@@ -161,7 +161,7 @@ static Status append_message(Turns *t, json_t *message, bool assistant, Error *e
     FAIL_IF(json_array_append_new(t->messages, message) != 0, ERR_MEMORY, "no memory for the messages");
     t->open = assistant ? message : NULL;
     FAIL_IF(assistant && (t->reasoning.count > 0 || t->reasoning.failed) &&
-                json_object_set_new(message, "reasoning_content", text_json(&t->reasoning)) != 0,
+                json_object_set_new(message, "reasoning_content", json_of_text(&t->reasoning)) != 0,
             ERR_MEMORY, "no memory for the messages");
     text_clear(&t->reasoning);
     return OK;
@@ -304,8 +304,8 @@ static Status join_instructions(Turns *t, const char *instructions, Error *err) 
     for (; n > 0; n--)
         json_array_remove(t->messages, 0);
     if (status == OK && text.count > 0 &&
-        json_array_insert_new(t->messages, 0, json_pack("{s:s, s:o}", "role", "system", "content", text_json(&text))) !=
-            0)
+        json_array_insert_new(t->messages, 0,
+                              json_pack("{s:s, s:o}", "role", "system", "content", json_of_text(&text))) != 0)
         status = error_set(err, ERR_MEMORY, "no memory for the messages");
     text_free(&text);
     return status;

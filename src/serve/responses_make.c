@@ -116,7 +116,7 @@ static json_t *part_value(const ResponseMaker *m, json_t *text, json_t *tokens) 
 }
 
 static json_t *item_text(const ResponseMaker *m) {
-    return m->kind == ITEM_CUSTOM ? custom_input(&m->text) : text_json(&m->text);
+    return m->kind == ITEM_CUSTOM ? custom_input(&m->text) : json_of_text(&m->text);
 }
 
 /* False without memory for all of it. */
@@ -130,7 +130,7 @@ static bool set_content(ResponseMaker *m) {
     Text letters = {0}; /* nothing here is secret from its owner; clients send it back as it is */
     if (good && m->encrypted)
         good = base64_append(&letters, m->text.bytes, m->text.count) &&
-               json_object_set_new(m->item, "encrypted_content", text_json(&letters)) == 0;
+               json_object_set_new(m->item, "encrypted_content", json_of_text(&letters)) == 0;
     text_free(&letters);
     return good;
 }

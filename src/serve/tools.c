@@ -69,7 +69,7 @@ static json_t *custom_function(const json_t *tool) {
     json_t *parameters = json_pack("{s:s, s:{s:{s:s}}, s:[s], s:b}", "type", "object", "properties", "input", "type",
                                    "string", "required", "input", "additionalProperties", 0);
     json_t *function = json_pack("{s:s, s:o, s:o}", "name", json_word(tool, "name"), "description",
-                                 text_json(&description),
+                                 json_of_text(&description),
                                  "parameters", parameters);
     text_free(&description);
     return json_pack("{s:s, s:o}", "type", "function", "function", function);
