@@ -185,6 +185,28 @@ static void test_paths_stay_inside(void **state) {
         assert_false(path_is_inside(bad[i]));
 }
 
+/* What is made for private things is never open to others, and a folder that somebody made keeps its mode. */
+static void test_private_folders(void **state) {
+    (void)state;
+    char top[] = "/tmp/houle-private-XXXXXX", path[64];
+    static const struct { const char *name; mode_t mode; } folders[] = {{"a/b/", 0700}, {"a", 0755}, {"a/c", 0700}};
+    const mode_t mask = umask(022);
+    assert_non_null(mkdtemp(top));
+    for (size_t i = 0; i < COUNT(folders); i++) {
+        struct stat st;
+        snprintf(path, sizeof path, "%s/%s", top, folders[i].name);
+        assert_int_equal(file_make_private_directory(path, NULL), OK);
+        assert_int_equal(stat(path, &st), 0);
+        assert_int_equal(st.st_mode & 0777, folders[i].mode);
+    }
+    umask(mask);
+    static const char *const made[] = {"a/b", "a/c", "a", ""};
+    for (size_t i = 0; i < COUNT(made); i++) {
+        snprintf(path, sizeof path, "%s/%s", top, made[i]);
+        assert_int_equal(rmdir(path), 0);
+    }
+}
+
 /* A folder in a relative path would be another one wherever the program is started. */
 static void test_home_folders(void **state) {
     (void)state;
@@ -357,6 +379,7 @@ int main(void) {
         cmocka_unit_test(test_keyed_hash),
         cmocka_unit_test(test_file_cut_short_under_a_mapping),
         cmocka_unit_test(test_paths_stay_inside),
+        cmocka_unit_test(test_private_folders),
         cmocka_unit_test(test_home_folders),
         cmocka_unit_test(test_atomic_write),
         cmocka_unit_test(test_file_writer),

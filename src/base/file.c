@@ -230,7 +230,8 @@ bool file_is_directory(const char *path) {
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-Status file_make_directories(const char *path, Error *err) {
+/* `mode` is the last one's; those above it anybody may pass. */
+static Status make_directories(const char *path, mode_t mode, Error *err) {
     char *copy = mem_strdup(path, MEM_MISC);
     FAIL_IF(copy == NULL, ERR_MEMORY, "%s: no memory to make it", path);
     Status status = OK;
@@ -238,8 +239,9 @@ Status file_make_directories(const char *path, Error *err) {
         if (*at != '/' && *at != '\0')
             continue;
         const char kept = *at;
+        const bool last = at[strspn(at, "/")] == '\0';
         *at = '\0';
-        if (mkdir(copy, 0755) != 0 && errno != EEXIST)
+        if (mkdir(copy, last ? mode : 0755) != 0 && errno != EEXIST)
             status = error_set(err, ERR_IO, "%s: cannot be made: %s", copy, strerror(errno));
         *at = kept;
         if (kept == '\0')
@@ -247,6 +249,14 @@ Status file_make_directories(const char *path, Error *err) {
     }
     mem_free(copy);
     return status;
+}
+
+Status file_make_directories(const char *path, Error *err) {
+    return make_directories(path, 0755, err);
+}
+
+Status file_make_private_directory(const char *path, Error *err) {
+    return make_directories(path, 0700, err);
 }
 
 char *path_join(const char *folder, const char *name) {

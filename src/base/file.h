@@ -43,6 +43,8 @@ bool file_exists(const char *path);
 bool file_is_directory(const char *path);
 /* Makes a folder and those above it. */
 Status file_make_directories(const char *path, Error *err);
+/* The same for what only its owner may look into: so it is made; one that is there stays as it is. */
+Status file_make_private_directory(const char *path, Error *err);
 /* "folder/name" in a fresh string (mem_free); NULL without memory. */
 char *path_join(const char *folder, const char *name);
 /* What follows the last '/'. */

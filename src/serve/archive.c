@@ -9,7 +9,6 @@
 
 #include <pthread.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 enum { CHAIN_MOST = 10000 };
@@ -51,9 +50,7 @@ static Status open_files(Archive *s, Error *err) {
         return database_open(":memory:", &database, true, &s->database, err);
     s->folder = mem_strdup(s->spec.folder, MEM_MISC);
     FAIL_IF(s->folder == NULL, ERR_MEMORY, "no memory for the server's state");
-    const bool ours = !file_exists(s->folder);
-    TRY(file_make_directories(s->folder, err));
-    FAIL_IF(ours && chmod(s->folder, S_IRWXU) != 0, ERR_IO, "%s: its mode cannot be set", s->folder);
+    TRY(file_make_private_directory(s->folder, err));
     char *path = path_join(s->folder, "serve.db");
     FAIL_IF(path == NULL, ERR_MEMORY, "no memory for the server's state");
     const Status status = database_open(path, &database, true, &s->database, err);

@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
 
 enum {
     LEAST_CONTEXT = 1024,
@@ -523,13 +522,10 @@ static void *keep(void *user) {
 
 /* ---- the registry ------------------------------------------------------------------------------------------------ */
 
-/* What is kept there was computed from prompts: a folder that is made here is its owner's only. */
+/* What is kept there was computed from prompts: nobody else's business. */
 static Status open_cache(Registry *r, Error *err) {
-    const char *folder = r->spec.cache_folder;
-    const bool ours = !file_exists(folder);
-    TRY(spill_open(folder, r->spec.cache_disk_bytes, &r->spill, err));
-    FAIL_IF(ours && chmod(folder, S_IRWXU) != 0, ERR_IO, "%s: its mode cannot be set", folder);
-    return OK;
+    TRY(file_make_private_directory(r->spec.cache_folder, err));
+    return spill_open(r->spec.cache_folder, r->spec.cache_disk_bytes, &r->spill, err);
 }
 
 Status registry_open(const RegistrySpec *spec, Registry **out, Error *err) {
