@@ -280,6 +280,8 @@ class FillIn(Case):
         # Lines that are indented less than the cursor's end it.
         text = self.server.post("/infill", dict(body, n_indent=4, n_predict=60, guided_regex="x\\n    y\\nz{20}"))[1]
         self.assertEqual(text["content"], "x\n    y")
+        text = self.server.post("/infill", dict(body, n_indent=2, n_predict=60, guided_regex="x\n    y\n\n\t w\n \n  v\n z{20}"))[1]
+        self.assertEqual(text["content"], "x\n    y\n\n\t w\n \n  v")  # lines of nothing are not less indented
 
     def test_best_of(self):
         body = {"model": "tiny", "prompt": "The sea", "max_tokens": 5, "temperature": 1.5, "seed": 4, "logprobs": 0}

@@ -17,6 +17,7 @@ typedef struct Infill {
     Text text; /* all of it so far */
     size_t sent;
     int indent;        /* lines with less end it; 0 = none do */
+    size_t looked;     /* up to there lines were looked at for that */
     uint64_t limit_us; /* of generating; it ends at the next line. 0 = none */
     const char *stop;  /* why: "eos", "limit", "word" */
     bool ended;        /* by one of the two bounds */
@@ -117,23 +118,32 @@ static Status make_prompt(Ask *ask, const Wishes *w, Error *err) {
 
 /* ---- the answer -------------------------------------------------------------------------------------------------- */
 
-static int indentation(const char *line, const char *end) {
+/* Passes the blanks that a line begins with, and tells how wide they are. */
+static int indentation(const char **at, const char *end) {
     int n = 0;
-    while (line < end && (*line == ' ' || *line == '\t'))
-        n += *line++ == '\t' ? 4 : 1;
-    return line < end && *line != '\n' ? n : 1 << 30; /* an empty line, or one that has only begun */
+    for (; *at < end && (**at == ' ' || **at == '\t'); ++*at)
+        n += **at == '\t' ? 4 : 1;
+    return n;
 }
 
-/* Cuts the text in front of the first line, behind its beginning, that is indented less. */
+/* Cuts the text in front of the first line, behind its beginning, that is indented less. Empty lines are not. */
 static bool cut_at_indent(Infill *f) {
     const char *text = f->text.bytes, *end = text + f->text.count;
-    for (const char *at = text; at != NULL && (at = memchr(at, '\n', (size_t)(end - at))) != NULL;) {
-        if (++at < end && indentation(at, end) < f->indent) {
-            f->text.count = (size_t)(at - text) - 1;
+    const char *newline = text + f->looked;
+    while ((newline = memchr(newline, '\n', (size_t)(end - newline))) != NULL) {
+        const char *at = newline + 1;
+        const int n = indentation(&at, end);
+        f->looked = (size_t)(newline - text);
+        if (at == end) /* a line that has only begun: once more with the next piece */
+            return false;
+        if (*at != '\n' && n < f->indent) {
+            f->text.count = f->looked;
             f->text.bytes[f->text.count] = '\0';
             return true;
         }
+        newline = at;
     }
+    f->looked = f->text.count;
     return false;
 }
 
