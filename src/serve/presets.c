@@ -82,23 +82,3 @@ bool registry_drop_preset(Registry *r, const char *name, char **own) {
     pthread_mutex_unlock(&r->lock);
     return found;
 }
-
-Status presets_list(const Registry *r, ServedList *list, Error *err) {
-    const char *name;
-    json_t *preset;
-    const size_t models = list->count;
-    json_object_foreach(r->presets, name, preset) {
-        const char *from = json_string_value(json_object_get(preset, "from"));
-        for (size_t i = 0; from != NULL && i < models; i++) {
-            const ServedInfo *base = &list->items[i];
-            if (strcasecmp(base->name, from) != 0)
-                continue;
-            ServedInfo *own = &list->items[list->count++];
-            *own = *base;
-            own->is_preset = true;
-            TRY(served_info_name(own, name, base->path, base->licence, err));
-            break;
-        }
-    }
-    return OK;
-}

@@ -1,4 +1,4 @@
-/* registry.c - see registry.h: loading, giving up, the budget.
+/* registry.c - see registry.h: when models are loaded and given up, and the budget.
  *
  *     absent ──load──▶ loading ──▶ ready ──▶ leaving ──▶ absent
  *                         └──▶ broken (tried again when its files change, or after a while)
@@ -8,21 +8,12 @@
 
 #include "base/clock.h"
 #include "base/file.h"
-#include "engine/draft.h"
-#include "format/model_files.h"
-#include "store/store.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-enum {
-    LEAST_CONTEXT = 1024,
-    RETRY_US = 5000000,
-    PIN_WAIT_US = 60000000,
-    RESCAN_US = 1000000,
-};
+enum { RETRY_US = 5000000, PIN_WAIT_US = 60000000 };
 
 static void notice(const Registry *r, const char *event, const Served *e, uint64_t us, uint64_t bytes,
                    const char *text) {
@@ -128,144 +119,28 @@ static Status make_room(Registry *r, const Served *wanting, uint64_t bytes, uint
 
 /* ---- loading ----------------------------------------------------------------------------------------------------- */
 
-typedef struct Loaded {
-    Model *model, *draft;
-    Scheduler *scheduler;
-    SchedulerSpec spec;
-    uint64_t weight_bytes, run_bytes;
-    uint64_t least_bytes; /* of weights, when they are streamed */
-    char *path;
-} Loaded;
-
-static Status find_path(const Served *e, char **path, Error *err) {
-    if (e->path == NULL)
-        return store_resolve(e->name, path, err);
-    *path = mem_strdup(e->path, MEM_MISC);
+/* The path of the model that guesses for another, of which a path or a name is known. Not under the lock. */
+static Status draft_path(Registry *r, const char *name, char **path, Error *err) {
+    char *known;
+    *path = NULL;
+    if (name == NULL)
+        return OK;
+    if (!file_exists(name)) {
+        TRY(registry_name(r, name, &known, path, err));
+        mem_free(known);
+        return OK;
+    }
+    *path = mem_strdup(name, MEM_MISC);
     FAIL_IF(*path == NULL, ERR_MEMORY, "no memory for a path");
     return OK;
 }
 
-static uint64_t limit_of(const Registry *r, const Served *e) {
-    const uint64_t budget = r->stats.budget_bytes, own = e->wish.memory_bytes;
-    return own > 0 ? MIN(own, budget) : budget;
-}
-
-static Status plan(const Registry *r, const Served *e, Loaded *l, Error *err) {
-    const ModelSettings *w = &e->wish;
-    const int declared = model_context(l->model);
-    SchedulerSpec *s = &l->spec;
-    *s = (SchedulerSpec){.precision = w->precision_given ? w->precision : PRECISION_FAST,
-                         .cache_type = w->cache_type_given ? w->cache_type : CACHE_F16,
-                         .pool = r->spec.pool,
-                         .sequences = w->sequences > 0 ? w->sequences : USUAL_SEQUENCES,
-                         .max_rows = w->max_rows > 0 ? w->max_rows : USUAL_ROWS,
-                         .max_waiting = w->max_waiting > 0 ? w->max_waiting : USUAL_WAITING,
-                         .spill = r->spill,
-                         .draft_tokens = w->draft_tokens_given ? w->draft_tokens : draft_usual(w->draft != NULL),
-                         .draft = l->draft};
-    s->context = w->context > 0 ? w->context : declared > 0 ? MIN(declared, USUAL_CONTEXT) : USUAL_CONTEXT;
-    if (model_result(l->model) != RESULT_LOGITS) { /* what it computes in is taken by each request */
-        s->context = declared > 0 ? MIN(s->context, declared) : s->context;
-        return OK;
-    }
-    for (;;) {
-        size_t bytes;
-        s->cache_tokens = w->cache_tokens > 0 ? w->cache_tokens : 2 * (int64_t)s->context;
-        TRY(scheduler_memory(l->model, s, &bytes, err));
-        l->run_bytes = bytes;
-        /* Unless the user said how long texts may be, they get what fits beside the weights. */
-        if (w->context > 0 || w->cache_tokens > 0 || s->context <= LEAST_CONTEXT ||
-            (l->weight_bytes > limit_of(r, e) ? l->least_bytes : l->weight_bytes) + l->run_bytes <= limit_of(r, e))
-            return OK;
-        s->context = MAX(s->context / 2, LEAST_CONTEXT);
-    }
-}
-
-/* Whose numbers the prefixes on disk are: these files, in this state, computed in this way. */
-static Status identify(const Loaded *l, Text *identity, Error *err) {
-    const ModelFiles *files = model_files(l->model);
-    const char *level = getenv("HOULE_CPU");
-    for (int i = 0; i < model_files_count(files); i++) {
-        int64_t seconds, nanoseconds;
-        uint64_t bytes;
-        registry_stat(model_files_file_path(files, i), &seconds, &nanoseconds, &bytes);
-        text_append_format(identity, "%s %llu %lld.%09lld\n", model_files_file_path(files, i),
-                           (unsigned long long)bytes, (long long)seconds, (long long)nanoseconds);
-    }
-    text_append_format(identity, "%d %d %s", (int)l->spec.precision, (int)l->spec.cache_type,
-                       level != NULL ? level : "");
-    return text_check(identity, err);
-}
-
-static uint64_t weights_of(const Model *m) {
-    return weights_mapped_bytes(model_weights(m)) + weights_copied_bytes(model_weights(m));
-}
-
-/* The model that guesses for another: a path, or a name. Not under the lock. */
-static Status open_draft(Registry *r, const char *name, Model **draft, Error *err) {
-    char *known = NULL, *path = NULL;
-    if (!file_exists(name))
-        TRY(registry_name(r, name, &known, &path, err));
-    const Status status = model_open(path != NULL ? path : name, draft, err);
-    mem_free(known);
-    mem_free(path);
-    return status;
-}
-
-/* Reads headers, maps the weights, builds the tokenizer and compiles the template; says what all of it takes. */
 static Status open_model(Registry *r, const Served *e, Loaded *l, Error *err) {
-    const Tokenizer *tokenizer;
-    const ChatTemplate *chat;
-    TRY(find_path(e, &l->path, err));
-    const size_t before = mem_bytes(MEM_TEXT) + mem_bytes(MEM_FORMAT) + mem_bytes(MEM_GRAPH);
-    TRY(model_open(l->path, &l->model, err));
-    TRY(model_tokenizer(l->model, &tokenizer, err));
-    (void)model_chat(l->model, &chat, NULL); /* a broken template costs the chats only: they get its message */
-    if (e->wish.draft != NULL) {
-        TRY(open_draft(r, e->wish.draft, &l->draft, err));
-        (void)model_tokenizer(l->draft, &tokenizer, NULL); /* it will be compared with the model's */
-    }
-    const size_t after = mem_bytes(MEM_TEXT) + mem_bytes(MEM_FORMAT) + mem_bytes(MEM_GRAPH);
-    const Weights *weights = model_weights(l->model);
-    const uint64_t besides = weights_copied_bytes(weights) + (l->draft != NULL ? weights_of(l->draft) : 0) +
-                             (after > before ? after - before : 0);
-    StreamPlan stream;
-    TRY(weights_stream_plan(weights, 0, &stream, err));
-    l->weight_bytes = weights_mapped_bytes(weights) + besides;
-    l->least_bytes = MIN(stream.least + besides, l->weight_bytes);
-    TRY(plan(r, e, l, err));
-    const uint64_t limit = limit_of(r, e);
-    char need[16], have[16];
-    FAIL_IF(l->least_bytes + l->run_bytes > limit, ERR_MEMORY,
-            "%s takes %s at the least, %s are allowed (\"memory\" or --memory); a smaller \"context\" takes less", e->name,
-            format_bytes(l->least_bytes + l->run_bytes, need), format_bytes(limit, have));
-    if (l->weight_bytes + l->run_bytes <= limit)
-        return OK;
-    TRY(model_stream(l->model, (size_t)(limit - l->run_bytes - besides), err));
-    l->weight_bytes = weights_resident_bytes(weights) + besides - weights_copied_bytes(weights);
-    return OK;
-}
-
-static Status open_scheduler(Loaded *l, Error *err) {
-    Text identity = {0};
-    if (model_result(l->model) != RESULT_LOGITS)
-        return OK;
-    Status status = identify(l, &identity, err);
-    if (status == OK) {
-        l->spec.identity = identity.bytes;
-        l->spec.identity_bytes = identity.count;
-        status = scheduler_open(l->model, l->spec, &l->scheduler, err);
-    }
-    l->spec.identity = NULL;
-    text_free(&identity);
+    char *draft;
+    TRY(draft_path(r, e->wish.draft, &draft, err));
+    const Status status = loaded_open(r, e, draft, l, err);
+    mem_free(draft);
     return status;
-}
-
-static void close_loaded(Loaded *l) {
-    scheduler_close(l->scheduler);
-    model_close(l->draft);
-    model_close(l->model);
-    mem_free(l->path);
 }
 
 /* Under the lock, which is given back while files are read. */
@@ -288,7 +163,7 @@ static Status load(Registry *r, Served *e, uint64_t deadline_us, Error *err) {
         r->stats.weight_bytes += l.weight_bytes;
         r->stats.run_bytes += l.run_bytes;
         pthread_mutex_unlock(&r->lock);
-        status = open_scheduler(&l, &own);
+        status = loaded_start(&l, &own);
         pthread_mutex_lock(&r->lock);
         if (status != OK) {
             r->stats.used_bytes -= bytes;
@@ -318,7 +193,7 @@ static Status load(Registry *r, Served *e, uint64_t deadline_us, Error *err) {
         mem_free(l.path);
         notice(r, "load", e, e->load_us, bytes, "");
     } else {
-        close_loaded(&l);
+        loaded_close(&l);
         /* No room now says nothing against the model. */
         e->state = status == ERR_BUSY ? SERVED_ABSENT : SERVED_BROKEN;
         e->err = own;
@@ -478,7 +353,7 @@ void served_keep_alive(Served *e, int64_t seconds) {
 
 /* ---- the keeper: models whose time has come, or is over ---------------------------------------------------------- */
 
-static uint64_t expires_us(const Served *e) {
+uint64_t served_expires_us(const Served *e) {
     return e->keep_s < 0 || e->wish.pin ? UINT64_MAX : e->used_us + (uint64_t)MIN(e->keep_s, INT32_MAX) * 1000000;
 }
 
@@ -503,7 +378,7 @@ static void *keep(void *user) {
         for (Served *e = r->models; e != NULL && due == NULL; e = e->next) {
             if (e->state != SERVED_READY || e->users > 0)
                 continue;
-            const uint64_t at = e->leaving && !r->loading ? 0 : expires_us(e);
+            const uint64_t at = e->leaving && !r->loading ? 0 : served_expires_us(e);
             if (at <= clock_us())
                 due = e;
             else
@@ -651,70 +526,6 @@ Status registry_add(Registry *r, const char *name, const char *path, const json_
     return status;
 }
 
-Status served_info_name(ServedInfo *info, const char *name, const char *path, const char *licence, Error *err) {
-    info->name = mem_strdup(name, MEM_NETWORK);
-    info->path = path != NULL ? mem_strdup(path, MEM_NETWORK) : NULL;
-    info->licence = licence != NULL ? mem_strdup(licence, MEM_NETWORK) : NULL;
-    FAIL_IF(info->name == NULL || (path != NULL && info->path == NULL) || (licence != NULL && info->licence == NULL),
-            ERR_MEMORY, "no memory for the list of models");
-    return OK;
-}
-
-Status registry_list(Registry *r, ServedList *list, Error *err) {
-    *list = (ServedList){0};
-    pthread_mutex_lock(&r->lock);
-    Status status = clock_us() - r->scanned_us > RESCAN_US ? registry_scan(r, err) : OK;
-    size_t n = 0;
-    for (const Served *e = r->models; e != NULL; e = e->next)
-        n++;
-    n += json_object_size(r->presets);
-    list->items = mem_array(n + 1, sizeof *list->items, MEM_NETWORK);
-    if (status == OK && list->items == NULL)
-        status = error_set(err, ERR_MEMORY, "no memory for the list of models");
-    for (Served *e = r->models; status == OK && e != NULL; e = e->next) {
-        if (e->gone)
-            continue;
-        ServedInfo *i = &list->items[list->count++];
-        int64_t nanoseconds;
-        status = served_info_name(i, e->name, e->path, e->licence, err);
-        i->state = e->state;
-        i->pinned = e->wish.pin;
-        i->users = e->users;
-        i->context = e->spec.context > 0 ? e->spec.context : e->wish.context;
-        i->weight_bytes = e->weight_bytes;
-        i->run_bytes = e->run_bytes;
-        i->expires_s = -1;
-        const uint64_t expires = expires_us(e), now = clock_us();
-        if (e->state == SERVED_READY && expires != UINT64_MAX)
-            i->expires_s = expires > now ? (int64_t)((expires - now) / 1000000) : 0;
-        memcpy(i->error, e->err.text, sizeof i->error);
-        if (e->path != NULL)
-            registry_stat(e->path, &i->modified, &nanoseconds, &i->file_bytes);
-        if (e->state == SERVED_READY && e->scheduler != NULL)
-            i->stats = scheduler_stats(e->scheduler);
-        if (e->state == SERVED_READY && weights_streamed(model_weights(e->model))) {
-            i->streamed = true;
-            i->experts = weights_counts(model_weights(e->model));
-        }
-    }
-    if (status == OK)
-        status = presets_list(r, list, err);
-    pthread_mutex_unlock(&r->lock);
-    if (status != OK)
-        served_list_free(list);
-    return status;
-}
-
-void served_list_free(ServedList *list) {
-    for (size_t i = 0; i < list->count; i++) {
-        mem_free(list->items[i].name);
-        mem_free(list->items[i].path);
-        mem_free(list->items[i].licence);
-    }
-    mem_free(list->items);
-    *list = (ServedList){0};
-}
-
 Status registry_name(Registry *r, const char *name, char **known, char **path, Error *err) {
     Served *e;
     *known = *path = NULL;
@@ -722,7 +533,7 @@ Status registry_name(Registry *r, const char *name, char **known, char **path, E
     Status status = find_or_scan(r, name, &e, err);
     if (status == OK) {
         *known = mem_strdup(e->name, MEM_NETWORK);
-        status = find_path(e, path, err);
+        status = served_find_path(e, path, err);
         if (*known == NULL && status == OK)
             status = error_set(err, ERR_MEMORY, "no memory for a name");
     }

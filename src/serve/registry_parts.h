@@ -9,6 +9,9 @@
 /* What models get of which nobody says otherwise. */
 enum { USUAL_SEQUENCES = 8, USUAL_WAITING = 64, USUAL_ROWS = 256 };
 
+/* Folders are looked through again after so long at the earliest. */
+enum { RESCAN_US = 1000000 };
+
 struct Served {
     Registry *registry;
     Served *next;
@@ -69,9 +72,28 @@ bool registry_drop_alias(Registry *r, const char *name);
 /* Reads settings; the result points into them. */
 Status registry_read_settings(const char *name, const json_t *settings, ModelSettings *wish, Error *err);
 void registry_free_entry(Served *e);
-/* Gives an item of a list texts of its own (path and licence may be NULL); on failure, too, it has no one else's. */
-Status served_info_name(ServedInfo *info, const char *name, const char *path, const char *licence, Error *err);
-/* Appends the presets to a list of all models, which has room for them. */
-Status presets_list(const Registry *r, ServedList *list, Error *err);
+/* When it is given up if nobody asks for it; UINT64_MAX: never. */
+uint64_t served_expires_us(const Served *e);
+
+/* Where its files are, in a fresh string (mem_free). */
+Status served_find_path(const Served *e, char **path, Error *err);
+
+/* A model that is being loaded: zeroed, then loaded_open. */
+typedef struct Loaded {
+    Model *model, *draft;
+    Scheduler *scheduler;
+    SchedulerSpec spec;
+    uint64_t weight_bytes, run_bytes;
+    uint64_t least_bytes; /* of weights, when they are streamed */
+    char *path;
+} Loaded;
+
+/* Not under the lock, as what follows. Reads headers, maps the weights, builds the tokenizer and compiles the template;
+ * says what all of it takes. draft: the path of the model that guesses for it, or NULL. */
+Status loaded_open(const Registry *r, const Served *e, const char *draft, Loaded *loaded, Error *err);
+/* With its memory taken from the budget: nothing may be computed before. */
+Status loaded_start(Loaded *loaded, Error *err);
+/* Whether it was opened as a whole or failed on the way. */
+void loaded_close(Loaded *loaded);
 
 #endif
