@@ -195,7 +195,10 @@ static inline float *ref_floats(const Ctx *ctx, Ref ref, int row) {
     return (float *)(void *)ref_at(ctx, ref, row);
 }
 
-int rows_of_kind(const Batch *batch, RowKind rows);
+static inline int rows_of_kind(const Batch *batch, RowKind rows) {
+    return rows == ROWS_WANTED ? batch->n_wanted : batch->n_row;
+}
+
 /* Which sequence a row belongs to, and its place in it. */
 const Run *run_of_row(const Batch *batch, int row);
 int place_of_row(const Batch *batch, int row);

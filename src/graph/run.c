@@ -6,10 +6,6 @@
 #include <limits.h>
 #include <string.h>
 
-int rows_of_kind(const Batch *batch, RowKind rows) {
-    return rows == ROWS_WANTED ? batch->n_wanted : batch->n_row;
-}
-
 /* ---- making a program -------------------------------------------------------------------------------------------------- */
 
 static size_t rounded(size_t bytes) {
