@@ -68,20 +68,6 @@ int form_top(const Matrix *m) {
     return four_bits(m) ? 15 : form_info(m->form)->top;
 }
 
-float form_scale_at(const Matrix *m, size_t row, size_t col) {
-    const uint8_t *p = m->scales + row * m->scale_row_bytes;
-    uint16_t half;
-    float f;
-    switch ((ScaleType)m->scale_type) {
-    case SCALE_F32: memcpy(&f, p + 4 * col, 4); return f;
-    case SCALE_F16: memcpy(&half, p + 2 * col, 2); return float_of_f16(half);
-    case SCALE_BF16: memcpy(&half, p + 2 * col, 2); return float_of_bf16(half);
-    case SCALE_E8M0: return float_of_e8m0(p[col]);
-    case SCALE_E4M3: return float_of_f8e4m3(p[col]);
-    }
-    return 0;
-}
-
 static float float_at(Form form, const uint8_t *p, size_t i) {
     uint16_t half;
     float f;

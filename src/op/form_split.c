@@ -12,6 +12,20 @@
 
 #include <string.h>
 
+float form_scale_at(const Matrix *m, size_t row, size_t col) {
+    const uint8_t *p = m->scales + row * m->scale_row_bytes;
+    uint16_t half;
+    float f;
+    switch ((ScaleType)m->scale_type) {
+    case SCALE_F32: memcpy(&f, p + 4 * col, 4); return f;
+    case SCALE_F16: memcpy(&half, p + 2 * col, 2); return float_of_f16(half);
+    case SCALE_BF16: memcpy(&half, p + 2 * col, 2); return float_of_bf16(half);
+    case SCALE_E8M0: return float_of_e8m0(p[col]);
+    case SCALE_E4M3: return float_of_f8e4m3(p[col]);
+    }
+    return 0;
+}
+
 /* MXFP4: [row][block of 32][16 bytes], even numbers in low nibbles; scales E8M0 [row][block] */
 static void block_mxfp4(const Matrix *m, int row, int col, Block32 *out) {
     const uint8_t *bytes = m->data + (size_t)row * m->row_bytes + (size_t)col / 2;
