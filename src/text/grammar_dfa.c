@@ -338,3 +338,21 @@ void dfa_build(Net *net, uint32_t from, uint32_t to, const Dfa *dfa, bool escape
             net_link(net, first + s - 1, to);
     }
 }
+
+/* Anchors inside a pattern are what an automaton of its own understands. */
+void regex_build(Net *net, uint32_t from, uint32_t to, const char *text, size_t count) {
+    Expr *e = regex_parse(net, text, count, false, false);
+    if (e == NULL)
+        return;
+    regex_drop_edges(e);
+    if (!expr_has_anchor(e)) {
+        expr_build(net, from, to, e);
+        return;
+    }
+    Dfa dfa;
+    if (dfa_of_regex(text, count, true, &dfa, net->err) == OK)
+        dfa_build(net, from, to, &dfa, false);
+    else
+        net->status = net->err->status;
+    dfa_free(&dfa);
+}
