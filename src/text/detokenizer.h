@@ -11,6 +11,7 @@
 #define HOULE_TEXT_DETOKENIZER_H
 
 #include "text/split_regex.h"
+#include "text/tokenizer.h"
 #include "text/vocab.h"
 
 typedef enum DecodeKind {

@@ -5,20 +5,6 @@
 
 #include <string.h>
 
-/* ---- lists of ids ----------------------------------------------------------------------------------------------- */
-
-bool token_ids_append(TokenIds *list, int32_t id) {
-    if (!mem_grow((void **)&list->ids, &list->capacity, list->count + 1, sizeof *list->ids, MEM_TEXT))
-        return false;
-    list->ids[list->count++] = id;
-    return true;
-}
-
-void token_ids_free(TokenIds *list) {
-    mem_free(list->ids);
-    *list = (TokenIds){0};
-}
-
 /* ---- encoding --------------------------------------------------------------------------------------------------- */
 
 /* One call of tokenizer_encode. */

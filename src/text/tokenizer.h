@@ -16,6 +16,7 @@
 #define HOULE_TEXT_TOKENIZER_H
 
 #include "base/text.h"
+#include "text/token_ids.h"
 
 typedef struct Tokenizer Tokenizer;
 typedef struct ModelFiles ModelFiles;
@@ -31,15 +32,6 @@ Status tokenizer_open_model(const ModelFiles *files, Tokenizer **tokenizer, Erro
 void tokenizer_close(Tokenizer *tokenizer); /* NULL is fine */
 
 /* ---- text to ids ----------------------------------------------------------------------------------------------- */
-
-typedef struct TokenIds {
-    int32_t *ids;
-    size_t count;
-    size_t capacity;
-} TokenIds;
-
-bool token_ids_append(TokenIds *list, int32_t id) MUST_CHECK; /* false without memory; the list stays as it was */
-void token_ids_free(TokenIds *list);
 
 enum {
     ENCODE_ADD_SPECIAL = 1,   /* put in front and behind what the model was trained with: BOS, [CLS] ... [SEP] */
@@ -87,15 +79,7 @@ void tokenizer_stream_close(TokenizerStream *stream);
 /* All ids are below this. Some numbers between may be unused; a model may have more rows than this. */
 int32_t tokenizer_count(const Tokenizer *tokenizer);
 
-enum {
-    TOKEN_PRESENT = 1,  /* the id exists */
-    TOKEN_CONTROL = 2,  /* special: left out with DECODE_SKIP_SPECIAL */
-    TOKEN_ADDED = 4,    /* matched in the text before anything else (control tokens, <think>, ...) */
-    TOKEN_BYTE = 8,     /* stands for one byte that may be part of a character (<0x0A>) */
-    TOKEN_UNUSED = 16,  /* reserved, never to be sampled */
-    TOKEN_UNKNOWN = 32, /* stands for whatever the vocabulary cannot spell */
-};
-unsigned tokenizer_flags(const Tokenizer *tokenizer, int32_t id); /* 0 for a number that is no id */
+unsigned tokenizer_flags(const Tokenizer *tokenizer, int32_t id); /* TOKEN_*; 0 for a number that is no id */
 
 /* The bytes that the id adds in the middle of a text (" the", one byte of a character, "<|im_end|>"). They belong to
  * the tokenizer; O(1), so that a grammar can walk over all ids. false when there is no such id. */

@@ -11,7 +11,8 @@
 #ifndef HOULE_TEXT_VOCAB_H
 #define HOULE_TEXT_VOCAB_H
 
-#include "text/tokenizer.h"
+#include "base/text.h"
+#include "text/token_ids.h"
 
 enum {
     VOCAB_MAX_IDS = 1 << 22,
