@@ -404,7 +404,8 @@ static bool try_bare(Reply *r) {
     if (tag == MATCH_PARTLY)
         return false;
     r->bare_tried = true;
-    if (tag == MATCH_YES || (r->input.bytes[at] == '{' && json_array_size(r->tools) > 0)) {
+    const char c = r->input.bytes[at];
+    if (tag == MATCH_YES || ((c == '{' || (c == '[' && r->format->args_open != NULL)) && json_array_size(r->tools) > 0)) {
         reply_begin_call(r, r->at);
         r->at = at + (tag == MATCH_YES ? strlen(r->format->call_open) : 0);
         r->object.in_array = false;

@@ -58,7 +58,7 @@
     .name_end = "<tool_sep" suffix ">", .lines = true
 
 /* name(key=value), as Python writes it. */
-#define PYTHON_CALLS .style = CALLS_LITERAL, .args_open = "(", .args_close = ")", .key_end = "="
+#define PYTHON_CALLS .args_open = "(", .args_close = ")", .key_end = "="
 
 /* call:name{key:value}, with a mark around strings. */
 #define BRACED_CALLS(mark)                                                                                             \
@@ -107,10 +107,12 @@ static const ReplyFormat formats[] = {
      THINK_TAGS,
      .call_open = "<|tool_call_start|>",
      .call_close = "<|tool_call_end|>",
+     .style = CALLS_LITERAL,
      PYTHON_CALLS,
      .bracketed = true},
-    {.name = "llama3_1", .style = CALLS_BARE, .call_open = "<|python_tag|>"},
-    {.name = "llama4", .style = CALLS_BARE, .call_open = "<|python_start|>", .call_close = "<|python_end|>"},
+    /* Both have been taught two ways: objects, as their templates ask for them, and calls as the makers' guides do. */
+    {.name = "llama3_1", PYTHON_CALLS, .style = CALLS_BARE, .call_open = "<|python_tag|>"},
+    {.name = "llama4", PYTHON_CALLS, .style = CALLS_BARE, .call_open = "<|python_start|>", .call_close = "<|python_end|>"},
     {.name = "longcat",
      .think_open = "<longcat_think>",
      .think_close = "</longcat_think>",
@@ -161,7 +163,12 @@ static const ReplyFormat formats[] = {
      .style = CALLS_ARRAY,
      .call_open = "<TOOLCALL>",
      .call_close = "</TOOLCALL>"},
-    {.name = "olmo_3", THINK_TAGS, .call_open = "<function_calls>", .call_close = "</function_calls>", PYTHON_CALLS},
+    {.name = "olmo_3",
+     THINK_TAGS,
+     .call_open = "<function_calls>",
+     .call_close = "</function_calls>",
+     .style = CALLS_LITERAL,
+     PYTHON_CALLS},
     {.name = "phi_4_mini",
      .style = CALLS_ARRAY,
      .call_open = "<|tool_call|>",

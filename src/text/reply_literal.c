@@ -31,7 +31,7 @@ static Look at_end(const Reply *r) {
 
 static Look look_mark(const Reply *r, size_t at, const char *mark, size_t *behind) {
     const Match match = reply_match(r, at, mark);
-    *behind = at + strlen(mark);
+    *behind = at + (mark != NULL ? strlen(mark) : 0);
     return match == MATCH_YES ? LOOK_YES : match == MATCH_PARTLY ? LOOK_MORE : LOOK_NO;
 }
 
@@ -140,7 +140,7 @@ static bool step_call(Reply *r) {
     const Look call = look_call(r, at, &name, &name_end, &behind);
     if (call == LOOK_MORE)
         return false;
-    if (call == LOOK_NO)
+    if (call == LOOK_NO || (f->style == CALLS_BARE && !reply_is_tool(r, r->input.bytes + name, name_end - name)))
         return end_of_calls(r, at);
     reply_announce(r, r->input.bytes + name, name_end - name, NULL, 0);
     r->at = behind;

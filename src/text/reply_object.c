@@ -193,7 +193,9 @@ static bool step_start(Reply *r) {
         return false;
     const char c = *reply_at(r);
     r->section_used = false;
-    if (c == '[' && !r->object.in_array && r->format->style != CALLS_BARE) {
+    if (c == '[' && r->format->style == CALLS_BARE && r->format->args_open != NULL) {
+        r->mode = MODE_LITERAL_CALL;
+    } else if (c == '[' && !r->object.in_array && r->format->style != CALLS_BARE) {
         r->object.in_array = true;
         r->at++;
     } else if (c == ']' && r->object.in_array) { /* an empty array */

@@ -11,7 +11,7 @@ typedef enum CallStyle {
     CALLS_NONE,
     CALLS_OBJECT,  /* <open>{"name", "arguments"}<close>, an object or several */
     CALLS_ARRAY,   /* <open>[{"name", "arguments", "id"}, ...] */
-    CALLS_BARE,    /* the whole output is {"name", "parameters"} */
+    CALLS_BARE,    /* the whole output is {"name", "parameters"}, or (with args_open) a list of calls as literals */
     CALLS_HEADER,  /* <open>name<header_end>{arguments}<close> */
     CALLS_XML,     /* <open>name<param>key</..>value</..><close> */
     CALLS_TREE,    /* <open>name<key>value</key><close>, where a value may be elements in turn */
@@ -46,7 +46,7 @@ typedef struct ReplyFormat {
     bool lines;         /* written with a newline behind each tag */
     bool trim_newlines; /* the value may stand between newlines that are no part of it */
     bool inline_values; /* and is written without them */
-    /* CALLS_LITERAL */
+    /* CALLS_LITERAL, CALLS_BARE */
     const char *args_open, *args_close, *key_end;
     const char *quote; /* around strings, which have no escapes then; NULL: as Python writes them */
     bool bracketed;    /* calls are the entries of a list; else each has a line of its own */
