@@ -20,7 +20,7 @@ static void build(Graph *g, const Cfg *c) {
 const Family family_glm4 = {
     .name = "glm4",
     .build = build,
-    .reply_format = "plain",
+    .reply_format = "glm_4_0414",
     .since = "0.1",
     .golden = "glm4",
     .covers = "GLM-4-9B-0414, GLM-4-32B-0414, GLM-Z1",

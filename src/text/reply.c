@@ -250,10 +250,13 @@ void reply_begin_call(Reply *r, size_t from) {
 }
 
 void reply_not_a_call(Reply *r) {
+    size_t from = r->call_at;
+    if (r->format->bare && reply_match(r, from, r->format->call_open) == MATCH_YES)
+        from += strlen(r->format->call_open); /* a message began, which is text */
     r->in_call = false;
     r->mode = MODE_TEXT;
     r->bare_tried = true;
-    reply_emit_text(r, false, r->input.bytes + r->call_at, r->at - r->call_at);
+    reply_emit_text(r, false, r->input.bytes + from, r->at - from);
 }
 
 bool reply_step_section(Reply *r, ReplyMode call) {
@@ -318,6 +321,16 @@ bool reply_is_tool(const Reply *r, const char *name, size_t bytes) {
     return find_tool(r, name, bytes) != NULL;
 }
 
+bool reply_begins_tool(const Reply *r, const char *name, size_t bytes) {
+    for (size_t i = 0; i < json_array_size(r->tools); i++) {
+        const json_t *other = json_object_get(tool_function(json_array_get(r->tools, i)), "name");
+        if (json_is_string(other) && json_string_length(other) >= bytes &&
+            memcmp(json_string_value(other), name, bytes) == 0)
+            return true;
+    }
+    return false;
+}
+
 const json_t *reply_parameters(const Reply *r, const char *tool) {
     const json_t *function = find_tool(r, tool, strlen(tool));
     const json_t *schema = json_object_get(function, "parameters");
@@ -338,6 +351,7 @@ enum {
     MARK_SECTION,
     MARK_CALL,
     MARK_ALONE,
+    MARK_LINE,
     MARK_STRAY_SECTION,
     MARK_STRAY_CALL,
     MARK_COUNT
@@ -414,10 +428,35 @@ static bool try_bare(Reply *r) {
     return true;
 }
 
+/* A line begins at a byte: as a call, or text goes on. False when more must come. */
+static bool try_line(Reply *r, size_t at) {
+    const Match header = reply_match_header(r, at);
+    if (header == MATCH_PARTLY)
+        return false;
+    r->bare_tried = true;
+    if (header == MATCH_YES) {
+        reply_emit_text(r, false, reply_at(r), at - r->at);
+        reply_begin_call(r, at);
+        r->mode = MODE_HEADER;
+        r->at = at;
+    }
+    return true;
+}
+
+/* The output, or what follows a call, begins. */
+static bool try_first_line(Reply *r) {
+    size_t at = r->at;
+    while (at < r->limit && reply_is_space(r->input.bytes[at]))
+        at++;
+    return (at < r->limit || r->finished) && try_line(r, at);
+}
+
 static bool step_text(Reply *r) {
     const ReplyFormat *f = r->format;
     if (f->style == CALLS_BARE && !r->bare_tried)
         return try_bare(r);
+    if (f->bare && !r->bare_tried && r->at < r->limit)
+        return try_first_line(r);
     const bool bare = f->style == CALLS_BARE, called = r->call_count > 0;
     const char *const marks[MARK_COUNT] = {
         [MARK_THINK] = f->think_open,
@@ -427,6 +466,7 @@ static bool step_text(Reply *r) {
         [MARK_SECTION] = f->section_open,
         [MARK_CALL] = f->section_open == NULL && !bare ? f->call_open : NULL,
         [MARK_ALONE] = f->call_alone,
+        [MARK_LINE] = f->bare && json_array_size(r->tools) > 0 ? "\n" : NULL,
         [MARK_STRAY_SECTION] = called ? f->section_close : NULL,
         [MARK_STRAY_CALL] = called && !bare ? f->call_close : NULL,
     };
@@ -437,7 +477,14 @@ static bool step_text(Reply *r) {
         return false;
     }
     reply_emit_text(r, false, reply_at(r), place - r->at);
-    r->at = place + strlen(marks[which]);
+    r->at = place;
+    if (which == MARK_LINE) {
+        const bool sure = try_line(r, place + 1);
+        if (sure && r->mode == MODE_TEXT)
+            reply_emit_text(r, false, r->input.bytes + r->at++, 1);
+        return sure;
+    }
+    r->at += strlen(marks[which]);
     pass_mark(r, which, place);
     return true;
 }
@@ -536,6 +583,7 @@ Status reply_open(const char *format, const json_t *tools, bool inside_reasoning
     r->id_seed = clock_ns() ^ (atomic_fetch_add(&opened, 1) << 48) ^ (uint64_t)(uintptr_t)r;
     r->format = found;
     r->tools = tools;
+    r->skip_spaces = found->bare; /* a newline ends the header of a message that is text */
     if (found->style == CALLS_HARMONY) {
         r->mode = inside_reasoning ? MODE_MESSAGE_TEXT : MODE_MESSAGE_START;
         r->message = inside_reasoning ? MESSAGE_REASONING : MESSAGE_CONTENT;

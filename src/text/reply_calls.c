@@ -4,6 +4,7 @@
  *     CALLS_ARRAY    <open>[{"name": NAME, "arguments": [schema]}]
  *     CALLS_BARE     {"name": NAME, "parameters": [schema]}
  *     CALLS_HEADER   <section><open>NAME<header_end>[schema]<close></section>
+ *                    NAME<header_end>[schema], where such a line needs no mark
  *     CALLS_XML      <section><open>NAME( <param>KEY..[value]</param> )*<close></section>
  *     CALLS_TREE     <section><open>NAME( <KEY>[value]</KEY> )*<close></section>
  *     CALLS_LITERAL  <open>NAME(KEY=[value], ...)<close>
@@ -424,7 +425,7 @@ static Status write_header(const ReplyCalls *r, CallGrammar *c, const json_t *fu
     const char *name = json_word(function, "name");
     append(&c->trigger, f->section_open != NULL ? f->section_open : f->call_open);
     append(&c->begin, f->section_open);
-    append(&c->begin, f->call_open);
+    append(&c->begin, f->bare ? NULL : f->call_open);
     if (f->fence_open != NULL) {
         append(&c->begin, "function");
         append(&c->begin, f->header_end);
@@ -535,7 +536,7 @@ static Status add_calls(ReplyCalls *r, Error *err) {
     const ReplyFormat *f = r->format;
     size_t i;
     json_t *tool;
-    FAIL_IF(!r->spec.forced && (f->style == CALLS_BARE || f->style == CALLS_HARMONY), ERR_UNSUPPORTED,
+    FAIL_IF(!r->spec.forced && (f->style == CALLS_BARE || f->bare || f->style == CALLS_HARMONY), ERR_UNSUPPORTED,
             "calls in the format '%s' begin like other text", f->name);
     json_array_foreach((json_t *)(uintptr_t)r->spec.tools, i, tool) {
         const json_t *function = json_object_get(tool, "function");

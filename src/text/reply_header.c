@@ -3,6 +3,24 @@
 
 #include <string.h>
 
+Match reply_match_header(const Reply *r, size_t at) {
+    const size_t start = at;
+    while (at < r->limit && at - start <= REPLY_MAX_NAME && reply_is_name(r->input.bytes + at, 1))
+        at++;
+    if (at == r->limit)
+        return !r->finished && reply_begins_tool(r, r->input.bytes + start, at - start) ? MATCH_PARTLY : MATCH_NO;
+    if (!reply_is_tool(r, r->input.bytes + start, at - start))
+        return MATCH_NO;
+    const Match end = reply_match(r, at, r->format->header_end);
+    if (end != MATCH_YES)
+        return end;
+    for (at += strlen(r->format->header_end); at < r->limit && reply_is_space(r->input.bytes[at]); at++) {
+    }
+    if (at == r->limit)
+        return r->finished ? MATCH_NO : MATCH_PARTLY;
+    return r->input.bytes[at] == '{' ? MATCH_YES : MATCH_NO;
+}
+
 static void set_name(Reply *r, size_t start, size_t end) {
     while (start < end && reply_is_space(r->input.bytes[start]))
         start++;
@@ -47,6 +65,13 @@ static bool step_header(Reply *r) {
     const ReplyFormat *f = r->format;
     const char *const marks[] = {f->header_end, f->call_close, f->call_open};
     size_t which, place, clear;
+    if (f->bare) {
+        const Match header = reply_match_header(r, r->at);
+        if (header == MATCH_NO)
+            reply_not_a_call(r);
+        if (header != MATCH_YES)
+            return header == MATCH_NO;
+    }
     if (f->section_open == NULL && r->at < r->limit && (*reply_at(r) == '[' || *reply_at(r) == '{') &&
         reply_match(r, r->at, f->header_end) == MATCH_NO) {
         r->object.in_array = false; /* the older way to write them: an array of objects */
@@ -175,6 +200,7 @@ static bool step_arguments_after(Reply *r) {
         r->mode = MODE_SECTION;
     else
         reply_end_call(r);
+    r->bare_tried = !f->bare;
     return true;
 }
 

@@ -37,6 +37,7 @@ typedef struct ReplyFormat {
     const char *id_open;     /* between name and id, before header_end */
     const char *name_prefix; /* the header is the id: prefix, name, colon, number; CALLS_LITERAL: before each name */
     const char *fence_open, *fence_close; /* the header is a type; the name stands between header_end and the fence */
+    bool bare; /* a line that is a tool's name, with an object behind it, is a call; call_open may stand in front */
     /* CALLS_XML, CALLS_TREE */
     const char *name_end;   /* NULL: a newline or the next tag */
     const char *param_open, *param_name_end;
@@ -245,11 +246,16 @@ void reply_end_call(Reply *r);
 /* What could be the name of a tool (letters, digits, "_-./:"), and what is the name of one that is offered. */
 bool reply_is_name(const char *name, size_t bytes);
 bool reply_is_tool(const Reply *r, const char *name, size_t bytes);
+/* Whether the name of one of them goes on like this. */
+bool reply_begins_tool(const Reply *r, const char *name, size_t bytes);
 /* The schema of a tool's parameters, and of one of them; or NULL. */
 const json_t *reply_parameters(const Reply *r, const char *tool);
 const json_t *reply_parameter(const Reply *r, const char *tool, const char *parameter);
 /* Whether a value of that schema may be of a type of JSON. */
 bool reply_allows(const json_t *schema, const char *type);
+
+/* For `bare`: whether a line begins here that is a call's header. */
+Match reply_match_header(const Reply *r, size_t at);
 
 /* Each makes one step in its modes: true when something moved, false when more text is needed. */
 bool reply_step_object(Reply *r);
