@@ -193,17 +193,12 @@ static void end_string(Reply *r, size_t behind) {
     r->mode = r->literal.is_key ? MODE_LITERAL_COLON : MODE_LITERAL_AFTER;
 }
 
-static int hex_digit(char c) {
-    const char lower = (char)(c | 0x20);
-    return c >= '0' && c <= '9' ? c - '0' : lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
-
 /* \xNN, \uNNNN, \UNNNNNNNN: halves of pairs are JSON's own notation. */
 static bool emit_code(Reply *r, size_t digits) {
     uint32_t code = 0;
     char text[16];
     for (size_t i = 0; i < digits; i++) {
-        const int digit = hex_digit(r->input.bytes[r->at + 2 + i]);
+        const int digit = parse_hex_digit(r->input.bytes[r->at + 2 + i]);
         if (digit < 0)
             return false;
         code = code << 4 | (uint32_t)digit;

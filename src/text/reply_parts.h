@@ -227,9 +227,12 @@ void reply_emit_json(Reply *r, size_t from, size_t to);
 /* Text as a part of a JSON string of the arguments, and as a whole one. */
 void reply_emit_escaped(Reply *r, const char *text, size_t bytes);
 void reply_emit_string(Reply *r, const char *text, size_t bytes);
-/* A parameter's text as a value of its kind: JSON where it is, words of Python for the same, else a string. */
+/* A parameter's text as a value of its kind: JSON where it is, Python's words and lists for the same, else a string. */
 ParamKind reply_param_kind(const json_t *schema);
 void reply_emit_value(Reply *r, ParamKind kind, const char *text, size_t bytes);
+
+/* Appends a list or a dictionary in Python's notation as JSON; false when the text is none, whatever was appended. */
+bool reply_python_json(const char *text, size_t bytes, Text *json);
 
 /* ---- calls ------------------------------------------------------------------------------------------------------- */
 

@@ -75,6 +75,14 @@ void reply_emit_value(Reply *r, ParamKind kind, const char *text, size_t bytes) 
     const char *inner = text + start;
     const size_t count = end - start;
     const bool json = kind == PARAM_JSON && json_is_value(inner, count);
+    Text converted = {0};
+    if (!json && kind == PARAM_JSON && reply_python_json(inner, count, &converted)) {
+        r->failed = r->failed || converted.failed;
+        reply_emit_arguments(r, converted.bytes, converted.count);
+        text_free(&converted);
+        return;
+    }
+    text_free(&converted);
     if (json || is_word(inner, count, "null"))
         reply_emit_arguments(r, inner, count);
     else if (kind == PARAM_JSON && (is_word(inner, count, "True") || is_word(inner, count, "False")))
