@@ -399,6 +399,20 @@ class Doors(Case):
         assert "tide" not in cls.log, "a prompt stands in the log"
 
 
+class KeysAtOnce(unittest.TestCase):
+    def test_none_is_lost(self):
+        """The file is read, added to and replaced: of two who do so at once, one must wait."""
+        with tempfile.TemporaryDirectory(prefix="houle_keys_") as home:
+            file = pathlib.Path(home) / "keys.json"
+            names = [f"key{i}" for i in range(24)]
+            made = [subprocess.Popen([serve_case.HOULE, "serve", "--keys", str(file), "--make-key", name], stdout=subprocess.PIPE,
+                                     stderr=subprocess.DEVNULL) for name in names]
+            self.assertEqual(len({p.communicate()[0] for p in made}), len(names))
+            self.assertEqual([p.returncode for p in made], [0] * len(names))
+            self.assertEqual(sorted(k["name"] for k in json.loads(file.read_text())["keys"]), sorted(names))
+            self.assertEqual([f.name for f in file.parent.iterdir()], ["keys.json"])
+
+
 class KeysAndModels(Case):
     """Keys with scopes and rates; two models in a budget that holds one; a broken one; a new one."""
 

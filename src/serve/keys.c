@@ -4,14 +4,18 @@
 #include "base/clock.h"
 #include "base/digest.h"
 #include "base/file.h"
+#include "base/folder.h"
 #include "base/mem.h"
 #include "format/json.h"
 
+#include <errno.h>
 #include <fnmatch.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum { MAX_KEYS = 4096, FILE_BYTES = 4 << 20, SECRET_BYTES = 16 };
 
@@ -240,17 +244,26 @@ void keys_charge(Keys *k, const Caller *caller, int tokens) {
 
 /* ---- making keys ------------------------------------------------------------------------------------------------- */
 
-Status keys_make(const char *path, const char *name, bool admin, char key[KEY_TEXT_BYTES], Error *err) {
-    uint8_t secret[SECRET_BYTES * 2];
-    char hex[SECRET_BYTES * 2 + 1], sha256[DIGEST_HEX];
+/* Keeps others that make keys out of the folder in which the file is (it is replaced, so a lock on it would be on the old
+ * one); *fd is to be closed. */
+static Status lock_folder(const char *path, int *fd, Error *err) {
+    const size_t bytes = (size_t)(path_name(path) - path);
+    char *folder = bytes > 0 ? mem_strndup(path, bytes, MEM_MISC) : mem_strdup(".", MEM_MISC);
+    FAIL_IF(folder == NULL, ERR_MEMORY, "no memory for a path");
+    const Status status = folder_open(folder, false, fd, err);
+    mem_free(folder);
+    TRY(status);
+    while (flock(*fd, LOCK_EX) != 0)
+        if (errno != EINTR) {
+            close(*fd);
+            return error_set(err, ERR_IO, "%s: its folder cannot be locked: %s", path, strerror(errno));
+        }
+    return OK;
+}
+
+/* What the file says, and one more key. */
+static Status add_key(const char *path, const char *name, bool admin, const char *sha256, Error *err) {
     json_t *file = NULL;
-    FAIL_IF(name[0] == '\0' || strlen(name) >= KEY_NAME_BYTES, ERR_ARGUMENT, "a key's name has 1 to %d characters",
-            KEY_NAME_BYTES - 1);
-    FAIL_IF(getrandom(secret, SECRET_BYTES, 0) != SECRET_BYTES, ERR_IO, "the system gives no random numbers");
-    digest_hex(secret, SECRET_BYTES, hex);
-    memcpy(key, "houle-", 6);
-    memcpy(key + 6, hex, sizeof hex);
-    TRY(digest_of_bytes(DIGEST_SHA256, key, strlen(key), sha256, err));
     json_setup();
     if (file_exists(path))
         TRY(json_read(path, FILE_BYTES, &file, err));
@@ -276,5 +289,22 @@ Status keys_make(const char *path, const char *name, bool admin, char key[KEY_TE
         status = file_write_private(path, text, strlen(text), err);
     mem_free(text);
     json_decref(file);
+    return status;
+}
+
+Status keys_make(const char *path, const char *name, bool admin, char key[KEY_TEXT_BYTES], Error *err) {
+    uint8_t secret[SECRET_BYTES * 2];
+    char hex[SECRET_BYTES * 2 + 1], sha256[DIGEST_HEX];
+    int folder;
+    FAIL_IF(name[0] == '\0' || strlen(name) >= KEY_NAME_BYTES, ERR_ARGUMENT, "a key's name has 1 to %d characters",
+            KEY_NAME_BYTES - 1);
+    FAIL_IF(getrandom(secret, SECRET_BYTES, 0) != SECRET_BYTES, ERR_IO, "the system gives no random numbers");
+    digest_hex(secret, SECRET_BYTES, hex);
+    memcpy(key, "houle-", 6);
+    memcpy(key + 6, hex, sizeof hex);
+    TRY(digest_of_bytes(DIGEST_SHA256, key, strlen(key), sha256, err));
+    TRY(lock_folder(path, &folder, err));
+    const Status status = add_key(path, name, admin, sha256, err);
+    close(folder); /* the lock goes with it */
     return status;
 }
