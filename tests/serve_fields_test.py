@@ -98,6 +98,72 @@ class Facts(Case):
         self.assertEqual((shown["capabilities"], shown["details"]["parent_model"]), (["completion"], "tiny"))
 
 
+class Waiting(Case):
+    """Two models in a budget that holds one: a stream that waits for the other is not silent."""
+
+    @classmethod
+    def arguments(cls):
+        tiny_model.make(cls.models / "other", seed=2, context=2048, template=TEMPLATE)
+        config = cls.home / "config.json"
+        config.write_text(json.dumps({"defaults": {"context": 512, "sequences": 4}}))
+        return super().arguments() + ["--config", str(config), "--memory", "5M", "--ping", "1", "--queue", "3"]
+
+    def occupy(self):
+        """A client that does not read: its model stays in use until it does."""
+        connection = http.client.HTTPConnection(self.server.host, self.server.port, timeout=240)
+        connection.request("POST", "/v1/chat/completions", json.dumps(
+            {"model": "other", "messages": HI, "max_tokens": 400, "n": 8, "ignore_eos": True, "stream": True, "logprobs": True, "top_logprobs": 20}))
+        return connection
+
+    def ask(self, path, body, release_at):
+        """The stream's status, lines, and how many of them were signs of life; the other client leaves behind so many."""
+        other = self.occupy()
+        while self.server.metric("houle_models_loaded") < 1 or not any(
+                m["name"] == "other" for m in self.server.get("/api/ps")[1]["models"]):
+            time.sleep(0.05)
+        asking = http.client.HTTPConnection(self.server.host, self.server.port, timeout=240)
+        asking.request("POST", path, json.dumps(body))
+        response = asking.getresponse()
+        lines, signs = [], 0
+        for line in response:
+            line = line.decode().rstrip("\n")
+            sign = line.startswith(":") or line == "event: ping"
+            if path.startswith("/api"):
+                value = json.loads(line)
+                sign = "error" not in value and not value["done"] and not (value.get("response") or value.get("message", {}).get("content"))
+            signs += sign
+            lines.append(line)
+            if signs == release_at:
+                other.close()
+        other.close()
+        asking.close()
+        return response.status, lines, signs
+
+    def test_signs_of_life(self):
+        for path, body in streams(HI):
+            status, lines, signs = self.ask(path, body, 2)
+            self.assertEqual(status, 200, path)
+            self.assertGreaterEqual(signs, 2, path)
+            self.assertNotIn("error", [k for line in lines if line.startswith("{") for k in json.loads(line)], path)
+            ends = {"/v1/responses": "response.incomplete", "/v1/messages": "message_stop"}
+            self.assertIn(ends.get(path, "[DONE]" if path.startswith("/v1") else '"done":true'), "\n".join(lines[-3:]).replace(" ", "").replace("data:", ""), path)
+
+    def test_told_in_the_stream(self):
+        for path, body in (s for s in streams(HI) if s[0] in ("/v1/chat/completions", "/v1/messages", "/api/chat")):
+            status, lines, signs = self.ask(path, body, 0)
+            self.assertEqual(status, 200, path)
+            self.assertGreaterEqual(signs, 2, path)
+            last = [line for line in lines if line.startswith(("data:", "{"))][-1].removeprefix("data: ")
+            self.assertIn("try again later", json.dumps(json.loads(last)["error"]), path)
+            self.assertEqual("event: error" in lines, path == "/v1/messages")
+
+    def test_not_streamed_has_its_status(self):
+        other = self.occupy()
+        time.sleep(0.5)
+        self.refused("/v1/chat/completions", {"model": "tiny", "messages": HI, "max_tokens": 2}, 503, "model", "model_busy")
+        other.close()
+
+
 class Streams(Case):
     @classmethod
     def arguments(cls):

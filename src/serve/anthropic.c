@@ -486,8 +486,8 @@ Status anthropic_messages(ApiCall *call, Error *err) {
     b->stream = stream;
     api_make_id(call, "msg_", b->id);
     if (stream) {
-        http_stream(call->http, 200, "text/event-stream; charset=utf-8",
-                    (HttpSource){.next = next, .close = close_blocks, .user = b});
+        api_stream(call, "text/event-stream; charset=utf-8",
+                   (HttpSource){.next = next, .close = close_blocks, .user = b});
         return OK;
     }
     status = reply_whole(b, err);

@@ -22,7 +22,7 @@ Status api_reply_json(ApiCall *call, int status, json_t *value, Error *err) {
     json_write_value(&w, value);
     text_append_char(&text, '\n');
     json_decref(value);
-    http_reply(call->http, status, "application/json", &text);
+    api_reply(call, status, "application/json", &text);
     return OK;
 }
 

@@ -65,6 +65,8 @@ struct ApiCall {
     json_t *warnings;      /* texts, or NULL */
     bool bodiless;         /* a POST that may go without one */
     struct Upload *upload; /* a body that is written to a file; NULL = none */
+    bool streams;            /* its handler can stream */
+    struct Waiting *waiting; /* for its model, while a stream has begun already; NULL = none */
     bool cut_inputs; /* texts to embed that are longer than the model's context are cut, not refused */
     /* Makes another shape of a good reply (which it takes); NULL: as it is. */
     json_t *(*reshape)(const ApiCall *call, json_t *value);
@@ -78,6 +80,7 @@ struct ApiCall {
 };
 
 typedef struct Upload Upload;
+typedef struct Waiting Waiting;
 void upload_free(Upload *upload); /* NULL is fine */
 /* Removes the files of a model that was made of blobs, unless they are another preset's, too (NULL: nobody's). */
 void created_delete(const ApiCall *call, const json_t *preset, const json_t *but);
@@ -95,6 +98,9 @@ void api_log(const Server *server, json_t *line);
 
 /* Replies with a tree (taken); NULL is a lack of memory. */
 Status api_reply_json(ApiCall *call, int status, json_t *value, Error *err);
+/* A streamed reply, and one as a whole (the text is taken): into the stream where one has begun already. */
+void api_stream(ApiCall *call, const char *type, HttpSource source);
+void api_reply(ApiCall *call, int status, const char *type, Text *body);
 /* The reply to a failure. */
 void api_reply_error(ApiCall *call, Status status, const Error *err);
 /* The same as a tree, for streams that have begun. */
@@ -109,6 +115,17 @@ void api_make_id(ApiCall *call, const char *prefix, char id[64]);
 int64_t unix_seconds(void);
 /* "2026-11-22T08:00:00Z" */
 void iso_time(int64_t seconds, char text[32]);
+
+/* ---- waiting for a model (waiting.c) ----------------------------------------------------------------------------- */
+
+/* registry_acquire for a handler. Where a stream is wanted and the model not soon there, ERR_BUSY: the handler gives up
+ * (any status will do), and api_wait lets the stream begin, with signs of life; the handler is called again when the
+ * model is there, and finds it here. */
+Status api_acquire(ApiCall *call, const char *name, uint64_t wait_us, Served **served, uint64_t *load_us, Error *err);
+/* Whether the handler gave up for that: then the reply is under way. */
+bool api_wait(ApiCall *call);
+/* An empty line of /api/chat or /api/generate. */
+void ollama_append_sign(ApiCall *call, Text *out);
 
 /* ---- fields ------------------------------------------------------------------------------------------------------ */
 

@@ -33,7 +33,7 @@ Status ask_model(ApiCall *call, const char *name, Ask *ask, Error *err) {
     mem_free(path);
     FAIL_IF(!allowed, ERR_DENIED, "this key may not use the model '%s'", call->model);
     const uint64_t wait_us = (uint64_t)call->server->spec.queue_seconds * 1000000;
-    const Status status = registry_acquire(call->server->registry, name, wait_us, &ask->served, &ask->load_us, err);
+    const Status status = api_acquire(call, name, wait_us, &ask->served, &ask->load_us, err);
     if (status != OK) {
         call->code = status == ERR_BUSY ? "model_busy" : "model_not_loaded";
         /* What is wrong with a model's files is not the client's mistake. */

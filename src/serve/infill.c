@@ -263,8 +263,8 @@ Status infill(ApiCall *call, Error *err) {
     if (f == NULL)
         return status;
     if (f->stream) {
-        http_stream(call->http, 200, "text/event-stream; charset=utf-8",
-                    (HttpSource){.next = next, .close = close_infill, .user = f});
+        api_stream(call, "text/event-stream; charset=utf-8",
+                   (HttpSource){.next = next, .close = close_infill, .user = f});
         return OK;
     }
     status = reply_whole(f, err);

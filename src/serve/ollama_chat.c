@@ -354,6 +354,11 @@ static json_t *last_line(Talk *t) {
     return line;
 }
 
+void ollama_append_sign(ApiCall *call, Text *out) {
+    Talk t = {.a.call = call, .chat = call->handler == ollama_chat};
+    ndjson_append(out, take_line(&t, false));
+}
+
 static json_t *progress_line(Talk *t, const Piece *p) {
     json_t *line = take_line(t, false);
     json_object_set_new(line, "prompt_progress", progress_value(t->a.generation, p));
@@ -484,8 +489,8 @@ static Status talk(ApiCall *call, bool chat, Error *err) {
     if (t == NULL)
         return status;
     if (w.stream) {
-        http_stream(call->http, 200, "application/x-ndjson",
-                    (HttpSource){.next = next, .close = close_talk, .user = t});
+        api_stream(call, "application/x-ndjson",
+                   (HttpSource){.next = next, .close = close_talk, .user = t});
         return OK;
     }
     status = reply_whole(t, err);

@@ -422,8 +422,8 @@ Status openai_chat(ApiCall *call, Error *err) {
         return status;
     api_make_id(call, "chatcmpl-", c->id);
     if (wishes.stream) {
-        http_stream(call->http, 200, "text/event-stream; charset=utf-8",
-                    (HttpSource){.next = next, .close = close_chat, .user = c});
+        api_stream(call, "text/event-stream; charset=utf-8",
+                   (HttpSource){.next = next, .close = close_chat, .user = c});
         return OK;
     }
     status = reply_whole(c, err);

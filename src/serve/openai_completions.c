@@ -419,8 +419,8 @@ Status openai_completions(ApiCall *call, Error *err) {
     if (status == OK)
         status = begin_prompt(c, err);
     if (status == OK && c->stream) {
-        http_stream(call->http, 200, "text/event-stream; charset=utf-8",
-                    (HttpSource){.next = next, .close = close_completions, .user = c});
+        api_stream(call, "text/event-stream; charset=utf-8",
+                   (HttpSource){.next = next, .close = close_completions, .user = c});
         return OK;
     }
     if (status == OK)

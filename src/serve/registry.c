@@ -271,6 +271,14 @@ Status registry_acquire(Registry *r, const char *name, uint64_t wait_us, Served 
     return status;
 }
 
+bool registry_is_ready(Registry *r, const char *name) {
+    pthread_mutex_lock(&r->lock);
+    const Served *e = registry_find(r, name);
+    const bool ready = e != NULL && e->state == SERVED_READY && !e->leaving;
+    pthread_mutex_unlock(&r->lock);
+    return ready;
+}
+
 void registry_hold(Served *e) {
     pthread_mutex_lock(&e->registry->lock);
     e->users++;

@@ -67,6 +67,8 @@ Status registry_add(Registry *registry, const char *name, const char *path, cons
  * or why it cannot be loaded. *load_us: how long it had to be waited for; may be NULL. */
 Status registry_acquire(Registry *registry, const char *name, uint64_t wait_us, Served **served, uint64_t *load_us,
                         Error *err);
+/* Whether that would not have to wait, as things stand. */
+bool registry_is_ready(Registry *registry, const char *name);
 /* Any thread, also the scheduler's. */
 void registry_release(Served *served);
 /* One more holder. */

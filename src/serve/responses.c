@@ -398,8 +398,8 @@ Status responses_create(ApiCall *call, Error *err) {
     r->maker = maker;
     r->maker.generation = r->a.generation;
     if (w.stream) {
-        http_stream(call->http, 200, "text/event-stream; charset=utf-8",
-                    (HttpSource){.next = next, .close = close_responding, .user = r});
+        api_stream(call, "text/event-stream; charset=utf-8",
+                   (HttpSource){.next = next, .close = close_responding, .user = r});
         return OK;
     }
     status = reply_whole(r, err);

@@ -222,8 +222,8 @@ static void close_follower(void *user) {
 static void follow(ApiCall *call, Follower *f, Job *job, int64_t after) {
     *f = (Follower){.call = call, .job = job, .after = after};
     api_hold(call);
-    http_stream(call->http, 200, "text/event-stream; charset=utf-8",
-                (HttpSource){.next = next, .close = close_follower, .user = f});
+    api_stream(call, "text/event-stream; charset=utf-8",
+               (HttpSource){.next = next, .close = close_follower, .user = f});
 }
 
 bool response_job_stream(ApiCall *call, const char *id, int64_t after) {

@@ -49,7 +49,7 @@ static Status metrics(ApiCall *call, Error *err) {
     return OK;
 }
 
-enum { OPEN = 1, ADMIN = 2, UPLOAD = 4, BODILESS = 8 };
+enum { OPEN = 1, ADMIN = 2, UPLOAD = 4, BODILESS = 8, STREAMS = 16 };
 
 static const struct Route {
     const char *method, *path; /* a path that ends with '*' stands for all that begin so */
@@ -65,21 +65,21 @@ static const struct Route {
     {"GET", "/v1/models", API_OPENAI, openai_models, 0},
     {"GET", "/models", API_OPENAI, openai_models, 0},
     {"GET", "/v1/models/*", API_OPENAI, openai_models, 0},
-    {"POST", "/v1/chat/completions", API_OPENAI, openai_chat, 0},
-    {"POST", "/v1/completions", API_OPENAI, openai_completions, 0},
+    {"POST", "/v1/chat/completions", API_OPENAI, openai_chat, STREAMS},
+    {"POST", "/v1/completions", API_OPENAI, openai_completions, STREAMS},
     {"POST", "/v1/embeddings", API_OPENAI, openai_embeddings, 0},
     {"POST", "/v1/rerank", API_OPENAI, openai_rerank, 0},
     {"POST", "/rerank", API_OPENAI, openai_rerank, 0},
-    {"POST", "/v1/responses", API_OPENAI, responses_create, 0},
+    {"POST", "/v1/responses", API_OPENAI, responses_create, STREAMS},
     {"POST", "/v1/responses/input_tokens", API_OPENAI, responses_count, 0},
     {"POST", "/v1/responses/compact", API_OPENAI, responses_compact, 0},
     {"GET", "/v1/responses/*", API_OPENAI, responses_retrieve, 0},
     {"POST", "/v1/responses/*", API_OPENAI, responses_cancel, BODILESS},
     {"DELETE", "/v1/responses/*", API_OPENAI, responses_delete, 0},
-    {"POST", "/v1/messages", API_ANTHROPIC, anthropic_messages, 0},
+    {"POST", "/v1/messages", API_ANTHROPIC, anthropic_messages, STREAMS},
     {"POST", "/v1/messages/count_tokens", API_ANTHROPIC, anthropic_count, 0},
-    {"POST", "/api/chat", API_OLLAMA, ollama_chat, 0},
-    {"POST", "/api/generate", API_OLLAMA, ollama_generate, 0},
+    {"POST", "/api/chat", API_OLLAMA, ollama_chat, STREAMS},
+    {"POST", "/api/generate", API_OLLAMA, ollama_generate, STREAMS},
     {"GET", "/api/tags", API_OLLAMA, ollama_tags, 0},
     {"POST", "/api/show", API_OLLAMA, ollama_show, 0},
     {"GET", "/api/ps", API_OLLAMA, ollama_ps, 0},
@@ -93,7 +93,7 @@ static const struct Route {
     {"POST", "/api/blobs/*", API_OLLAMA, blob_end, ADMIN | UPLOAD},
     {"POST", "/api/embed", API_OLLAMA, ollama_embed, 0},
     {"POST", "/api/embeddings", API_OLLAMA, ollama_embeddings, 0},
-    {"POST", "/infill", API_OPENAI, infill, 0},
+    {"POST", "/infill", API_OPENAI, infill, STREAMS},
     {"POST", "/tokenize", API_OPENAI, text_tokenize, 0},
     {"POST", "/detokenize", API_OPENAI, text_detokenize, 0},
     {"POST", "/apply-template", API_OPENAI, text_apply_template, 0},
@@ -224,6 +224,7 @@ static Status admit(ApiCall *call, Error *err) {
         call->handler = route->handler;
         call->route = route->path;
         call->bodiless = (route->flags & BODILESS) != 0;
+        call->streams = (route->flags & STREAMS) != 0;
     } else if (strncmp(path, "/api/", 5) == 0)
         call->form = API_OLLAMA;
     TRY(check_origin(call, err));
@@ -293,6 +294,8 @@ static void on_answer(void *user, HttpCall *http) {
     }
     if (status == OK)
         status = call->handler(call, &err);
+    if (api_wait(call))
+        return;
     if (status != OK && !http_replied(http))
         api_reply_error(call, status, &err);
 }
