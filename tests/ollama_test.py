@@ -126,6 +126,19 @@ class Created(Case):
         self.assertEqual(self.server.post("/api/chat", {"model": "pirate", "messages": HI})[0], 404)
         self.assertEqual(self.server.post("/api/push", {"model": "plain"})[0], 501)
 
+    def test_calls_as_messages(self):
+        """Templates that know observations, and calls only as messages with the tool's name as their metadata, get them so."""
+        jinja = ("{% for m in messages %}{% if m.role == 'observation' %}<o>{{ m.content }}{% elif m.role == 'assistant' %}<a>"
+                 "{{ m.get('metadata', '') }}|{{ m.content }}{% elif m.role == 'user' %}<u>{{ m.content }}{% endif %}{% endfor %}")
+        status, made = self.server.post("/api/create", {"model": "observer", "from": "tiny", "template": jinja, "stream": False})
+        self.assertEqual(status, 200, made)
+        call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"n": 2}'}}
+        messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "So", "tool_calls": [call]},
+                    {"role": "tool", "tool_call_id": "1", "content": "7"}, {"role": "assistant", "content": None, "tool_calls": [call, call]},
+                    {"role": "assistant", "content": "Done"}]
+        _, prompt = self.server.post("/apply-template", {"model": "observer", "messages": messages})
+        self.assertEqual(prompt["prompt"], '<u>Hi<a>|So<a>f|{"n": 2}<o>7<a>f|{"n": 2}<a>f|{"n": 2}<a>|Done')
+
     def test_models_of_files(self):
         folder = tiny_model.make(self.home / "elsewhere", seed=9, context=2048, template=TEMPLATE)
         files = {}

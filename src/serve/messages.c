@@ -3,8 +3,11 @@
  * Some programs put a line into their instructions that is another one in each request (counters, digests, for their
  * vendor's accounts). As it stands near the beginning, nothing of what was computed for the request before could be
  * used again: tens of thousands of tokens. Such lines are left out. And a role that newer clients have for instructions
- * is called by its older name where the template does not know it. */
+ * is called by its older name where the template does not know it; so are the results of tools where they are
+ * observations, and calls where each is a message of its own with the tool's name beside it. */
 #include "serve/api.h"
+
+#include "format/json.h"
 
 #include <string.h>
 
@@ -65,6 +68,59 @@ static bool is_role(const json_t *message, const char *role) {
     return own != NULL && strcmp(own, role) == 0;
 }
 
+/* One with calls: what it says, and each call as a message, whose content are the arguments. */
+static Status append_as_calls(json_t *list, const json_t *message, Error *err) {
+    size_t i;
+    json_t *call, *content = json_object_get(message, "content");
+    bool good = true;
+    if (json_string_length(content) > 0)
+        good = json_array_append_new(list, json_pack("{s:s, s:O}", "role", "assistant", "content", content)) == 0;
+    json_array_foreach(json_object_get(message, "tool_calls"), i, call) {
+        const json_t *function = json_object_get(call, "function"), *arguments = json_object_get(function, "arguments");
+        Text text = {0};
+        JsonWriter w = {.out = &text};
+        if (json_is_string(arguments))
+            text_append(&text, json_string_value(arguments), json_string_length(arguments));
+        else
+            json_write_value(&w, arguments);
+        good = good && json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "role", "assistant", "metadata",
+                                                             json_word(function, "name"), "content",
+                                                             json_of_text(&text))) == 0;
+        text_free(&text);
+    }
+    FAIL_IF(!good, ERR_MEMORY, "no memory for the messages");
+    return OK;
+}
+
+/* For templates that know observations and no calls. */
+static Status with_observations(json_t **messages, Error *err) {
+    size_t i;
+    json_t *message, *list = json_array();
+    Status status = list != NULL ? OK : error_set(err, ERR_MEMORY, "no memory for the messages");
+    json_array_foreach(*messages, i, message) {
+        if (status != OK)
+            break;
+        if (is_role(message, "assistant") && json_array_size(json_object_get(message, "tool_calls")) > 0) {
+            status = append_as_calls(list, message, err);
+            continue;
+        }
+        json_t *copy = json_copy(message);
+        if (is_role(message, "tool"))
+            json_object_set_new(copy, "role", json_string("observation"));
+        if (json_array_append_new(list, copy) != 0)
+            status = error_set(err, ERR_MEMORY, "no memory for the messages");
+    }
+    json_decref(*messages);
+    *messages = list;
+    return status;
+}
+
+/* Whether a template is of those: it names the role, and neither the usual one nor the field of calls. */
+static bool wants_observations(const char *template) {
+    return template != NULL && strstr(template, "'observation'") != NULL && strstr(template, "metadata") != NULL &&
+           strstr(template, "tool_calls") == NULL && strstr(template, "'tool'") == NULL;
+}
+
 Status messages_clean(const json_t *messages, const char *template, json_t **cleaned, Error *err) {
     const bool knows = template != NULL && strstr(template, "developer") != NULL;
     size_t i;
@@ -85,5 +141,5 @@ Status messages_clean(const json_t *messages, const char *template, json_t **cle
             json_object_set_new(copy, "role", json_string("system"));
         FAIL_IF(json_array_set_new(*cleaned, i, copy) != 0, ERR_MEMORY, "no memory for the messages");
     }
-    return OK;
+    return wants_observations(template) ? with_observations(cleaned, err) : OK;
 }
