@@ -88,6 +88,11 @@ Status container_add_tensor(ModelFiles *files, const Tensor *tensor, Error *err)
     return OK;
 }
 
+const Tensor *container_find(const ModelFiles *files, const char *name) {
+    const int64_t *index = map_find(&files->by_name, name, strlen(name));
+    return index != NULL ? &files->tensors[*index] : NULL;
+}
+
 static int by_offset(const void *a, const void *b) {
     const Tensor *const x = *(const Tensor *const *)a, *const y = *(const Tensor *const *)b;
     if (x->offset != y->offset)

@@ -5,21 +5,19 @@
 #include "base/arena.h"
 #include "base/file.h"
 #include "base/map.h"
-#include "format/model_files.h"
+#include "format/metadata.h"
+#include "format/tensor.h"
+
+#include <jansson.h>
 
 /* As many files as base/file.c can guard against being cut short. */
 enum { CONTAINER_MAX_FILES = 4096 };
 
-typedef struct MetaList {
-    MetaValue *items;
-    size_t count, capacity;
-    Map by_key;
-} MetaList;
-
 /* The memory of tensors that were made up (made_files.c). */
 typedef struct MadeBytes MadeBytes;
 
-struct ModelFiles {
+/* What model_files.h gives out as an opened model. */
+typedef struct ModelFiles {
     ContainerKind kind;
     int version;
     char *path;
@@ -35,7 +33,7 @@ struct ModelFiles {
     json_t *generation_config;
     MadeBytes *made; /* or NULL; whoever makes it says how it is freed */
     void (*free_made)(MadeBytes *made);
-};
+} ModelFiles;
 
 /* Forgets all files and what was read from them; path and folder stay. */
 void container_clear(ModelFiles *files);
@@ -54,20 +52,11 @@ Status container_size_tensor(const char *path, Tensor *tensor, Error *err);
 
 /* Adds a tensor; refuses a name that is there. */
 Status container_add_tensor(ModelFiles *files, const Tensor *tensor, Error *err);
+/* NULL = not there. */
+const Tensor *container_find(const ModelFiles *files, const char *name);
 
 /* The tensors from number `first` on must not overlap. Without `gaps` their bytes must also cover [start, end) of the
  * file whole. */
 Status container_check_ranges(const ModelFiles *files, size_t first, bool gaps, size_t start, size_t end, Error *err);
-
-/* metadata.c */
-
-/* Bytes of a stored number or bool; 0 for strings, arrays and what is no type. */
-size_t meta_number_bytes(MetaType type);
-/* Adds a key (checked and copied before) whose value the caller fills in; refuses one that is there. */
-Status meta_list_add(MetaList *list, const char *path, const char *key, MetaValue **value, Error *err);
-const MetaValue *meta_list_find(const MetaList *list, const char *key);
-void meta_list_free(MetaList *list);
-/* Reads a number or bool as stored into value->as. */
-void meta_decode(MetaType type, const uint8_t *at, MetaValue *value);
 
 #endif

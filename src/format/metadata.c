@@ -1,5 +1,5 @@
 /* metadata.c - keys and values of a model's header: the list, and reading numbers out of it. */
-#include "format/container.h"
+#include "format/metadata.h"
 
 #include "base/bytes.h"
 #include "base/half.h"

@@ -304,27 +304,7 @@ const Tensor *model_files_tensor(const ModelFiles *files, size_t index) {
 }
 
 const Tensor *model_files_find(const ModelFiles *files, const char *name) {
-    const int64_t *index = map_find(&files->by_name, name, strlen(name));
-    return index != NULL ? &files->tensors[*index] : NULL;
-}
-
-size_t tensor_numbers(const Tensor *tensor) {
-    size_t numbers = 1;
-    for (int i = 0; i < tensor->n_dim; i++) {
-        if (tensor->dims[i] == 0)
-            return 0;
-        numbers *= tensor->dims[i];
-    }
-    return numbers;
-}
-
-size_t tensor_columns(const Tensor *tensor) {
-    return tensor->n_dim > 0 ? tensor->dims[tensor->n_dim - 1] : 1;
-}
-
-size_t tensor_rows(const Tensor *tensor) {
-    const size_t columns = tensor_columns(tensor);
-    return columns > 0 ? tensor_numbers(tensor) / columns : 0;
+    return container_find(files, name);
 }
 
 int model_files_count(const ModelFiles *files) {

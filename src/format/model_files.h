@@ -8,24 +8,10 @@
 #ifndef HOULE_FORMAT_MODEL_FILES_H
 #define HOULE_FORMAT_MODEL_FILES_H
 
-#include "format/dtype.h"
+#include "format/metadata.h"
+#include "format/tensor.h"
 
 #include <jansson.h>
-
-enum { TENSOR_MAX_DIMS = 8 };
-
-typedef struct Tensor {
-    const char *name;             /* as in the file: valid UTF-8, not empty, without NUL */
-    DType type;
-    int n_dim;                    /* 0 = a single number */
-    size_t dims[TENSOR_MAX_DIMS]; /* row-major: the last is contiguous (GGUF's order is turned round); may be 0 */
-    const uint8_t *data;          /* in the mapping; safetensors promises no alignment, not even the number's own */
-    size_t bytes;                 /* all within the file; 0 when a dimension is 0 */
-    int file;                     /* which of the files */
-    size_t offset;                /* of data in that file */
-} Tensor;
-
-typedef enum ContainerKind { CONTAINER_GGUF, CONTAINER_SAFETENSORS } ContainerKind;
 
 typedef struct ModelFiles ModelFiles;
 
@@ -55,11 +41,6 @@ const char *model_files_folder(const ModelFiles *files);
 size_t model_files_tensors(const ModelFiles *files);
 const Tensor *model_files_tensor(const ModelFiles *files, size_t index);
 const Tensor *model_files_find(const ModelFiles *files, const char *name); /* NULL = not there */
-/* The numbers of a tensor: the product of its dimensions, which is known to fit. */
-size_t tensor_numbers(const Tensor *tensor);
-/* The length of a row (the last dimension; 1 for a single number) and how many rows there are. */
-size_t tensor_columns(const Tensor *tensor);
-size_t tensor_rows(const Tensor *tensor);
 
 /* The files behind it: for messages, for reading around the page cache, for dropping pages. */
 int model_files_count(const ModelFiles *files);
@@ -73,44 +54,9 @@ Status model_files_check(const ModelFiles *files, Error *err);
  * GGUF's keys and values (of the first part, when it was split), or the strings of safetensors' __metadata__ (of the
  * first file that has any). */
 
-typedef enum MetaType {
-    META_U8, META_I8, META_U16, META_I16, META_U32, META_I32, META_F32, META_BOOL, META_STRING, META_ARRAY,
-    META_U64, META_I64, META_F64
-} MetaType; /* GGUF's numbers */
-
-typedef struct MetaValue {
-    const char *key; /* valid UTF-8, not empty, without NUL */
-    MetaType type;
-    union {
-        int64_t integer;  /* integers and bool (0 or 1) */
-        uint64_t natural; /* META_U64, which may lie above INT64_MAX; below it `integer` is the same */
-        double real;      /* F32 and F64 */
-        struct { const char *bytes; size_t count; } string; /* any bytes, not NUL-terminated */
-        struct {
-            MetaType type; /* never META_ARRAY */
-            size_t count;
-            const uint8_t *data;    /* first element as stored (unaligned), numbers little-endian */
-            const uint64_t *starts; /* for strings: offset from data of each element's bytes; count + 1 entries,
-                                       element i has the bytes [starts[i], starts[i + 1] - 8) */
-        } array;
-    } as;
-} MetaValue;
-
 size_t model_files_metas(const ModelFiles *files);
 const MetaValue *model_files_meta(const ModelFiles *files, size_t index);
 const MetaValue *model_files_meta_find(const ModelFiles *files, const char *key); /* NULL = not there */
-const char *meta_type_name(MetaType type); /* as GGUF calls it: "uint32", "string" */
-
-/* The value as a number; `meta` may be NULL. false when it is of another kind (a real is no integer, an integer is a
- * real) or out of range. */
-bool meta_int(const MetaValue *meta, int64_t *number);
-bool meta_real(const MetaValue *meta, double *number);
-/* Element of an array of numbers as a value of its own, without key. */
-bool meta_array_element(const MetaValue *array, size_t index, MetaValue *element);
-/* Element of an array likewise; strings: bytes and count, not NUL-terminated. */
-bool meta_array_int(const MetaValue *array, size_t index, int64_t *number);
-bool meta_array_real(const MetaValue *array, size_t index, double *number);
-bool meta_array_string(const MetaValue *array, size_t index, const char **bytes, size_t *count);
 
 /* ---- Hugging Face folder ------------------------------------------------------------------------------------- */
 

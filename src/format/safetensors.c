@@ -306,7 +306,7 @@ static Status open_shards(ShardIndex *index, ModelFiles *files, const char *fold
     }
     for (size_t i = 0; i < index->n_place; i++) {
         const Place *place = &index->places[i];
-        const Tensor *tensor = model_files_find(files, place->tensor);
+        const Tensor *tensor = container_find(files, place->tensor);
         FAIL_IF(tensor == NULL || tensor->file != place->shard, ERR_FORMAT, "%s: tensor %s is not in %s", index->path,
                 place->tensor, index->shards[place->shard]);
     }
