@@ -11,6 +11,23 @@
 
 /* ---- replies ----------------------------------------------------------------------------------------------------- */
 
+void api_stream(ApiCall *call, const char *type, HttpSource source) {
+    if (call->late != NULL)
+        call->late->stream = source;
+    else
+        http_stream(call->http, 200, type, source);
+}
+
+void api_reply(ApiCall *call, int status, const char *type, Text *body) {
+    if (call->late == NULL) {
+        http_reply(call->http, status, type, body);
+        return;
+    }
+    text_free(&call->late->whole);
+    call->late->whole = *body;
+    *body = (Text){0};
+}
+
 Status api_reply_json(ApiCall *call, int status, json_t *value, Error *err) {
     Text text = {0};
     JsonWriter w = {.out = &text};

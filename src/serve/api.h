@@ -66,7 +66,8 @@ struct ApiCall {
     bool bodiless;         /* a POST that may go without one */
     struct Upload *upload; /* a body that is written to a file; NULL = none */
     bool streams;            /* its handler can stream */
-    struct Waiting *waiting; /* for its model, while a stream has begun already; NULL = none */
+    struct Waiting *waiting; /* for its model; NULL = not, or no longer */
+    struct LateReply *late;  /* a stream has begun already: where the handler's reply is put. NULL = it has not */
     bool cut_inputs; /* texts to embed that are longer than the model's context are cut, not refused */
     /* Makes another shape of a good reply (which it takes); NULL: as it is. */
     json_t *(*reshape)(const ApiCall *call, json_t *value);
@@ -98,6 +99,11 @@ void api_log(const Server *server, json_t *line);
 
 /* Replies with a tree (taken); NULL is a lack of memory. */
 Status api_reply_json(ApiCall *call, int status, json_t *value, Error *err);
+typedef struct LateReply {
+    HttpSource stream;
+    Text whole;
+} LateReply;
+
 /* A streamed reply, and one as a whole (the text is taken): into the stream where one has begun already. */
 void api_stream(ApiCall *call, const char *type, HttpSource source);
 void api_reply(ApiCall *call, int status, const char *type, Text *body);
@@ -124,8 +130,6 @@ void iso_time(int64_t seconds, char text[32]);
 Status api_acquire(ApiCall *call, const char *name, uint64_t wait_us, Served **served, uint64_t *load_us, Error *err);
 /* Whether the handler gave up for that: then the reply is under way. */
 bool api_wait(ApiCall *call);
-/* An empty line of /api/chat or /api/generate. */
-void ollama_append_sign(ApiCall *call, Text *out);
 
 /* ---- fields ------------------------------------------------------------------------------------------------------ */
 

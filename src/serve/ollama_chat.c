@@ -354,11 +354,6 @@ static json_t *last_line(Talk *t) {
     return line;
 }
 
-void ollama_append_sign(ApiCall *call, Text *out) {
-    Talk t = {.a.call = call, .chat = call->handler == ollama_chat};
-    ndjson_append(out, take_line(&t, false));
-}
-
 static json_t *progress_line(Talk *t, const Piece *p) {
     json_t *line = take_line(t, false);
     json_object_set_new(line, "prompt_progress", progress_value(t->a.generation, p));

@@ -27,9 +27,8 @@ struct Waiting {
     uint64_t load_us;
     /* once the stream has begun */
     ApiCall *call; /* held */
-    HttpSource inner;
-    bool begun;
-    Text text; /* of a reply that is no stream */
+    LateReply reply;
+    bool begun, taken;
 };
 
 static void *acquire(void *user) {
@@ -70,7 +69,7 @@ static void end(Waiting *w) {
     registry_release(w->served);
     pthread_cond_destroy(&w->changed);
     pthread_mutex_destroy(&w->lock);
-    text_free(&w->text);
+    text_free(&w->reply.whole);
     mem_free(w->name);
     mem_free(w);
 }
@@ -93,6 +92,7 @@ static Status take(Waiting *w, Served **served, uint64_t *load_us, Error *err) {
     *served = w->served;
     *load_us = w->load_us;
     w->served = NULL;
+    w->taken = true;
     if (w->status != OK)
         *err = w->err;
     return w->status;
@@ -107,9 +107,10 @@ static bool wants_stream(const ApiCall *call) {
 
 Status api_acquire(ApiCall *call, const char *name, uint64_t wait_us, Served **served, uint64_t *load_us, Error *err) {
     Registry *registry = call->server->registry;
-    if (call->waiting != NULL)
+    if (call->late != NULL && !call->waiting->taken)
         return take(call->waiting, served, load_us, err);
-    Waiting *w = wants_stream(call) && !registry_is_ready(registry, name) ? begin(registry, name, wait_us) : NULL;
+    FAIL_IF(call->waiting != NULL && call->late == NULL, ERR_BUSY, "%s is being loaded", name);
+    Waiting *w = call->late == NULL && wants_stream(call) && !registry_is_ready(registry, name) ? begin(registry, name, wait_us) : NULL;
     if (w == NULL)
         return registry_acquire(registry, name, wait_us, served, load_us, err);
     if (!wait_for(w, call->server->spec.ping_seconds)) {
@@ -123,11 +124,23 @@ Status api_acquire(ApiCall *call, const char *name, uint64_t wait_us, Served **s
 
 /* ---- the stream -------------------------------------------------------------------------------------------------- */
 
-static void append_sign(ApiCall *call, Text *out) {
+/* A line of /api/chat or /api/generate, with an empty text. */
+static json_t *empty_line(const ApiCall *call) {
+    char time[32];
+    iso_time(unix_seconds(), time);
+    json_t *line = json_pack("{s:s, s:s, s:b}", "model", call->model, "created_at", time, "done", 0);
+    if (strcmp(call->route, "/api/chat") == 0)
+        json_object_set_new(line, "message", json_pack("{s:s, s:s}", "role", "assistant", "content", ""));
+    else
+        json_object_set_new(line, "response", json_string(""));
+    return line;
+}
+
+static void append_sign(const ApiCall *call, Text *out) {
     if (call->form == API_ANTHROPIC)
         sse_append(out, "ping", json_pack("{s:s}", "type", "ping"));
     else if (call->form == API_OLLAMA)
-        ollama_append_sign(call, out);
+        ndjson_append(out, empty_line(call));
     else
         text_append_str(out, ": still at work\n\n");
 }
@@ -144,8 +157,9 @@ static bool next(void *user, Text *out) {
     Waiting *w = user;
     ApiCall *call = w->call;
     Error err = {0};
-    if (w->inner.next != NULL)
-        return w->inner.next(w->inner.user, out);
+    LateReply *reply = &w->reply;
+    if (reply->stream.next != NULL)
+        return reply->stream.next(reply->stream.user, out);
     if (!w->begun || !wait_for(w, call->server->spec.ping_seconds)) {
         w->begun = true;
         append_sign(call, out);
@@ -155,17 +169,18 @@ static bool next(void *user, Text *out) {
     const Status status = call->handler(call, &err);
     if (status != OK)
         append_error(call, status, &err, out);
-    text_append(out, w->text.bytes != NULL ? w->text.bytes : "", w->text.count);
-    out->failed = out->failed || w->text.failed;
-    return w->inner.next != NULL;
+    text_append(out, reply->whole.bytes != NULL ? reply->whole.bytes : "", reply->whole.count);
+    out->failed = out->failed || reply->whole.failed;
+    return reply->stream.next != NULL;
 }
 
 static void close_waiting(void *user) {
     Waiting *w = user;
     ApiCall *call = w->call;
-    if (w->inner.close != NULL)
-        w->inner.close(w->inner.user);
+    if (w->reply.stream.close != NULL)
+        w->reply.stream.close(w->reply.stream.user);
     call->waiting = NULL;
+    call->late = NULL;
     end(w);
     api_release(call);
 }
@@ -175,26 +190,10 @@ bool api_wait(ApiCall *call) {
     if (w == NULL)
         return false;
     w->call = call;
+    call->late = &w->reply;
     api_hold(call);
     call->http_status = 0;
     http_stream(call->http, 200, call->form == API_OLLAMA ? "application/x-ndjson" : "text/event-stream; charset=utf-8",
                 (HttpSource){.next = next, .close = close_waiting, .user = w});
     return true;
-}
-
-void api_stream(ApiCall *call, const char *type, HttpSource source) {
-    if (call->waiting != NULL)
-        call->waiting->inner = source;
-    else
-        http_stream(call->http, 200, type, source);
-}
-
-void api_reply(ApiCall *call, int status, const char *type, Text *body) {
-    if (call->waiting == NULL) {
-        http_reply(call->http, status, type, body);
-        return;
-    }
-    text_free(&call->waiting->text);
-    call->waiting->text = *body;
-    *body = (Text){0};
 }
