@@ -411,15 +411,15 @@ static GroupFn group_fn(Form form, Precision precision) {
 static void linear_one(const LinearJob *job, const One *one) {
     const Matrix *m = job->m;
     const uint8_t *acts = act_row(job, 0);
-    touch(m, job->begin, MIN(job->begin + one->outs, job->end));
-    for (int o = job->begin; o < job->end; o += one->outs) {
-        const int row0 = MIN(o, m->rows - one->outs), count = MIN(job->end - o, one->outs);
-        const int next = o + one->outs < job->end ? row0 + one->outs : row0; /* the last has nothing to fetch */
+    touch(m, job->begin, MIN(job->begin + NI_LANES, job->end));
+    for (int o = job->begin; o < job->end; o += NI_LANES) {
+        const int row0 = MIN(o, m->rows - NI_LANES), count = MIN(job->end - o, NI_LANES);
+        const int next = o + NI_LANES < job->end ? row0 + NI_LANES : row0; /* the last has nothing to fetch */
         const uint8_t *ahead = m->data + (size_t)next * m->row_bytes;
-        if (count == one->outs && row0 == o) {
+        if (count == NI_LANES && row0 == o) {
             one->run(m, row0, acts, ahead, job->out + o);
         } else {
-            float part[MOST_OUTS];
+            float part[NI_LANES];
             one->run(m, row0, acts, ahead, part);
             memcpy(job->out + o, part + (o - row0), (size_t)count * sizeof(float));
         }
@@ -440,7 +440,7 @@ static void linear(const LinearJob *job, Precision precision) {
         return;
     }
 #endif
-    if (job->n_row == 1 && (precision == PRECISION_FAST || m->form == FORM_F32) && one->run != NULL && m->rows >= one->outs &&
+    if (job->n_row == 1 && (precision == PRECISION_FAST || m->form == FORM_F32) && one->run != NULL && m->rows >= NI_LANES &&
         m->cols % one->multiple == 0) {
         linear_one(job, one);
         return;
