@@ -2,6 +2,7 @@
 #include "base/pool.h"
 
 #include "base/mem.h"
+#include "base/topology.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -38,6 +39,8 @@ struct Pool {
     int spins; /* before a waiting thread yields: few when there are more threads than processors */
     Worker *workers; /* n_thread - 1 */
     pthread_mutex_t run_lock;
+    Topology *topology; /* NULL: threads run where they like */
+    Place caller;       /* where thread 0 of a run is moved to */
 
     /* The current run. */
     PoolFn fn;
@@ -145,6 +148,8 @@ void pool_run(Pool *pool, PoolFn fn, void *arg) {
         return;
     }
     pthread_mutex_lock(&pool->run_lock);
+    if (pool->topology != NULL)
+        topology_move(pool->topology, pool->caller);
     pool->fn = fn;
     pool->arg = arg;
     atomic_store(&pool->unfinished, pool->n_thread - 1);
@@ -202,8 +207,27 @@ void pool_close(Pool *pool) {
     pthread_mutex_destroy(&pool->run_lock);
     pthread_mutex_destroy(&pool->sleep_lock);
     pthread_cond_destroy(&pool->wake);
+    topology_close(pool->topology);
     mem_free(pool->workers);
     mem_free(pool);
+}
+
+static void bind_worker(void *arg, int thread, int n_thread) {
+    const Topology *topology = arg;
+    if (thread > 0)
+        (void)topology_bind(topology, topology_place(topology, thread, n_thread));
+}
+
+void pool_place(Pool *pool) {
+    const char *wanted = getenv("HOULE_PIN");
+    if (pool->n_thread == 1 || pool->topology != NULL || (wanted != NULL && strcmp(wanted, "0") == 0))
+        return;
+    Topology *topology = topology_open();
+    if (topology == NULL)
+        return;
+    pool_run(pool, bind_worker, topology);
+    pool->caller = topology_place(topology, 0, pool->n_thread);
+    pool->topology = topology;
 }
 
 int pool_threads(const Pool *pool) {

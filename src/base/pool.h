@@ -19,6 +19,9 @@ typedef struct Pool Pool;
 Status pool_open(int n_thread, Pool **pool, Error *err);
 void pool_close(Pool *pool);
 int pool_threads(const Pool *pool);
+/* Gives the threads their processors (see topology.h), where the machine tells them and HOULE_PIN is not 0. Workers stay
+ * bound; the caller of a run is only moved to its processor. Before the first run; for the one pool of a program. */
+void pool_place(Pool *pool);
 
 typedef void (*PoolFn)(void *arg, int thread, int n_thread);
 void pool_run(Pool *pool, PoolFn fn, void *arg);

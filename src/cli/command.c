@@ -199,7 +199,8 @@ void command_print_man(const Command *const *commands) {
         printf("\n.fi\n");
     }
     printf(".SH ENVIRONMENT\n.TP\n.B HOULE_CPU\nForces a CPU level: generic, avx2, avx512, avx512vnni, avx512bf16, "
-           "amx.\n.TP\n.B HF_TOKEN, HF_ENDPOINT\nAccess token and base URL for houle pull.\n.TP\n.B XDG_DATA_HOME\n"
+           "amx.\n.TP\n.B HOULE_PIN\n0: threads are bound to no processor. Otherwise they are where there is one for every core "
+           "that the process may use, or where memory has several nodes.\n.TP\n.B HF_TOKEN, HF_ENDPOINT\nAccess token and base URL for houle pull.\n.TP\n.B XDG_DATA_HOME\n"
            "The store is in $XDG_DATA_HOME/houle (by default ~/.local/share/houle).\n"
            ".TP\n.B HF_HUB_CACHE, HF_HOME, OLLAMA_MODELS\nCaches of other programs, whose models are listed and used "
            "where they lie.\n.TP\n.B http_proxy, https_proxy, no_proxy\nProxies for houle pull.\n.TP\n"

@@ -57,6 +57,7 @@ static void close_pool(void) {
 Status cli_pool(int n_thread, Pool **pool, Error *err) {
     if (the_pool == NULL) {
         TRY(pool_open(n_thread, &the_pool, err));
+        pool_place(the_pool);
         atexit(close_pool);
     }
     *pool = the_pool;
