@@ -107,7 +107,7 @@ static void cap_and_mask(const AttendJob *job, float *scores, int low, int high)
 
 /* Scores of up to 16 rows to weights, with the new maxima; entries outside [low, high) are masked. What was summed before
  * has to be multiplied by `scale`. One pass over the rows finds the maxima and one the weights, so that the long chains
- * of several rows overlap (16 -> 10 ns a row of Zen 5). */
+ * of several rows overlap. */
 static void soften(const AttendJob *job, float *scores, const int *low, const int *high, int row0, int n_row, float *scale) {
     float *top = job->top + row0, *sum = job->sum + row0;
     float old[16] = {0}, now[16] = {0}, before[16] = {0}, added[16] = {0};
