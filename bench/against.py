@@ -31,7 +31,7 @@ def houle(options, model):
     out = json.loads(run(options.houle, "bench", model, "-p", options.p, "-n", options.n, "--depth", options.d, "-r", 1,
                          "--threads", options.t, "--json"))
     roof = out["roof"]
-    return (out["prompt"]["tokens_per_second"], out["generation"]["tokens_per_second"],
+    return (*(out[phase]["tokens_per_second"] if phase in out else 0 for phase in ("prompt", "generation")),
             (roof["read_bytes_per_second"], roof["operations_per_second"]["int8"] or roof["operations_per_second"]["f32"]),
             roof["level"])
 
@@ -40,7 +40,7 @@ def peer(options, program, model):
     rows = json.loads(run(program, "-m", model, "-p", options.p, "-n", options.n, "-d", options.d, "-r", 1, "-t", options.t,
                           "-o", "json"))
     speed = {("prompt" if row["n_prompt"] else "generation"): row["avg_ts"] for row in rows}
-    return speed["prompt"], speed["generation"]
+    return speed.get("prompt", 0), speed.get("generation", 0)
 
 
 def median(values):
@@ -57,7 +57,9 @@ def measure(options, model):
     kept = [r for r in rounds if all(r["roof"][i] >= ROOF_SHARE * best[i] for i in (0, 1))]
     print(f"{pathlib.Path(model).stem}: {len(kept)} of {len(rounds)} rounds counted, level {rounds[0]['level']}, "
           f"reads {best[0] * 1e-9:.1f} GB/s, int8 {best[1] * 1e-12:.2f} TOP/s", file=sys.stderr)
-    for phase, name in ((0, f"prompt {options.p}"), (1, f"generation {options.n}")):
+    for phase, name, tokens in ((0, f"prompt {options.p}", options.p), (1, f"generation {options.n}", options.n)):
+        if tokens == 0:
+            continue
         ours = [r["houle"][phase] for r in kept]
         cells = [pathlib.Path(model).stem, name + (f" at {options.d}" if options.d else ""), median(ours)]
         for program in options.peers:
