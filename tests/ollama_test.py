@@ -276,7 +276,7 @@ class FillIn(Case):
 
     def test_infill(self):
         body = {"model": "psm", "input_prefix": "a", "input_suffix": "b", "n_predict": 8, "temperature": 0, "cache_prompt": True,
-                "samplers": ["top_k"], "t_max_predict_ms": 2000, "t_max_prompt_ms": 500, "n_indent": 0,
+                "samplers": ["top_k"], "t_max_predict_ms": 600_000, "t_max_prompt_ms": 500, "n_indent": 0,
                 "logit_bias": self.no_marks("psm")}
         _, alone = self.server.post("/infill", body)
         _, more = self.server.post("/infill", dict(body, input_extra=[{"filename": "x.c", "text": "int x;"}], prompt="if"))
