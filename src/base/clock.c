@@ -12,3 +12,11 @@ uint64_t clock_ns(void) {
 uint64_t clock_us(void) {
     return clock_ns() / 1000;
 }
+
+void clock_condition(pthread_cond_t *condition) {
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(condition, &attributes);
+    pthread_condattr_destroy(&attributes);
+}

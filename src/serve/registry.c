@@ -417,11 +417,7 @@ Status registry_open(const RegistrySpec *spec, Registry **out, Error *err) {
     FAIL_IF(r == NULL, ERR_MEMORY, "no memory for the models");
     r->spec = *spec;
     r->stats.budget_bytes = spec->memory_bytes;
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&r->changed, &attributes);
-    pthread_condattr_destroy(&attributes);
+    clock_condition(&r->changed);
     pthread_mutex_init(&r->lock, NULL);
     pthread_mutex_init(&r->vocab_lock, NULL);
     Status status = OK;

@@ -9,6 +9,8 @@
  * gets hold of the model, because loading is done by whoever asks. */
 #include "serve/api.h"
 
+#include "base/clock.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
@@ -48,11 +50,7 @@ static Waiting *begin(Registry *registry, const char *name, uint64_t wait_us) {
     if (w == NULL)
         return NULL;
     *w = (Waiting){.registry = registry, .name = mem_strdup(name, MEM_NETWORK), .wait_us = wait_us};
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&w->changed, &attributes);
-    pthread_condattr_destroy(&attributes);
+    clock_condition(&w->changed);
     pthread_mutex_init(&w->lock, NULL);
     if (w->name != NULL && pthread_create(&w->thread, NULL, acquire, w) == 0)
         return w;
