@@ -19,10 +19,6 @@ typedef struct PendingDelta {
 
 /* ---- looking at the input ---------------------------------------------------------------------------------------- */
 
-bool reply_is_space(char c) {
-    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
-}
-
 Match reply_match(const Reply *r, size_t at, const char *marker) {
     if (marker == NULL)
         return MATCH_NO;

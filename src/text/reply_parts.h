@@ -208,7 +208,9 @@ bool reply_find(const Reply *r, size_t from, const char *const *markers, size_t 
                 size_t *clear);
 /* Moves over white space; false when the input ends with it (and may go on). */
 bool reply_skip_spaces(Reply *r);
-bool reply_is_space(char c);
+static inline bool reply_is_space(char c) {
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
 static inline const char *reply_at(const Reply *r) { return r->input.bytes + r->at; }
 
 /* ---- emitting ---------------------------------------------------------------------------------------------------- */
