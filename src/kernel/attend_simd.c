@@ -238,16 +238,12 @@ static ALWAYS_INLINE void score_16(CacheType type, const uint8_t *const *keys, i
 #define FOR_FEW(n_row, call)                                                                                           \
     do {                                                                                                               \
         switch (n_row) {                                                                                               \
-        case 1: { enum { R = 1 }; call; break; }                                                                       \
-        case 2: { enum { R = 2 }; call; break; }                                                                       \
-        case 3: { enum { R = 3 }; call; break; }                                                                       \
-        case 4: { enum { R = 4 }; call; break; }                                                                       \
-        case 5: { enum { R = 5 }; call; break; }                                                                       \
-        case 6: { enum { R = 6 }; call; break; }                                                                       \
-        case 7: { enum { R = 7 }; call; break; }                                                                       \
-        default: { enum { R = 8 }; call; break; }                                                                      \
+            CASES_1_TO_6(call)                                                                                         \
+            CASE_ROWS(7, call)                                                                                         \
+            CASE_ROWS(8, call)                                                                                         \
         }                                                                                                              \
     } while (0)
+_Static_assert(FEW_ROWS == 8, "FOR_FEW has a case for each number of rows");
 
 /* Heads of 64 and 128 numbers, the usual ones, have code of their own: nothing in it depends on a width. */
 static ALWAYS_INLINE void few_scores(CacheType type, const AttendJob *job, const float *query, int n_row, const uint8_t *const *keys,
@@ -399,18 +395,13 @@ static ALWAYS_INLINE void values_whole(CacheType type, const uint8_t *const *val
             vf_store(out + r * width + 16 * v, acc[r][v]);
 }
 
-
 #define FOR_VALUES(n_row, call)                                                                                        \
     do {                                                                                                               \
         switch (n_row) {                                                                                               \
-        case 1: { enum { R = 1 }; call; break; }                                                                       \
-        case 2: { enum { R = 2 }; call; break; }                                                                       \
-        case 3: { enum { R = 3 }; call; break; }                                                                       \
-        case 4: { enum { R = 4 }; call; break; }                                                                       \
-        case 5: { enum { R = 5 }; call; break; }                                                                       \
-        default: { enum { R = VALUE_ROWS }; call; break; }                                                             \
+            CASES_1_TO_6(call)                                                                                         \
         }                                                                                                              \
     } while (0)
+_Static_assert(VALUE_ROWS == 6, "FOR_VALUES has a case for each number of rows");
 
 static ALWAYS_INLINE void add_values(CacheType type, const uint8_t *const *values, int n, const float *weights, const float *scale,
                                      int width, int n_row, float *out) {

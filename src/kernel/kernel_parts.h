@@ -57,6 +57,11 @@ typedef struct Unpackers {
     UnpackPairFn pairs[FORM_COUNT];
 } Unpackers;
 
+/* In a switch over a number of rows: `call` with R as that number, known when it is compiled. */
+#define CASE_ROWS(n, call) case n: { enum { R = n }; call; break; }
+#define CASES_1_TO_6(call)                                                                                             \
+    CASE_ROWS(1, call) CASE_ROWS(2, call) CASE_ROWS(3, call) CASE_ROWS(4, call) CASE_ROWS(5, call) CASE_ROWS(6, call)
+
 #define KERNELS_OF_LEVEL(level)                                                                                        \
     void kernels_fill_rows_##level(Kernels *k);                                                                        \
     void kernels_fill_linear_##level(Kernels *k);                                                                      \

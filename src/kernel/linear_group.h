@@ -74,7 +74,8 @@ static inline void touch(const Matrix *m, int begin, int end) {
         (void)p[at];
 }
 
-/* With more rows there is something to do while weights come: the next group's (or the next job's) are fetched between the products, in order. */
+/* With more rows there is something to do while weights come: those of the next group, or the next job, are fetched between the
+ * products, in order. */
 static inline Ahead run_ahead(const LinearJob *job, int begin, int end, int parts) {
     const Matrix *m = job->m;
     end = MIN(end, m->rows);

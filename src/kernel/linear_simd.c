@@ -254,34 +254,24 @@ static void linear_super(const LinearJob *job, const Group *g, LinearScratch *s,
 #if defined(NATIVE_512)
 #define FOR_FLOAT_ROWS(n_row, call)                                                                                    \
     switch (n_row) {                                                                                                   \
-        case 1: { enum { R = 1 }; call; break; }                                                                       \
-        case 2: { enum { R = 2 }; call; break; }                                                                       \
-        case 3: { enum { R = 3 }; call; break; }                                                                       \
-        case 4: { enum { R = 4 }; call; break; }                                                                       \
-        case 5: { enum { R = 5 }; call; break; }                                                                       \
-        case 6: { enum { R = 6 }; call; break; }                                                                       \
-        case 7: { enum { R = 7 }; call; break; }                                                                       \
-        case 8: { enum { R = 8 }; call; break; }                                                                       \
-        case 9: { enum { R = 9 }; call; break; }                                                                       \
-        case 10: { enum { R = 10 }; call; break; }                                                                     \
-        case 11: { enum { R = 11 }; call; break; }                                                                     \
-        case 12: { enum { R = 12 }; call; break; }                                                                     \
+        CASES_1_TO_6(call)                                                                                             \
+        CASE_ROWS(7, call)                                                                                             \
+        CASE_ROWS(8, call)                                                                                             \
+        CASE_ROWS(9, call)                                                                                             \
+        CASE_ROWS(10, call)                                                                                            \
+        CASE_ROWS(11, call)                                                                                            \
+        CASE_ROWS(12, call)                                                                                            \
     }
 #elif defined(NATIVE_256)
 #define FOR_FLOAT_ROWS(n_row, call)                                                                                    \
     switch (n_row) {                                                                                                   \
-        case 1: { enum { R = 1 }; call; break; }                                                                       \
-        case 2: { enum { R = 2 }; call; break; }                                                                       \
-        case 3: { enum { R = 3 }; call; break; }                                                                       \
-        case 4: { enum { R = 4 }; call; break; }                                                                       \
-        case 5: { enum { R = 5 }; call; break; }                                                                       \
-        case 6: { enum { R = 6 }; call; break; }                                                                       \
+        CASES_1_TO_6(call)                                                                                             \
     }
 #else
 #define FOR_FLOAT_ROWS(n_row, call)                                                                                    \
     switch (n_row) {                                                                                                   \
-        case 1: { enum { R = 1 }; call; break; }                                                                       \
-        case 2: { enum { R = 2 }; call; break; }                                                                       \
+        CASE_ROWS(1, call)                                                                                             \
+        CASE_ROWS(2, call)                                                                                             \
     }
 #endif
 

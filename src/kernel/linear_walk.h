@@ -87,6 +87,13 @@ static ALWAYS_INLINE const uint8_t *walk_behind(const Matrix *m, int row0) {
     return m->data + (size_t)(row0 + WALK_ROWS) * m->row_bytes + WALK_AHEAD;
 }
 
+/* A chunk's sums, lanes being rows. */
+static ALWAYS_INLINE void turn_sums(const WalkScratch *s, int chunk, VF turned[WALK_ROWS]) {
+    for (int r = 0; r < WALK_ROWS; r++)
+        turned[r] = (VF)ni_load(s->of.block.sums[chunk][r]);
+    vf_transpose(turned);
+}
+
 static void walk_order_q8_0(WalkScratch *s, const void *acts, int cols) {
     const ActBlock32 *a = acts;
     const int groups = cols / 32;
@@ -126,10 +133,8 @@ static void walk_rows_q8_0(const Matrix *m, int row0, const void *acts, WalkScra
     NF acc = nf_zero();
     for (int c = 0; WALK_GROUPS * c < groups; c++) {
         const int g0 = chunk_begin(c, groups);
-        VF turned[16];
-        for (int r = 0; r < WALK_ROWS; r++)
-            turned[r] = (VF)ni_load(s->of.block.sums[c][r]);
-        vf_transpose(turned);
+        VF turned[WALK_ROWS];
+        turn_sums(s, c, turned);
         for (unsigned i = (unsigned)(WALK_GROUPS * c - g0); i < WALK_GROUPS; i++, behind += 64) {
             const unsigned g = (unsigned)g0 + i, at = g % 8;
             PREFETCH(behind);
@@ -222,10 +227,8 @@ static void walk_rows_mxfp4(const Matrix *m, int row0, const void *acts, WalkScr
     NF acc = nf_zero();
     for (int c = 0; WALK_GROUPS * c < groups; c++) {
         const int g0 = chunk_begin(c, groups);
-        VF turned[16];
-        for (int r = 0; r < WALK_ROWS; r++)
-            turned[r] = (VF)ni_load(s->of.block.sums[c][r]);
-        vf_transpose(turned);
+        VF turned[WALK_ROWS];
+        turn_sums(s, c, turned);
         for (unsigned i = (unsigned)(WALK_GROUPS * c - g0); i < WALK_GROUPS; i++, behind += 32) {
             const unsigned g = (unsigned)g0 + i;
             PREFETCH(behind);
