@@ -31,7 +31,7 @@ void *mem_zalloc(size_t bytes, MemTag tag);
 void *mem_array(size_t count, size_t element_bytes, MemTag tag);
 /* Like realloc: the old block stays valid on failure. The tag of an existing block is kept. */
 void *mem_realloc(void *block, size_t bytes, MemTag tag);
-/* Zeroed, aligned to 64 bytes; from 4 MiB on aligned to 2 MiB and advised to huge pages. */
+/* Zeroed, aligned to 64 bytes; from 4 MiB on aligned to 2 MiB and, but for caches, advised to huge pages. */
 void *mem_alloc_aligned(size_t bytes, MemTag tag);
 void mem_free(void *block);
 /* The bytes asked for when the block was made or last resized; 0 for NULL. For libraries that want to know. */
