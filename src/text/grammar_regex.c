@@ -16,12 +16,20 @@
 
 enum { MAX_NESTING = 200, MAX_REPEAT = 1 << 20 };
 
+/* Characters of some general categories, each a bit. */
+typedef struct Property {
+    uint32_t categories;
+    CharSet set;
+} Property;
+
 typedef struct Regex {
     Net *net;
     const char *text;
     size_t at, count;
     int depth;
     bool ignore_case, dot_all;
+    Property properties[40]; /* those met so far: finding one looks at all of Unicode (7 classes and 30 categories) */
+    int n_property;
 } Regex;
 
 static void wrong(Regex *r, Status status, const char *what) {
@@ -90,8 +98,8 @@ static uint32_t take_unicode(Regex *r) {
     return c;
 }
 
-/* Categories by their one or two letters, and the long names in use. */
-static bool has_category(const char *name, size_t count, utf8proc_category_t category) {
+/* Categories by their one or two letters, and the long names in use: a bit for each; 0 when there is none of that name. */
+static uint32_t categories_of(const char *name, size_t count) {
     static const struct {
         const char *name, *letters;
     } longer[] = {{"Letter", "L"},          {"Number", "N"},    {"Punctuation", "P"},       {"Symbol", "S"},
@@ -100,13 +108,38 @@ static bool has_category(const char *name, size_t count, utf8proc_category_t cat
     static const char *const words[] = {"Cn", "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd",
                                         "Nl", "No", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm",
                                         "Sc", "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Co"};
-    const char *have = (size_t)category < COUNT(words) ? words[category] : "Cn";
     for (size_t i = 0; i < COUNT(longer); i++)
         if (strlen(longer[i].name) == count && memcmp(longer[i].name, name, count) == 0) {
             name = longer[i].letters;
             count = strlen(name);
         }
-    return count >= 1 && count <= 2 && memcmp(have, name, count) == 0;
+    uint32_t categories = 0;
+    for (size_t i = 0; i < COUNT(words) && count >= 1 && count <= 2; i++)
+        if (memcmp(words[i], name, count) == 0)
+            categories |= UINT32_C(1) << i;
+    return categories;
+}
+
+/* Good until the next one is asked for. */
+static const CharSet *characters_of(Regex *r, uint32_t categories) {
+    for (int i = 0; i < r->n_property; i++)
+        if (r->properties[i].categories == categories)
+            return &r->properties[i].set;
+    Property found = {.categories = categories};
+    uint32_t first = 0;
+    bool inside = false;
+    for (uint32_t c = 0; c <= CHAR_LAST + 1; c++) {
+        const bool is = c <= CHAR_LAST && (categories >> utf8proc_category((utf8proc_int32_t)c) & 1) != 0;
+        if (is && !inside)
+            first = c;
+        if (!is && inside)
+            charset_add(r->net, &found.set, first, c - 1);
+        inside = is;
+    }
+    Property *place = &r->properties[MIN(r->n_property, (int)COUNT(r->properties) - 1)];
+    *place = found;
+    r->n_property = MIN(r->n_property + 1, (int)COUNT(r->properties));
+    return &place->set;
 }
 
 /* After "\p" or "\P". */
@@ -131,24 +164,16 @@ static void take_property(Regex *r, bool negate, CharSet *set) {
             name += strlen(prefixes[i]);
             count -= strlen(prefixes[i]);
         }
-    CharSet found = {0};
-    uint32_t first = 0;
-    bool inside = false;
-    for (uint32_t c = 0; c <= CHAR_LAST + 1; c++) {
-        const bool is = c <= CHAR_LAST && has_category(name, count, utf8proc_category((utf8proc_int32_t)c));
-        if (is && !inside)
-            first = c;
-        if (!is && inside)
-            charset_add(r->net, &found, first, c - 1);
-        inside = is;
-    }
-    if (found.count == 0) {
+    const uint32_t categories = categories_of(name, count);
+    if (categories == 0) {
         wrong(r, ERR_UNSUPPORTED, "this \\p{...} is not supported (general categories are)");
         return;
     }
+    CharSet chosen = {0};
+    charset_add_set(r->net, &chosen, characters_of(r, categories));
     if (negate)
-        charset_negate(r->net, &found);
-    charset_add_set(r->net, set, &found);
+        charset_negate(r->net, &chosen);
+    charset_add_set(r->net, set, &chosen);
 }
 
 /* \d \w \s and their opposites; false for any other letter. */
