@@ -225,7 +225,14 @@ class Floods(unittest.TestCase):
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             good = sum(pool.map(one, range(count)))
         self.assertGreater(good, count * 0.9)
-        self.answers()
+        until = time.monotonic() + 3
+        while True: # the last of them are being closed: for a moment, this address may have as many as it is allowed
+            try:
+                self.answers()
+                break
+            except ConnectionResetError:
+                self.assertLess(time.monotonic(), until)
+                time.sleep(0.05)
         self.assertLess(self.resident() - before, 64 << 20)
 
 
