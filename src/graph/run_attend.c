@@ -284,6 +284,7 @@ static void see(const Ctx *ctx, View *v, const Unit *u, int c, float *top, float
     job->top = top;
     job->sum = sum;
     job->out = out;
+    int chunk = c; /* of the entries, or of the lists */
     if (v->lists) {
         for (int t = 0; t < u->tokens; t++) {
             v->list_at[t] = v->list[t] + c * CACHE_CHUNK;
@@ -292,11 +293,14 @@ static void see(const Ctx *ctx, View *v, const Unit *u, int c, float *top, float
         job->chosen = v->list_at;
         job->n_chosen = v->length_at;
     } else {
-        const int begin = (v->lowest / CACHE_CHUNK + c) * CACHE_CHUNK;
+        chunk += v->lowest / CACHE_CHUNK;
+        const int begin = chunk * CACHE_CHUNK;
         job->begin = MAX(begin, v->lowest / CACHE_BLOCK * CACHE_BLOCK);
         job->end = MIN(begin + CACHE_CHUNK, v->highest + 1);
     }
-    ctx->kernels->attend(job);
+    /* What is attended to most, the begin of a text, stays in floats where the rest may be rounded: texts of one chunk are as
+     * exact as without bf16, and longer ones have most of its speed. Where an entry stands decides, so any cut gives the same bits. */
+    ctx->kernels->attend[chunk == 0 ? PRECISION_F32 : ctx->program->spec.precision](job);
 }
 
 static void begin_rows(const Ctx *ctx, const Step *step, const Unit *u, const Pieces *p) {

@@ -8,11 +8,7 @@
  *
  * A score is the sum of 16 partial sums: number j of them runs over d = j, j + 16, j + 32, ... in ascending order, and
  * they are added from the first to the last. Values are summed over entries in ascending order. */
-#include "kernel/entries_simd.h"
-#include "kernel/kernel_parts.h"
-
-/* Of the rows of a job BLOCK_ROWS go through a tile together, so that their scores stay in the first cache. */
-enum { TILE = CACHE_BLOCK, BLOCK_ROWS = 12, SCORE_ROWS = 3, VALUE_ROWS = 6, FEW_ROWS = 8 };
+#include "kernel/attend_walk.h"
 
 typedef struct Scratch {
     float *keys;   /* [16][key_width padded / 16][64]: number d of the head is row (d % 16, d / 16), as it is summed */
@@ -29,12 +25,6 @@ static Scratch scratch_of(const AttendJob *job) {
     s.scores = s.values + vp * TILE;
     s.query = s.scores + BLOCK_ROWS * TILE;
     return s;
-}
-
-/* Rows to take next of those that are left, `most` at once: parts as even as possible. */
-static inline int next_part(int left, int most) {
-    const int parts = (left + most - 1) / most;
-    return (left + parts - 1) / parts;
 }
 
 /* ---- entries ------------------------------------------------------------------------------------------------------ */
@@ -86,42 +76,12 @@ static void store_entry(CacheType type, void *entry, const float *x, int width) 
 
 /* ---- softmax -------------------------------------------------------------------------------------------------------- */
 
-/* The largest of a row's scores. */
-static ALWAYS_INLINE float top_of(const float *scores) {
-    const VF a = vf_max(vf_load(scores), vf_load(scores + 16)), b = vf_max(vf_load(scores + 32), vf_load(scores + 48));
-    return vf_top(vf_max(a, b));
-}
-
-/* Caps scores; those outside [low, high) become -infinity. */
-static void cap_and_mask(const AttendJob *job, float *scores, int low, int high) {
-    for (int v = 0; v < 4; v++) {
-        VF s = vf_load(scores + 16 * v);
-        if (job->softcap > 0)
-            s = vf_set(job->softcap) * vf_tanh(s * vf_set(1.0f / job->softcap));
-        VI index = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-        index += vi_set(16 * v);
-        const VI seen = (index >= vi_set(low)) & (index < vi_set(high));
-        vf_store(scores + 16 * v, vf_pick(seen, s, vf_set(-INFINITY)));
-    }
-}
-
 /* Scores of up to 16 rows to weights, with the new maxima; entries outside [low, high) are masked. What was summed before
  * has to be multiplied by `scale`. One pass over the rows finds the maxima and one the weights, so that the long chains
  * of several rows overlap. */
 static void soften(const AttendJob *job, float *scores, const int *low, const int *high, int row0, int n_row, float *scale) {
-    float *top = job->top + row0, *sum = job->sum + row0;
-    float old[16] = {0}, now[16] = {0}, before[16] = {0}, added[16] = {0};
-    for (int r = 0; r < n_row; r++) {
-        float best = -INFINITY;
-        if (low[r] < high[r]) {
-            if (low[r] > 0 || high[r] < TILE || job->softcap > 0)
-                cap_and_mask(job, scores + r * TILE, low[r], high[r]);
-            best = top_of(scores + r * TILE);
-        }
-        old[r] = top[r];
-        before[r] = sum[r];
-        now[r] = best > old[r] ? best : old[r];
-    }
+    float now[16] = {0}, added[16] = {0};
+    find_tops(job, scores, low, high, row0, n_row, now);
     for (int r = 0; r < n_row; r++) {
         float *row = scores + r * TILE;
         if (low[r] >= high[r] || now[r] == -INFINITY) { /* the row sees none of the tile */
@@ -136,48 +96,13 @@ static void soften(const AttendJob *job, float *scores, const int *low, const in
         }
         added[r] = vf_sum(total);
     }
-    const VF was = vf_load(old), is = vf_load(now);
-    const VF grown = vf_pick(is > was, vf_exp(was - is), vf_set(1)); /* 0 when nothing came before */
-    vf_store(scale, grown);
-    vf_store(added, vf_fma(vf_load(before), grown, vf_load(added)));
-    memcpy(sum, added, (size_t)n_row * sizeof *sum);
-    memcpy(top, now, (size_t)n_row * sizeof *top);
+    keep_sums(job, row0, n_row, now, added, scale);
 }
 
 /* ---- scores: keys as they lie -------------------------------------------------------------------------------------- */
 
-/* The tile after this one: its lines are asked for while this one is computed, because the pages of a cache lie too far
- * apart for the hardware to see what comes next. */
-typedef struct Ahead {
-    const uint8_t *keys, *values; /* NULL: nothing is ahead */
-    size_t key_stride, value_stride;
-    int key_bytes, value_bytes;
-} Ahead;
-
-static ALWAYS_INLINE void ask_entry(const Ahead *ahead, int entry, int key_bytes, int value_bytes) {
-    if (ahead->keys == NULL)
-        return;
-    for (int i = 0; i < key_bytes; i += 64)
-        PREFETCH(ahead->keys + (size_t)entry * ahead->key_stride + i);
-    for (int i = 0; i < value_bytes; i += 64)
-        PREFETCH(ahead->values + (size_t)entry * ahead->value_stride + i);
-}
-
-/* Sums the lanes of 16 vectors, each from the first lane to the last: lane i of the result is the sum of v[i]. */
-static ALWAYS_INLINE VF sum_lanes(VF v[16]) {
-    vf_transpose(v);
-    VF sum = v[0];
-    for (int i = 1; i < 16; i++)
-        sum += v[i];
-    return sum;
-}
-
 /* An entry of a width that is known where this is inlined: 64, or of q8_0 128, as scales are converted four at a time. */
 enum { MOST_VECTORS = 8 };
-
-static ALWAYS_INLINE int known_bytes(CacheType type, int width) {
-    return type == CACHE_F32 ? 4 * width : type == CACHE_F16 ? 2 * width : width + width / 16;
-}
 
 static ALWAYS_INLINE void load_whole(CacheType type, VF *x, const uint8_t *entry, int width) {
     if (type != CACHE_Q8_0) {
@@ -234,16 +159,6 @@ static ALWAYS_INLINE void score_16(CacheType type, const uint8_t *const *keys, i
     for (int r = 0; r < n_row; r++)
         vf_store(scores + r * TILE, sum_lanes(part[r]));
 }
-
-#define FOR_FEW(n_row, call)                                                                                           \
-    do {                                                                                                               \
-        switch (n_row) {                                                                                               \
-            CASES_1_TO_6(call)                                                                                         \
-            CASE_ROWS(7, call)                                                                                         \
-            CASE_ROWS(8, call)                                                                                         \
-        }                                                                                                              \
-    } while (0)
-_Static_assert(FEW_ROWS == 8, "FOR_FEW has a case for each number of rows");
 
 /* Heads of 64 and 128 numbers, the usual ones, have code of their own: nothing in it depends on a width. */
 static ALWAYS_INLINE void few_scores(CacheType type, const AttendJob *job, const float *query, int n_row, const uint8_t *const *keys,
@@ -395,13 +310,6 @@ static ALWAYS_INLINE void values_whole(CacheType type, const uint8_t *const *val
             vf_store(out + r * width + 16 * v, acc[r][v]);
 }
 
-#define FOR_VALUES(n_row, call)                                                                                        \
-    do {                                                                                                               \
-        switch (n_row) {                                                                                               \
-            CASES_1_TO_6(call)                                                                                         \
-        }                                                                                                              \
-    } while (0)
-_Static_assert(VALUE_ROWS == 6, "FOR_VALUES has a case for each number of rows");
 
 static ALWAYS_INLINE void add_values(CacheType type, const uint8_t *const *values, int n, const float *weights, const float *scale,
                                      int width, int n_row, float *out) {
@@ -476,11 +384,9 @@ static ALWAYS_INLINE void one_tile_of(CacheType type, const AttendJob *job, cons
     }
 }
 
-/* Keys are 64, the last one repeated where there are fewer entries. */
-static void one_tile(const AttendJob *job, const Scratch *s, int row0, int n_row, const uint8_t **keys,
+static void one_tile(const AttendJob *job, const void *scratch, int row0, int n_row, const uint8_t *const *keys,
                      const uint8_t *const *values, const int *low, const int *high, int n, const Ahead *next) {
-    for (int e = n; e < TILE; e++)
-        keys[e] = keys[n - 1];
+    const Scratch *s = scratch;
     if (job->type == CACHE_F16)
         one_tile_of(CACHE_F16, job, s, row0, n_row, keys, values, low, high, n, next);
     else if (job->type == CACHE_Q8_0)
@@ -489,77 +395,19 @@ static void one_tile(const AttendJob *job, const Scratch *s, int row0, int n_row
         one_tile_of(CACHE_F32, job, s, row0, n_row, keys, values, low, high, n, next);
 }
 
-/* ---- ranges and lists of entries ---------------------------------------------------------------------------------- */
-
-static void attend_range(const AttendJob *job, const Scratch *s) {
-    int low[ATTEND_MAX_ROWS], high[ATTEND_MAX_ROWS];
-    for (int b = job->begin; b < job->end; b += TILE) {
-        const int n = job->end - b < TILE ? job->end - b : TILE;
-        bool any = false;
-        for (int r = 0; r < job->n_row; r++) {
-            const int t = r / job->group;
-            low[r] = job->first[t] > b ? job->first[t] - b : 0;
-            high[r] = job->last[t] + 1 - b < n ? job->last[t] + 1 - b : n;
-            any = any || low[r] < high[r];
-        }
-        if (!any)
-            continue;
-        const uint8_t *keys[TILE], *values[TILE];
-        for (int e = 0; e < n; e++) {
-            keys[e] = job->key_blocks[b / TILE] + (size_t)e * job->key_stride;
-            values[e] = job->value_blocks[b / TILE] + (size_t)e * job->value_stride;
-        }
-        Ahead next = {0};
-        if (b + TILE < job->end)
-            next = (Ahead){.keys = job->key_blocks[b / TILE + 1], .values = job->value_blocks[b / TILE + 1],
-                           .key_stride = job->key_stride, .value_stride = job->value_stride,
-                           .key_bytes = (int)cache_entry_bytes(job->type, job->key_width),
-                           .value_bytes = (int)cache_entry_bytes(job->type, job->value_width)};
-        one_tile(job, s, 0, job->n_row, keys, values, low, high, n, &next);
-    }
-}
-
-static void attend_chosen(const AttendJob *job, const Scratch *s) {
-    int low[ATTEND_MAX_ROWS], high[ATTEND_MAX_ROWS];
-    for (int t = 0; t * job->group < job->n_row; t++) {
-        const int32_t *list = job->chosen[t];
-        for (int at = 0; at < job->n_chosen[t]; at += TILE) {
-            const int n = job->n_chosen[t] - at < TILE ? job->n_chosen[t] - at : TILE;
-            const uint8_t *keys[TILE], *values[TILE];
-            for (int e = 0; e < n; e++) {
-                const int entry = list[at + e];
-                keys[e] = job->key_blocks[entry / TILE] + (size_t)(entry % TILE) * job->key_stride;
-                values[e] = job->value_blocks[entry / TILE] + (size_t)(entry % TILE) * job->value_stride;
-            }
-            for (int r = t * job->group; r < (t + 1) * job->group; r++) {
-                low[r] = 0;
-                high[r] = n;
-            }
-            static const Ahead nothing = {0};
-            one_tile(job, s, t * job->group, job->group, keys, values, low, high, n, &nothing);
-        }
-    }
-}
-
-static void attend(const AttendJob *job) {
+void K(attend_floats)(const AttendJob *job) {
     const Scratch s = scratch_of(job);
     const int kw = job->key_width, kp = padded(kw);
     for (int r = 0; r < job->n_row; r++) {
-        job->top[r] = -INFINITY;
-        job->sum[r] = 0;
         memcpy(s.query + (size_t)r * (size_t)kp, job->query + (size_t)r * (size_t)kw, (size_t)kw * sizeof(float));
         for (int d = kw; d < kp; d++)
             s.query[(size_t)r * (size_t)kp + (size_t)d] = 0;
     }
-    memset(job->out, 0, (size_t)job->n_row * (size_t)job->value_width * sizeof *job->out);
-    if (job->chosen != NULL)
-        attend_chosen(job, &s);
-    else
-        attend_range(job, &s);
+    attend_walk(job, &s, one_tile);
 }
 
 void K(kernels_fill_attend)(Kernels *k) {
-    k->attend = attend;
+    k->attend[PRECISION_F32] = k->attend[PRECISION_FAST] = K(attend_floats);
     k->cache_store = store_entry;
     k->cache_load = load_entry;
 }

@@ -162,7 +162,7 @@ typedef struct Kernels {
     float (*dot)(const float *a, const float *b, int n);
 
     void (*linear[2])(const LinearJob *job); /* by Precision */
-    void (*attend)(const AttendJob *job);
+    void (*attend[2])(const AttendJob *job);      /* by Precision */
     /* Writes one entry of `width` numbers in a cache's form. */
     void (*cache_store)(CacheType type, void *entry, const float *x, int width);
     void (*cache_load)(CacheType type, float *x, const void *entry, int width);

@@ -66,6 +66,7 @@ typedef struct Unpackers {
     void kernels_fill_rows_##level(Kernels *k);                                                                        \
     void kernels_fill_linear_##level(Kernels *k);                                                                      \
     void kernels_fill_attend_##level(Kernels *k);                                                                      \
+    void attend_floats_##level(const AttendJob *job);                                                                  \
     void kernels_fill_recur_##level(Kernels *k);                                                                       \
     void kernels_fill_index_##level(Kernels *k);                                                                       \
     void kernels_fill_streams_##level(Kernels *k);

@@ -110,7 +110,7 @@ static void fill_tables(void) {
             [LEVEL_AVX512] = {kernels_fill_rows_avx512, kernels_fill_linear_avx512, kernels_fill_attend_avx512,
                               kernels_fill_recur_avx512, kernels_fill_index_avx512, kernels_fill_streams_avx512},
             [LEVEL_AVX512VNNI] = {kernels_fill_linear_avx512vnni},
-            [LEVEL_AVX512BF16] = {kernels_fill_linear_avx512bf16},
+            [LEVEL_AVX512BF16] = {kernels_fill_linear_avx512bf16, kernels_fill_attend_avx512bf16},
             [LEVEL_AMX] = {kernels_fill_linear_amx},
         };
         for (int below = LEVEL_AVX2; below <= l; below++)

@@ -248,7 +248,7 @@ static void run_attend_units(const void *arg, int copy, int first, int n, uint8_
                                .key_stride = w->entry_bytes, .value_stride = w->entry_bytes, .first = begin, .last = end,
                                .begin = 0, .end = to - from, .top = top, .sum = sum, .out = out,
                                .scratch = carve(&c, attend_scratch_bytes(ATTEND_MAX_ROWS, probe->width, probe->width))};
-        probe->kernels->attend(&job);
+        probe->kernels->attend[PRECISION_F32](&job); /* as the first chunk of every text: run_attend.c */
     }
 }
 
