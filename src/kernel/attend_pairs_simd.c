@@ -61,16 +61,6 @@ static ALWAYS_INLINE VI interleave(VI v) {
     return (VI)_mm512_permutexvar_epi16(_mm512_loadu_si512(order), (__m512i)v);
 }
 
-static ALWAYS_INLINE VF dot_pairs(VF sum, VI a, VI b) {
-#if defined(__clang_major__) && __clang_major__ < 17
-    /* Clang 16 runs out of stack over vectors of __bf16 (16.0.6, -O1 and more). */
-    __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
-    return sum;
-#else
-    return (VF)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
-#endif
-}
-
 /* Numbers at .. at + 31 of an entry; beyond `width` zeros. */
 static ALWAYS_INLINE VI entry_32(CacheType type, const uint8_t *entry, int at, int width) {
     if (at + 32 > width)

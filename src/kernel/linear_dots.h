@@ -326,16 +326,6 @@ static ALWAYS_INLINE void float_rows(const FloatTile *tiles, const FloatRow *row
 }
 
 #if defined(__AVX512BF16__)
-static ALWAYS_INLINE NF dot_pairs(NF sum, NI a, NI b) {
-#if defined(__clang_major__) && __clang_major__ < 17
-    /* Clang 16 runs out of stack over vectors of __bf16 (16.0.6, -O1 and more). */
-    __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
-    return sum;
-#else
-    return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
-#endif
-}
-
 /* Two inputs at a time; n is even. */
 static ALWAYS_INLINE void pair_rows(const PairTile *tiles, const FloatRow *row, int n_row, int n, bool first) {
     Results acc;
@@ -353,7 +343,7 @@ static ALWAYS_INLINE void pair_rows(const PairTile *tiles, const FloatRow *row, 
             const NI a = ni_set(two);
             UNROLL
             for (int v = 0; v < VECTORS; v++)
-                acc[r][v] = dot_pairs(acc[r][v], w[v], a);
+                acc[r][v] = (NF)dot_pairs((VF)acc[r][v], (VI)w[v], (VI)a);
         }
     }
     store_results(acc, row, n_row);

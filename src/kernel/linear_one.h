@@ -150,7 +150,7 @@ static ALWAYS_INLINE void one_lines(const Matrix *m, int row0, const void *acts,
         for (int i = 0; i < NI_LANES; i++) {
             const NI four = four_of(a + at + 4 * i);
 #if defined(__AVX512BF16__)
-            acc = pairs ? dot_pairs(acc, (NI)x[i], four) : nf_fma((NF)x[i], nf_bits(four), acc);
+            acc = pairs ? (NF)dot_pairs((VF)acc, (VI)x[i], (VI)four) : nf_fma((NF)x[i], nf_bits(four), acc);
 #else
             acc = nf_fma((NF)x[i], nf_bits(four), acc);
 #endif

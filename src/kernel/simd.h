@@ -453,4 +453,17 @@ static inline VF vf_load_i8(const int8_t *p) {
 #endif
 }
 
+#if defined(__AVX512BF16__)
+/* sum + the products of two pairs of bf16 in each lane. */
+static ALWAYS_INLINE VF dot_pairs(VF sum, VI a, VI b) {
+#if defined(__clang_major__) && __clang_major__ < 17
+    /* Clang 16 runs out of stack over vectors of __bf16 (16.0.6, -O1 and more). */
+    __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+    return sum;
+#else
+    return (VF)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
+#endif
+}
+#endif
+
 #endif
