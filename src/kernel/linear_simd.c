@@ -404,8 +404,9 @@ static void linear_one(const LinearJob *job, const One *one) {
     touch(m, job->begin, MIN(job->begin + NI_LANES, job->end));
     for (int o = job->begin; o < job->end; o += NI_LANES) {
         const int row0 = MIN(o, m->rows - NI_LANES), count = MIN(job->end - o, NI_LANES);
-        const int next = o + NI_LANES < job->end ? row0 + NI_LANES : row0; /* the last has nothing to fetch */
-        const uint8_t *ahead = m->data + (size_t)next * m->row_bytes;
+        const bool last = o + NI_LANES >= job->end;
+        const uint8_t *own = m->data + (size_t)row0 * m->row_bytes; /* fetched again: nothing */
+        const uint8_t *ahead = !last ? own + NI_LANES * m->row_bytes : job->ahead != NULL ? job->ahead : own;
         if (count == NI_LANES && row0 == o) {
             one->run(m, row0, acts, ahead, job->out + o);
         } else {

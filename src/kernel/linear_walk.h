@@ -18,6 +18,7 @@
 #define HOULE_KERNEL_LINEAR_WALK_H
 
 #include "kernel/linear_dots.h"
+#include "kernel/linear_group.h"
 
 #if defined(NATIVE_512) && defined(NATIVE_DOT4)
 #define CAN_WALK 1
@@ -29,9 +30,6 @@ enum {
     WALK_GROUPS = 16,       /* of 32 inputs, summed up in one vector */
     WALK_MOST_COLS = 32768, /* as the scratch holds */
     WALK_CHUNKS = WALK_MOST_COLS / (32 * WALK_GROUPS) + 1,
-    WALK_AHEAD = 8192,      /* bytes: what memory delivers while it is waited for. GB/s at 4, 8 and 12 KB ahead: one thread,
-                               Q8_0 28.7, 30.9, 32.8, Q4_K 33.1, 34.9, 34.6, reading alone 37.4; two threads (16 KB last),
-                               Q8_0 40.3, 41.1, 40.8, Q4_K 44.2, 44.3, 43.3, reading alone 44.6 */
 };
 
 typedef struct WalkScratch {
@@ -52,10 +50,11 @@ typedef struct WalkScratch {
 _Static_assert(sizeof(WalkScratch) <= LINEAR_SCRATCH_BYTES, "LINEAR_SCRATCH_BYTES is too small");
 
 /* Asks for the lines that will be read when `bytes` at p have been walked over. */
-static ALWAYS_INLINE void walk_ahead(const uint8_t *p, int bytes) {
+static ALWAYS_INLINE void walk_ahead(const WalkFetch *f, const uint8_t *p, int bytes) {
+    const uint8_t *behind = walk_behind(f, p);
     UNROLL
     for (int line = 0; line < bytes + 63; line += 64)
-        PREFETCH(p + WALK_AHEAD + line);
+        PREFETCH(behind + line);
 }
 
 /* ---- class BLOCK ------------------------------------------------------------------------------------------------- */
@@ -82,11 +81,6 @@ static ALWAYS_INLINE int chunk_begin(int c, int groups) {
     return MIN(WALK_GROUPS * c, groups - WALK_GROUPS);
 }
 
-/* What follows the rows [row0, row0 + WALK_ROWS) and was not yet asked for. */
-static ALWAYS_INLINE const uint8_t *walk_behind(const Matrix *m, int row0) {
-    return m->data + (size_t)(row0 + WALK_ROWS) * m->row_bytes + WALK_AHEAD;
-}
-
 /* A chunk's sums, lanes being rows. */
 static ALWAYS_INLINE void turn_sums(const WalkScratch *s, int chunk, VF turned[WALK_ROWS]) {
     for (int r = 0; r < WALK_ROWS; r++)
@@ -104,8 +98,9 @@ static void walk_order_q8_0(WalkScratch *s, const void *acts, int cols) {
         }
 }
 
-static void walk_rows_q8_0(const Matrix *m, int row0, const void *acts, WalkScratch *s, float *out) {
+static void walk_rows_q8_0(const Matrix *m, int row0, const void *acts, const WalkFetch *fetch, WalkScratch *s, float *out) {
     enum { BYTES = 34, OFFSET = 128 };
+    const WalkFetch f = *fetch; /* which stores to *s don't touch */
     const int groups = m->cols / 32;
     for (int r = 0; r < WALK_ROWS; r++) {
         const uint8_t *row = m->data + (size_t)(row0 + r) * m->row_bytes;
@@ -113,7 +108,7 @@ static void walk_rows_q8_0(const Matrix *m, int row0, const void *acts, WalkScra
             const int g0 = chunk_begin(c, groups);
             const uint8_t *p = row + (size_t)g0 * BYTES;
             const int8_t *a = s->acts + 32 * WALK_GROUPS * c;
-            walk_ahead(p, WALK_GROUPS * BYTES);
+            walk_ahead(&f, p, WALK_GROUPS * BYTES);
             NI v[8];
             UNROLL
             for (int i = 0; i < 8; i++) {
@@ -129,7 +124,7 @@ static void walk_rows_q8_0(const Matrix *m, int row0, const void *acts, WalkScra
         }
     }
     const ActBlock32 *a = acts;
-    const uint8_t *behind = walk_behind(m, row0);
+    const uint8_t *behind = walk_behind(&f, m->data + (size_t)(row0 + WALK_ROWS) * m->row_bytes);
     NF acc = nf_zero();
     for (int c = 0; WALK_GROUPS * c < groups; c++) {
         const int g0 = chunk_begin(c, groups);
@@ -196,8 +191,9 @@ static ALWAYS_INLINE NI scales_of_eight(int pair) {
     return ni_add(ni_mul(lane, ni_set(MXFP4_BYTES)), ni_set16(two));
 }
 
-static void walk_rows_mxfp4(const Matrix *m, int row0, const void *acts, WalkScratch *s, float *out) {
+static void walk_rows_mxfp4(const Matrix *m, int row0, const void *acts, const WalkFetch *fetch, WalkScratch *s, float *out) {
     enum { BYTES = MXFP4_BYTES };
+    const WalkFetch f = *fetch;
     const int groups = m->cols / 32;
     const NI table = table_16(fp4_levels_doubled, MXFP4_OFFSET), nibbles = nibbles_of_four();
     for (int r = 0; r < WALK_ROWS; r++) {
@@ -205,7 +201,7 @@ static void walk_rows_mxfp4(const Matrix *m, int row0, const void *acts, WalkScr
         for (int c = 0; WALK_GROUPS * c < groups; c++) {
             const uint8_t *p = row + (size_t)chunk_begin(c, groups) * BYTES;
             const int8_t *a = s->acts + 32 * WALK_GROUPS * c;
-            walk_ahead(p, WALK_GROUPS * BYTES);
+            walk_ahead(&f, p, WALK_GROUPS * BYTES);
             NI x[4], v[4];
             UNROLL
             for (int i = 0; i < 4; i++) {
@@ -223,7 +219,7 @@ static void walk_rows_mxfp4(const Matrix *m, int row0, const void *acts, WalkScr
         }
     }
     const ActBlock32 *a = acts;
-    const uint8_t *behind = walk_behind(m, row0);
+    const uint8_t *behind = walk_behind(&f, m->data + (size_t)(row0 + WALK_ROWS) * m->row_bytes);
     NF acc = nf_zero();
     for (int c = 0; WALK_GROUPS * c < groups; c++) {
         const int g0 = chunk_begin(c, groups);
@@ -369,14 +365,16 @@ static ALWAYS_INLINE NI sum_of_parts(int32_t parts[WALK_ROWS][4]) {
 }
 
 #define WALK_SUPER(name, bytes, scale_at, scale_bytes, has_min)                                                        \
-    static void walk_rows_##name(const Matrix *m, int row0, const void *acts, WalkScratch *s, float *out) {            \
+    static void walk_rows_##name(const Matrix *m, int row0, const void *acts, const WalkFetch *fetch, WalkScratch *s,  \
+                                 float *out) {                                                                         \
+        const WalkFetch f = *fetch;                                                                                    \
         const int blocks = m->cols / 256;                                                                              \
         const ActBlock256 *a = acts;                                                                                   \
         for (int r = 0; r < WALK_ROWS; r++) {                                                                          \
             const uint8_t *p = m->data + (size_t)(row0 + r) * m->row_bytes;                                            \
             const int at = r % 4 * 4 + r / 4;                                                                          \
             for (int b = 0; b < blocks; b++, p += bytes) {                                                             \
-                walk_ahead(p, bytes);                                                                                  \
+                walk_ahead(&f, p, bytes);                                                                              \
                 const WalkSums sums = walk_##name(p, s->acts + 256 * b, &a[b]);                                        \
                 _mm_storeu_si128((__m128i *)(void *)s->of.super.total[b][at], sums.total);                             \
                 if (has_min)                                                                                           \
@@ -404,7 +402,8 @@ WALK_SUPER(q6_k, 210, 208, 2, false)
 /* ---- by form ------------------------------------------------------------------------------------------------------ */
 
 typedef struct Walk {
-    void (*run)(const Matrix *m, int row0, const void *acts, WalkScratch *s, float *out); /* 16 outputs; NULL: no walk */
+    /* Sixteen outputs. NULL: no walk. */
+    void (*run)(const Matrix *m, int row0, const void *acts, const WalkFetch *fetch, WalkScratch *s, float *out);
     void (*order)(WalkScratch *s, const void *acts, int cols); /* inputs as run() reads them */
 } Walk;
 
@@ -430,14 +429,15 @@ static const Walk *walk_of(const Matrix *m) {
 static void linear_walk(const LinearJob *job, const Walk *walk, const uint8_t *acts) {
     const Matrix *m = job->m;
     WalkScratch *s = job->scratch;
+    const WalkFetch fetch = walk_fetch(job);
     walk->order(s, acts, m->cols);
     for (int o = job->begin; o < job->end; o += WALK_ROWS) {
         const int row0 = MIN(o, m->rows - WALK_ROWS), count = MIN(job->end - o, WALK_ROWS);
         if (count == WALK_ROWS && row0 == o) {
-            walk->run(m, row0, acts, s, job->out + o);
+            walk->run(m, row0, acts, &fetch, s, job->out + o);
         } else {
             float part[WALK_ROWS];
-            walk->run(m, row0, acts, s, part);
+            walk->run(m, row0, acts, &fetch, s, part);
             memcpy(job->out + o, part + (o - row0), (size_t)count * sizeof(float));
         }
     }
