@@ -130,15 +130,12 @@ ONE_SUPER(q6_k, 210, 16, false, 32, 63)
 ONE_SUPER(iq4_xs, 136, 32, false, 128, 255)
 
 #if defined(NATIVE_512)
-/* Floats, or pairs of bf16: each four bytes of a row meet four of the inputs. A line of 64 bytes of each row is read once and
- * whole: rows are often 4096 bytes long, and such lines push each other out of the L1 cache. There is one chain of sums,
- * which waits for itself (in the cache 42 GB/s, 51 with two), because memory delivers better to sixteen rows side by side
- * than to 32: BF16, 2,048 inputs, one thread 28.6 -> 35.6 GB/s (reading alone 36.5), two 38.7 -> 43.1 (48.4); 6,144
- * inputs 26.1 -> 32.1 (34.1) and 52.8 -> 61.1 (68.8). */
-static ALWAYS_INLINE void one_lines(const Matrix *m, int row0, const void *acts, const uint8_t *ahead, float *out, bool pairs) {
+/* Floats. A line of 64 bytes of each row is read once and whole: rows are often 4096 bytes long, and such lines push each
+ * other out of the L1 cache. */
+static void one_f32(const Matrix *m, int row0, const void *acts, const uint8_t *ahead, float *out) {
     const uint8_t *p = m->data + (size_t)row0 * m->row_bytes;
     const int8_t *a = acts;
-    const size_t used = (size_t)m->cols * (pairs ? 2 : 4);
+    const size_t used = (size_t)m->cols * 4;
     NF acc = nf_zero();
     for (size_t at = 0; at < used; at += 64, ahead += NI_LANES * 64) {
         VF x[NI_LANES];
@@ -148,27 +145,13 @@ static ALWAYS_INLINE void one_lines(const Matrix *m, int row0, const void *acts,
         vf_transpose(x);
         UNROLL
         for (int i = 0; i < NI_LANES; i++) {
-            const NI four = four_of(a + at + 4 * i);
-#if defined(__AVX512BF16__)
-            acc = pairs ? (NF)dot_pairs((VF)acc, (VI)x[i], (VI)four) : nf_fma((NF)x[i], nf_bits(four), acc);
-#else
-            acc = nf_fma((NF)x[i], nf_bits(four), acc);
-#endif
+            acc = nf_fma((NF)x[i], nf_bits(four_of(a + at + 4 * i)), acc);
             PREFETCH(ahead + 64 * i);
         }
     }
     nf_store(out, acc);
 }
 
-static void one_f32(const Matrix *m, int row0, const void *acts, const uint8_t *ahead, float *out) {
-    one_lines(m, row0, acts, ahead, out, false);
-}
-
-#if defined(__AVX512BF16__)
-static void one_bf16(const Matrix *m, int row0, const void *acts, const uint8_t *ahead, float *out) {
-    one_lines(m, row0, acts, ahead, out, true);
-}
-#endif
 #endif
 
 #define ONE_32(name) {one_##name, 32}
@@ -182,9 +165,6 @@ static const One ones[FORM_COUNT] = {
     [FORM_IQ4_XS] = ONE_256(iq4_xs),
 #if defined(NATIVE_512)
     [FORM_F32] = {one_f32, 16}, /* in both precisions */
-#endif
-#if defined(__AVX512BF16__)
-    [FORM_BF16] = {one_bf16, 32},
 #endif
 };
 

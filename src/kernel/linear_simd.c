@@ -14,6 +14,7 @@
 #include "kernel/linear_dots.h"
 #include "kernel/linear_few.h"
 #include "kernel/linear_group.h"
+#include "kernel/linear_lines.h"
 #include "kernel/linear_one.h"
 #include "kernel/linear_walk.h"
 
@@ -421,6 +422,8 @@ static void linear_one(const LinearJob *job, const One *one) {
 
 static void linear(const LinearJob *job, Precision precision) {
     LinearScratch *s = job->scratch;
+    if (precision == PRECISION_FAST && K(linear_lines)(job))
+        return;
 #if defined(NATIVE_X86)
     const Matrix *m = job->m;
     const One *one = &ones[m->form];
