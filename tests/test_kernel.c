@@ -312,8 +312,8 @@ static bool same_bits(const Kernels *k, Precision precision, Form form, int bits
 static void check_same_bits(const Kernels *k, Precision precision, Form form, int bits) {
     if (!same_bits(k, precision, form, bits, 768))
         assert_true(same_bits(k, precision, form, bits, 1024));
-    if (form == FORM_BF16)
-        same_bits(k, precision, form, bits, 4127); /* many rows take so many inputs in three parts, the last not whole */
+    if (form == FORM_F32 || form == FORM_F16 || form == FORM_BF16)
+        same_bits(k, precision, form, bits, 4127); /* many rows take so many inputs in parts, the last not whole */
 }
 
 /* The number of rows, the split of the outputs and the choice of rows change no bit. */

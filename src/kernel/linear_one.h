@@ -129,31 +129,6 @@ ONE_SUPER(q5_k, 176, 32, true, 0, 31)
 ONE_SUPER(q6_k, 210, 16, false, 32, 63)
 ONE_SUPER(iq4_xs, 136, 32, false, 128, 255)
 
-#if defined(NATIVE_512)
-/* Floats. A line of 64 bytes of each row is read once and whole: rows are often 4096 bytes long, and such lines push each
- * other out of the L1 cache. */
-static void one_f32(const Matrix *m, int row0, const void *acts, const uint8_t *ahead, float *out) {
-    const uint8_t *p = m->data + (size_t)row0 * m->row_bytes;
-    const int8_t *a = acts;
-    const size_t used = (size_t)m->cols * 4;
-    NF acc = nf_zero();
-    for (size_t at = 0; at < used; at += 64, ahead += NI_LANES * 64) {
-        VF x[NI_LANES];
-        UNROLL
-        for (int r = 0; r < NI_LANES; r++)
-            x[r] = (VF)ni_load(p + (size_t)r * m->row_bytes + at);
-        vf_transpose(x);
-        UNROLL
-        for (int i = 0; i < NI_LANES; i++) {
-            acc = nf_fma((NF)x[i], nf_bits(four_of(a + at + 4 * i)), acc);
-            PREFETCH(ahead + 64 * i);
-        }
-    }
-    nf_store(out, acc);
-}
-
-#endif
-
 #define ONE_32(name) {one_##name, 32}
 #define ONE_256(name) {one_##name, 256}
 
@@ -163,9 +138,6 @@ static const One ones[FORM_COUNT] = {
     [FORM_MXFP4] = ONE_32(mxfp4), [FORM_Q2_K] = ONE_256(q2_k),    [FORM_Q3_K] = ONE_256(q3_k),
     [FORM_Q4_K] = ONE_256(q4_k),  [FORM_Q5_K] = ONE_256(q5_k),    [FORM_Q6_K] = ONE_256(q6_k),
     [FORM_IQ4_XS] = ONE_256(iq4_xs),
-#if defined(NATIVE_512)
-    [FORM_F32] = {one_f32, 16}, /* in both precisions */
-#endif
 };
 
 #endif

@@ -422,7 +422,7 @@ static void linear_one(const LinearJob *job, const One *one) {
 
 static void linear(const LinearJob *job, Precision precision) {
     LinearScratch *s = job->scratch;
-    if (precision == PRECISION_FAST && K(linear_lines)(job))
+    if (K(linear_lines)(job, precision))
         return;
 #if defined(NATIVE_X86)
     const Matrix *m = job->m;
@@ -434,7 +434,7 @@ static void linear(const LinearJob *job, Precision precision) {
         return;
     }
 #endif
-    if (job->n_row == 1 && (precision == PRECISION_FAST || m->form == FORM_F32) && one->run != NULL && m->rows >= NI_LANES &&
+    if (job->n_row == 1 && precision == PRECISION_FAST && one->run != NULL && m->rows >= NI_LANES &&
         m->cols % one->multiple == 0) {
         linear_one(job, one);
         return;
