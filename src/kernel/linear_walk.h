@@ -28,6 +28,7 @@
 enum {
     WALK_ROWS = 16,
     WALK_GROUPS = 16,       /* of 32 inputs, summed up in one vector */
+    WALK_BLOCKS = 4,        /* of 256 inputs, of Q4_K and Q5_K */
     WALK_MOST_COLS = 32768, /* as the scratch holds */
     WALK_CHUNKS = WALK_MOST_COLS / (32 * WALK_GROUPS) + 1,
 };
@@ -40,10 +41,15 @@ typedef struct WalkScratch {
             int32_t sums[WALK_CHUNKS][WALK_ROWS][WALK_GROUPS];
             uint16_t d[WALK_MOST_COLS / 32][WALK_ROWS];
         } block;
+        struct { /* of four blocks four parts of each sum; d and dm as in the file, row r at r % 4 * 4 + r / 4 */
+            int32_t total[WALK_MOST_COLS / 1024][WALK_ROWS][16], less[WALK_MOST_COLS / 1024][WALK_ROWS][16];
+            uint32_t scales[WALK_MOST_COLS / 1024][WALK_ROWS][WALK_BLOCKS];
+            int16_t counts[WALK_MOST_COLS / 1024][8 * WALK_BLOCKS];
+        } blocks;
         struct {
             /* Four parts of each sum. Row r stands at r % 4 * 4 + r / 4, so that turn_4x4() gives lanes in order. */
-            int32_t total[WALK_MOST_COLS / 256][WALK_ROWS][4], less[WALK_MOST_COLS / 256][WALK_ROWS][4];
-            uint8_t scales[WALK_MOST_COLS / 256][WALK_ROWS * 4]; /* d, or d and dm, as in the file */
+            int32_t total[WALK_MOST_COLS / 256][WALK_ROWS][4];
+            uint16_t d[WALK_MOST_COLS / 256][WALK_ROWS];
         } super;
     } of;
 } WalkScratch;
@@ -239,73 +245,163 @@ static void walk_rows_mxfp4(const Matrix *m, int row0, const void *acts, const W
 
 /* ---- class SUPER ------------------------------------------------------------------------------------------------- */
 
-/* What one block of 256 of one row gives: four parts of the exact total, and of the sum of the minima. */
-typedef struct WalkSums {
-    __m128i total, less;
-} WalkSums;
-
-static ALWAYS_INLINE __m128i fold_quarters_of(NI x) {
-    const __m256i y = _mm256_add_epi32(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64(x, 1));
-    return _mm_add_epi32(_mm256_castsi256_si128(y), _mm256_extracti128_si256(y, 1));
-}
-
-/* Bytes a and b of each eight in the low bytes of 32-bit lanes, a in the lower half of the vector. */
-static ALWAYS_INLINE NI byte_in_lanes(int a, int b) {
-    const int32_t x = (int32_t)(0x80808000u | (unsigned)a), y = (int32_t)(0x80808000u | (unsigned)b);
-    return _mm512_inserti64x4(_mm512_set1_epi32(x), _mm256_set1_epi32(y), 1);
-}
-
 /* Products of four bytes fit 16 bits here: |sum| <= 4 * 63 * 127. So a scale (16 bits, zeros above) multiplies them by
  * one instruction, which also adds. */
 
-/* Q4_K, Q5_K: the 6-bit scales and minima in the 12 bytes at p. */
-static ALWAYS_INLINE NI six_bit_scales(const uint8_t *p, const ActBlock256 *a, __m128i *less) {
-    uint32_t u[3];
-    memcpy(u, p, sizeof u);
-    const uint64_t sc = (u[0] & 0x3F3F3F3Fu) | (uint64_t)((u[2] & 0x0F0F0F0Fu) | ((u[0] >> 2) & 0x30303030u)) << 32;
-    const uint64_t mn = (u[1] & 0x3F3F3F3Fu) | (uint64_t)(((u[2] >> 4) & 0x0F0F0F0Fu) | ((u[1] >> 2) & 0x30303030u)) << 32;
-    *less = _mm_madd_epi16(_mm_cvtepu8_epi16(_mm_cvtsi64_si128((int64_t)mn)),
-                           _mm_loadu_si128((const __m128i *)(const void *)a->counts32));
-    return _mm512_set1_epi64((int64_t)sc);
+/* Lanes being rows: the sums of four parts each of sixteen rows. */
+static ALWAYS_INLINE NI sum_of_parts(const NI parts[4]) {
+    NI v[4];
+    memcpy(v, parts, sizeof v);
+    turn_4x4(v);
+    return ni_add(ni_add(v[0], v[1]), ni_add(v[2], v[3]));
 }
 
-static ALWAYS_INLINE WalkSums walk_q4_k(const uint8_t *p, const int8_t *q, const ActBlock256 *a) {
-    WalkSums sums;
-    const NI sc = six_bit_scales(p + 4, a, &sums.less);
+/* v[0] gets the first 16 bytes of all four, and so on. */
+static ALWAYS_INLINE void turn_quarters(NI v[4]) {
+    const NI a = _mm512_shuffle_i32x4(v[0], v[1], 0x88), b = _mm512_shuffle_i32x4(v[0], v[1], 0xDD);
+    const NI c = _mm512_shuffle_i32x4(v[2], v[3], 0x88), d = _mm512_shuffle_i32x4(v[2], v[3], 0xDD);
+    v[0] = _mm512_shuffle_i32x4(a, c, 0x88);
+    v[1] = _mm512_shuffle_i32x4(b, d, 0x88);
+    v[2] = _mm512_shuffle_i32x4(a, c, 0xDD);
+    v[3] = _mm512_shuffle_i32x4(b, d, 0xDD);
+}
+
+/* ---- Q4_K, Q5_K: four blocks at once, for their heads are much of the work ---- */
+
+/* Byte `group` of the scales that six_bit_numbers() leaves: in the low bytes of 32-bit lanes, group a in the lower half of the
+ * vector, b in the upper one. */
+static ALWAYS_INLINE NI scales_in_halves(int a, int b) {
+    const int32_t x = (int32_t)(0x80808000u | (unsigned)(a < 4 ? a : a + 4)), y = (int32_t)(0x80808000u | (unsigned)(b < 4 ? b : b + 4));
+    return _mm512_inserti64x4(_mm512_set1_epi32(x), _mm256_set1_epi32(y), 1);
+}
+
+/* In each quarter a block's first 16 bytes: d, dm, then eight scales and eight minima of 6 bits. Comes: bytes of scales 0 to 3, minima 0
+ * to 3, scales 4 to 7, minima 4 to 7. */
+static ALWAYS_INLINE NI six_bit_numbers(NI heads) {
+    const NI low = _mm512_srlv_epi32(_mm512_shuffle_epi32(heads, 0x99), ni_set16(_mm_setr_epi32(0, 0, 2, 2)));
+    const NI high = _mm512_srlv_epi32(_mm512_shuffle_epi32(heads, 0xFF), ni_set16(_mm_setr_epi32(0, 0, 0, 4)));
+    return ni_or(ni_and(low, ni_set16(_mm_setr_epi32(0x3F3F3F3F, 0x3F3F3F3F, 0x30303030, 0x30303030))),
+                 ni_and(high, ni_set16(_mm_setr_epi32(0, 0, 0x0F0F0F0F, 0x0F0F0F0F))));
+}
+
+/* Parts of the sum of scale * (weight * input) over a block at p; its scales are in all quarters of sc. */
+static ALWAYS_INLINE NI total_of_block(const uint8_t *p, const int8_t *q, NI sc, bool five_bits) {
+    const NI bit = ni_set8(16);
+    const NI fifth = five_bits ? _mm512_broadcast_i64x4(HALF(p + 16)) : ni_zero(); /* bit g of byte i: number i of group g */
+    const uint8_t *nibbles = p + (five_bits ? 48 : 16);
     NI total = ni_zero();
     UNROLL
     for (int i = 0; i < 2; i++) {
-        const NI x = ni_load(p + 16 + 64 * i);
-        const NI low = ni_dot4(ni_zero(), low_nibbles(x), ni_load(q + 128 * i));
-        const NI high = ni_dot4(ni_zero(), high_nibbles(x), ni_load(q + 128 * i + 64));
-        total = ni_dot2(total, low, ni_shuffle8(sc, byte_in_lanes(4 * i, 4 * i + 2)));
-        total = ni_dot2(total, high, ni_shuffle8(sc, byte_in_lanes(4 * i + 1, 4 * i + 3)));
-    }
-    sums.total = fold_quarters_of(total);
-    return sums;
-}
-
-static ALWAYS_INLINE WalkSums walk_q5_k(const uint8_t *p, const int8_t *q, const ActBlock256 *a) {
-    WalkSums sums;
-    const NI sc = six_bit_scales(p + 4, a, &sums.less), bit = ni_set8(16);
-    const NI fifth = _mm512_broadcast_i64x4(HALF(p + 16)); /* bit g of byte i: number i of group g */
-    NI total = ni_zero();
-    UNROLL
-    for (int i = 0; i < 2; i++) {
-        const NI x = ni_load(p + 48 + 64 * i);
+        const NI x = ni_load(nibbles + 64 * i);
         UNROLL
         for (int odd = 0; odd < 2; odd++) {
-            const int a0 = 4 * i + odd, b0 = a0 + 2;
-            const NI count = _mm512_inserti64x4(_mm512_set1_epi32((4 - a0) & 31), _mm256_set1_epi32((4 - b0) & 31), 1);
-            const NI up = _mm512_rolv_epi32(fifth, count);
-            const NI w = ni_or(odd ? high_nibbles(x) : low_nibbles(x), ni_and(up, bit));
+            const int a = 4 * i + odd, b = a + 2;
+            NI w = odd ? high_nibbles(x) : low_nibbles(x);
+            if (five_bits) {
+                const NI count = _mm512_inserti64x4(_mm512_set1_epi32((4 - a) & 31), _mm256_set1_epi32((4 - b) & 31), 1);
+                w = ni_or(w, ni_and(_mm512_rolv_epi32(fifth, count), bit));
+            }
             const NI sum = ni_dot4(ni_zero(), w, ni_load(q + 128 * i + 64 * odd));
-            total = ni_dot2(total, sum, ni_shuffle8(sc, byte_in_lanes(a0, b0)));
+            total = ni_dot2(total, sum, ni_shuffle8(sc, scales_in_halves(a, b)));
         }
     }
-    sums.total = fold_quarters_of(total);
-    return sums;
+    return total;
 }
+
+/* The n blocks at p, of chunk c of row r. */
+static ALWAYS_INLINE void walk_blocks(const uint8_t *p, int bytes, int n, int c, int r, WalkScratch *s) {
+    NI heads = _mm512_castsi128_si512(PART(p));
+    heads = n > 1 ? _mm512_inserti32x4(heads, PART(p + bytes), 1) : heads;
+    heads = n > 2 ? _mm512_inserti32x4(heads, PART(p + 2 * bytes), 2) : heads;
+    heads = n > 3 ? _mm512_inserti32x4(heads, PART(p + 3 * bytes), 3) : heads;
+    const NI numbers = six_bit_numbers(heads);
+    const int8_t *q = s->acts + 256 * WALK_BLOCKS * c;
+    NI v[WALK_BLOCKS] = {ni_zero(), ni_zero(), ni_zero(), ni_zero()};
+    v[0] = total_of_block(p, q, _mm512_shuffle_i32x4(numbers, numbers, 0x00), bytes == 176);
+    if (n > 1)
+        v[1] = total_of_block(p + bytes, q + 256, _mm512_shuffle_i32x4(numbers, numbers, 0x55), bytes == 176);
+    if (n > 2)
+        v[2] = total_of_block(p + 2 * bytes, q + 512, _mm512_shuffle_i32x4(numbers, numbers, 0xAA), bytes == 176);
+    if (n > 3)
+        v[3] = total_of_block(p + 3 * bytes, q + 768, _mm512_shuffle_i32x4(numbers, numbers, 0xFF), bytes == 176);
+    turn_quarters(v);
+    ni_store(s->of.blocks.total[c][r], ni_add(ni_add(v[0], v[1]), ni_add(v[2], v[3])));
+    const NI minima = ni_shuffle8(numbers, ni_set16(_mm_setr_epi8(4, -1, 5, -1, 6, -1, 7, -1, 12, -1, 13, -1, 14, -1, 15, -1)));
+    ni_store(s->of.blocks.less[c][r], _mm512_madd_epi16(minima, ni_load(s->of.blocks.counts[c])));
+    const NI scales = _mm512_permutexvar_epi32(ni_set16(_mm_setr_epi32(0, 4, 8, 12)), heads);
+    _mm_store_si128((__m128i *)(void *)s->of.blocks.scales[c][r % 4 * 4 + r / 4], _mm512_castsi512_si128(scales));
+}
+
+/* Lanes being rows: the sums of four parts each of four blocks. */
+static ALWAYS_INLINE void sums_of_blocks(NI sums[WALK_BLOCKS], const int32_t parts[WALK_ROWS][16]) {
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        const NI v[4] = {ni_load(parts[4 * i]), ni_load(parts[4 * i + 1]), ni_load(parts[4 * i + 2]), ni_load(parts[4 * i + 3])};
+        sums[i] = sum_of_parts(v);
+    }
+    turn_quarters(sums);
+}
+
+static ALWAYS_INLINE void walk_rows_heads(const Matrix *m, int row0, const void *acts, const WalkFetch *fetch, WalkScratch *s,
+                                          float *out, int bytes) {
+    const WalkFetch f = *fetch;
+    const int blocks = m->cols / 256, chunks = blocks / WALK_BLOCKS, left = blocks % WALK_BLOCKS;
+    for (int r = 0; r < WALK_ROWS; r++) {
+        const uint8_t *p = m->data + (size_t)(row0 + r) * m->row_bytes;
+        for (int c = 0; c < chunks; c++, p += WALK_BLOCKS * bytes) {
+            walk_ahead(&f, p, WALK_BLOCKS * bytes);
+            walk_blocks(p, bytes, WALK_BLOCKS, c, r, s);
+        }
+        if (left > 0)
+            walk_ahead(&f, p, left * bytes);
+        switch (left) {
+        case 1: walk_blocks(p, bytes, 1, chunks, r, s); break;
+        case 2: walk_blocks(p, bytes, 2, chunks, r, s); break;
+        case 3: walk_blocks(p, bytes, 3, chunks, r, s); break;
+        default: break;
+        }
+    }
+    const ActBlock256 *a = acts;
+    const uint8_t *behind = walk_behind(&f, m->data + (size_t)(row0 + WALK_ROWS) * m->row_bytes);
+    NF acc = nf_zero();
+    for (int c = 0; c * WALK_BLOCKS < blocks; c++) {
+        NI total[WALK_BLOCKS], less[WALK_BLOCKS], scales[4];
+        sums_of_blocks(total, s->of.blocks.total[c]);
+        sums_of_blocks(less, s->of.blocks.less[c]);
+        UNROLL
+        for (int i = 0; i < 4; i++)
+            scales[i] = ni_load(s->of.blocks.scales[c][4 * i]);
+        turn_4x4(scales);
+        for (int i = 0; i < MIN(blocks - c * WALK_BLOCKS, WALK_BLOCKS); i++, a++, behind += 64) {
+            PREFETCH(behind);
+            const NF scale = nf_set(a->d);
+            acc = nf_fma(nf_of_ni(total[i]), nf_mul(nf_of_f16_lanes(scales[i]), scale), acc);
+            acc = nf_fnma(nf_of_ni(less[i]), nf_mul(nf_of_f16_lanes(ni_srl(scales[i], 16)), scale), acc);
+        }
+    }
+    nf_store(out, acc);
+}
+
+static void walk_rows_q4_k(const Matrix *m, int row0, const void *acts, const WalkFetch *fetch, WalkScratch *s, float *out) {
+    walk_rows_heads(m, row0, acts, fetch, s, out, 144);
+}
+
+static void walk_rows_q5_k(const Matrix *m, int row0, const void *acts, const WalkFetch *fetch, WalkScratch *s, float *out) {
+    walk_rows_heads(m, row0, acts, fetch, s, out, 176);
+}
+
+/* Of two runs of 64 numbers, whose nibbles lie in the same 32 bytes each, the first halves, then the second. */
+static void walk_order_heads(WalkScratch *s, const void *acts, int cols) {
+    const ActBlock256 *a = acts;
+    for (int b = 0; b < cols / 256; b++) {
+        int8_t *to = s->acts + 256 * b;
+        for (int g = 0; g < 8; g++)
+            memcpy(to + 32 * (g / 4 * 4 + g % 2 * 2 + g / 2 % 2), a[b].q + 32 * g, 32);
+        memcpy(s->of.blocks.counts[b / WALK_BLOCKS] + b % WALK_BLOCKS * 8, a[b].counts32, sizeof a[b].counts32);
+    }
+}
+
+/* ---- Q6_K ---- */
 
 /* Words 4 i .. 4 i + 3, one for each quarter, in the low halves of its 32-bit lanes. */
 static ALWAYS_INLINE NI word_in_quarters(__m256i words, int i) {
@@ -321,7 +417,13 @@ static ALWAYS_INLINE __m128i less_offset(__m128i total, __m256i scales, const Ac
     return _mm_sub_epi32(total, _mm_slli_epi32(y, shift));
 }
 
-static ALWAYS_INLINE WalkSums walk_q6_k(const uint8_t *p, const int8_t *q, const ActBlock256 *a) {
+static ALWAYS_INLINE __m128i fold_quarters_of(NI x) {
+    const __m256i y = _mm256_add_epi32(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64(x, 1));
+    return _mm_add_epi32(_mm256_castsi256_si128(y), _mm256_extracti128_si256(y, 1));
+}
+
+/* Four parts of the exact total of one block of one row. */
+static ALWAYS_INLINE __m128i walk_q6_k(const uint8_t *p, const int8_t *q, const ActBlock256 *a) {
     const __m256i scales = _mm256_cvtepi8_epi16(PART(p + 192));
     const NI two = ni_set8(0x30);
     NI total = ni_zero();
@@ -335,69 +437,39 @@ static ALWAYS_INLINE WalkSums walk_q6_k(const uint8_t *p, const int8_t *q, const
         total = ni_dot2(total, low, word_in_quarters(scales, 2 * half));
         total = ni_dot2(total, high, word_in_quarters(scales, 2 * half + 1));
     }
-    return (WalkSums){.total = less_offset(fold_quarters_of(total), scales, a, 5)};
+    return less_offset(fold_quarters_of(total), scales, a, 5);
 }
 
-/* In order, or (runs of 64 numbers whose nibbles lie in the same 32 bytes) two runs' first halves, then their second. */
-static ALWAYS_INLINE void walk_order_super(WalkScratch *s, const ActBlock256 *a, int cols, bool runs) {
-    for (int b = 0; b < cols / 256; b++) {
-        int8_t *to = s->acts + 256 * b;
-        for (int g = 0; g < 8; g++)
-            memcpy(to + 32 * (runs ? g / 4 * 4 + g % 2 * 2 + g / 2 % 2 : g), a[b].q + 32 * g, 32);
+static void walk_order_q6_k(WalkScratch *s, const void *acts, int cols) {
+    const ActBlock256 *a = acts;
+    for (int b = 0; b < cols / 256; b++)
+        memcpy(s->acts + 256 * b, a[b].q, 256);
+}
+
+static void walk_rows_q6_k(const Matrix *m, int row0, const void *acts, const WalkFetch *fetch, WalkScratch *s, float *out) {
+    enum { BYTES = 210, SCALE_AT = 208 };
+    const WalkFetch f = *fetch;
+    const int blocks = m->cols / 256;
+    const ActBlock256 *a = acts;
+    for (int r = 0; r < WALK_ROWS; r++) {
+        const uint8_t *p = m->data + (size_t)(row0 + r) * m->row_bytes;
+        const int at = r % 4 * 4 + r / 4;
+        for (int b = 0; b < blocks; b++, p += BYTES) {
+            walk_ahead(&f, p, BYTES);
+            _mm_storeu_si128((__m128i *)(void *)s->of.super.total[b][at], walk_q6_k(p, s->acts + 256 * b, &a[b]));
+            memcpy(&s->of.super.d[b][r], p + SCALE_AT, sizeof s->of.super.d[b][r]);
+        }
     }
-}
-
-static void walk_order_runs(WalkScratch *s, const void *acts, int cols) {
-    walk_order_super(s, acts, cols, true);
-}
-
-static void walk_order_plain(WalkScratch *s, const void *acts, int cols) {
-    walk_order_super(s, acts, cols, false);
-}
-
-static ALWAYS_INLINE NI sum_of_parts(int32_t parts[WALK_ROWS][4]) {
-    NI v[4];
-    UNROLL
-    for (int i = 0; i < 4; i++)
-        v[i] = ni_load(parts[4 * i]);
-    turn_4x4(v);
-    return ni_add(ni_add(v[0], v[1]), ni_add(v[2], v[3]));
-}
-
-#define WALK_SUPER(name, bytes, scale_at, scale_bytes, has_min)                                                        \
-    static void walk_rows_##name(const Matrix *m, int row0, const void *acts, const WalkFetch *fetch, WalkScratch *s,  \
-                                 float *out) {                                                                         \
-        const WalkFetch f = *fetch;                                                                                    \
-        const int blocks = m->cols / 256;                                                                              \
-        const ActBlock256 *a = acts;                                                                                   \
-        for (int r = 0; r < WALK_ROWS; r++) {                                                                          \
-            const uint8_t *p = m->data + (size_t)(row0 + r) * m->row_bytes;                                            \
-            const int at = r % 4 * 4 + r / 4;                                                                          \
-            for (int b = 0; b < blocks; b++, p += bytes) {                                                             \
-                walk_ahead(&f, p, bytes);                                                                              \
-                const WalkSums sums = walk_##name(p, s->acts + 256 * b, &a[b]);                                        \
-                _mm_storeu_si128((__m128i *)(void *)s->of.super.total[b][at], sums.total);                             \
-                if (has_min)                                                                                           \
-                    _mm_storeu_si128((__m128i *)(void *)s->of.super.less[b][at], sums.less);                           \
-                memcpy(s->of.super.scales[b] + r * scale_bytes, p + scale_at, scale_bytes);                            \
-            }                                                                                                          \
-        }                                                                                                              \
-        NF acc = nf_zero();                                                                                            \
-        for (int b = 0; b < blocks; b++) {                                                                             \
-            const NI both = ni_load(s->of.super.scales[b]);                                                            \
-            const NF d = has_min ? nf_of_f16_lanes(both) : nf_load_f16(s->of.super.scales[b]);                         \
-            acc = nf_fma(nf_of_ni(sum_of_parts(s->of.super.total[b])), nf_mul(d, nf_set(a[b].d)), acc);                \
-            if (has_min) {                                                                                             \
-                const NF dm = nf_of_f16_lanes(ni_srl(both, 16));                                                       \
-                acc = nf_fnma(nf_of_ni(sum_of_parts(s->of.super.less[b])), nf_mul(dm, nf_set(a[b].d)), acc);           \
-            }                                                                                                          \
-        }                                                                                                              \
-        nf_store(out, acc);                                                                                            \
+    NF acc = nf_zero();
+    for (int b = 0; b < blocks; b++) {
+        NI parts[4];
+        UNROLL
+        for (int i = 0; i < 4; i++)
+            parts[i] = ni_load(s->of.super.total[b][4 * i]);
+        acc = nf_fma(nf_of_ni(sum_of_parts(parts)), nf_mul(nf_load_f16(s->of.super.d[b]), nf_set(a[b].d)), acc);
     }
-
-WALK_SUPER(q4_k, 144, 0, 4, true)
-WALK_SUPER(q5_k, 176, 0, 4, true)
-WALK_SUPER(q6_k, 210, 208, 2, false)
+    nf_store(out, acc);
+}
 
 /* ---- by form ------------------------------------------------------------------------------------------------------ */
 
@@ -412,9 +484,9 @@ static const Walk walks[FORM_COUNT] = {
 #if defined(CAN_WALK_NIBBLES)
     [FORM_MXFP4] = {walk_rows_mxfp4, walk_order_mxfp4},
 #endif
-    [FORM_Q4_K] = {walk_rows_q4_k, walk_order_runs},
-    [FORM_Q5_K] = {walk_rows_q5_k, walk_order_runs},
-    [FORM_Q6_K] = {walk_rows_q6_k, walk_order_plain},
+    [FORM_Q4_K] = {walk_rows_q4_k, walk_order_heads},
+    [FORM_Q5_K] = {walk_rows_q5_k, walk_order_heads},
+    [FORM_Q6_K] = {walk_rows_q6_k, walk_order_q6_k},
 };
 
 /* NULL: this matrix cannot be walked. */
