@@ -1,6 +1,7 @@
 /* linear_simd.c - multiplying rows by a weight matrix in its stored form; compiled once per level.
  *
- * One scheme for every form and any number of rows:
+ * One scheme for every form and any number of rows (with 512 bits, F32, F16 and BF16 that lie row by row have their own,
+ * linear_lines_simd.c; one row and few rows have shorter ways to the same bits):
  *
  *     for each group of four panels (4 x 16 outputs)
  *         for each 256 inputs: unpack the weights once into tiles that stay in the L1 cache,
