@@ -144,12 +144,9 @@ static ALWAYS_INLINE void one_row(Kind kind, const LinearJob *job) {
     const size_t whole = inputs / per * per * weight_bytes(kind);
     const unsigned left = (unsigned)(inputs % per);
     for (int o = job->begin; o < job->end; o += OUTS) {
-        const int count = MIN(job->end - o, OUTS);
         NF sum[OUTS] = {nf_zero(), nf_zero(), nf_zero(), nf_zero()};
         UNROLL
         for (int i = 0; i < OUTS; i++) {
-            if (i >= count)
-                break;
             const uint8_t *w = weight_row(m, o + i), *behind = walk_behind(&fetch, w);
             size_t in = 0;
             for (size_t at = 0; at < whole; at += step, in += LINE) {
@@ -159,7 +156,7 @@ static ALWAYS_INLINE void one_row(Kind kind, const LinearJob *job) {
             if (left > 0)
                 sum[i] = multiply_line(kind, sum[i], load_some_weights(kind, w + whole, left), load_some_inputs(kind, a + in, left));
         }
-        store_outputs(job->out + o, sum, count);
+        store_outputs(job->out + o, sum, MIN(job->end - o, OUTS));
     }
 }
 

@@ -309,7 +309,8 @@ static ALWAYS_INLINE NI total_of_block(const uint8_t *p, const int8_t *q, NI sc,
 }
 
 /* The n blocks at p, of chunk c of row r. */
-static ALWAYS_INLINE void walk_blocks(const uint8_t *p, int bytes, int n, int c, int r, WalkScratch *s) {
+static ALWAYS_INLINE void walk_blocks(const WalkFetch *f, const uint8_t *p, int bytes, int n, int c, int r, WalkScratch *s) {
+    walk_ahead(f, p, n * bytes);
     NI heads = _mm512_castsi128_si512(PART(p));
     heads = n > 1 ? _mm512_inserti32x4(heads, PART(p + bytes), 1) : heads;
     heads = n > 2 ? _mm512_inserti32x4(heads, PART(p + 2 * bytes), 2) : heads;
@@ -348,16 +349,12 @@ static ALWAYS_INLINE void walk_rows_heads(const Matrix *m, int row0, const void 
     const int blocks = m->cols / 256, chunks = blocks / WALK_BLOCKS, left = blocks % WALK_BLOCKS;
     for (int r = 0; r < WALK_ROWS; r++) {
         const uint8_t *p = m->data + (size_t)(row0 + r) * m->row_bytes;
-        for (int c = 0; c < chunks; c++, p += WALK_BLOCKS * bytes) {
-            walk_ahead(&f, p, WALK_BLOCKS * bytes);
-            walk_blocks(p, bytes, WALK_BLOCKS, c, r, s);
-        }
-        if (left > 0)
-            walk_ahead(&f, p, left * bytes);
+        for (int c = 0; c < chunks; c++, p += WALK_BLOCKS * bytes)
+            walk_blocks(&f, p, bytes, WALK_BLOCKS, c, r, s);
         switch (left) {
-        case 1: walk_blocks(p, bytes, 1, chunks, r, s); break;
-        case 2: walk_blocks(p, bytes, 2, chunks, r, s); break;
-        case 3: walk_blocks(p, bytes, 3, chunks, r, s); break;
+        case 1: walk_blocks(&f, p, bytes, 1, chunks, r, s); break;
+        case 2: walk_blocks(&f, p, bytes, 2, chunks, r, s); break;
+        case 3: walk_blocks(&f, p, bytes, 3, chunks, r, s); break;
         default: break;
         }
     }
